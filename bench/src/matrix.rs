@@ -1,0 +1,160 @@
+//! What is varied: lanes, workloads, protocols, and the cell that a combination makes.
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+/// One way from the application to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Lane {
+    /// No proxy; the tenant comes from a role setting, so nothing is sent for it.
+    Direct,
+    /// No proxy; the application sets the context in every transaction.
+    DirectApp,
+    /// A bare TCP relay in front of the database: the floor for any proxy.
+    Relay,
+    /// PgBouncer in transaction mode; the tenant comes from a role setting.
+    Pgbouncer,
+    /// PgBouncer in transaction mode; the application sets the context in every transaction.
+    PgbouncerApp,
+    /// pgwarden that injects nothing; the tenant comes from a role setting.
+    PgwardenPassthrough,
+    /// pgwarden that injects the context into every transaction.
+    PgwardenInject,
+}
+
+/// Who puts the tenant context into a transaction. All three leave the same policy to evaluate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// `ALTER ROLE … SET`: present when a backend starts, free afterwards.
+    Role,
+    /// The application: `BEGIN`, `set_config`, its statements, `COMMIT`.
+    Application,
+    /// The proxy.
+    Proxy,
+}
+
+/// Which messages carry a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Protocol {
+    /// One Query message.
+    Simple,
+    /// Unnamed Parse, Bind, Describe, Execute, Sync for every statement.
+    Extended,
+    /// Named statement parsed once; Bind, Execute, Sync for every statement.
+    Prepared,
+}
+
+/// What a transaction does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Workload {
+    /// One row by primary key.
+    Read,
+    /// Five statements in an explicit transaction block, in the manner of TPC-B.
+    Tpcb,
+    /// A result of 1,000 rows.
+    Rows1000,
+    /// A new connection, one read by key, and the end of the connection.
+    Connect,
+}
+
+/// One combination that all lanes are measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// What a transaction does.
+    pub workload: Workload,
+    /// Which messages carry a statement.
+    pub protocol: Protocol,
+    /// How many connections run at once.
+    pub clients: usize,
+}
+
+impl Lane {
+    /// Every lane, in the order of the report.
+    pub const ALL: [Self; 7] = [
+        Self::Direct,
+        Self::DirectApp,
+        Self::Relay,
+        Self::Pgbouncer,
+        Self::PgbouncerApp,
+        Self::PgwardenPassthrough,
+        Self::PgwardenInject,
+    ];
+
+    /// Who sets the tenant context in this lane.
+    pub fn context(self) -> Context {
+        match self {
+            Self::DirectApp | Self::PgbouncerApp => Context::Application,
+            Self::PgwardenInject => Context::Proxy,
+            Self::Direct | Self::Relay | Self::Pgbouncer | Self::PgwardenPassthrough => Context::Role,
+        }
+    }
+
+    /// The role the client logs in as.
+    pub fn user(self) -> &'static str {
+        match self.context() {
+            Context::Role => "app_fixed",
+            Context::Application | Context::Proxy => "app",
+        }
+    }
+
+    /// The name on the command line and in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::DirectApp => "direct-app",
+            Self::Relay => "relay",
+            Self::Pgbouncer => "pgbouncer",
+            Self::PgbouncerApp => "pgbouncer-app",
+            Self::PgwardenPassthrough => "pgwarden-passthrough",
+            Self::PgwardenInject => "pgwarden-inject",
+        }
+    }
+}
+
+impl Protocol {
+    /// The name on the command line and in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Extended => "extended",
+            Self::Prepared => "prepared",
+        }
+    }
+}
+
+impl Workload {
+    /// The name on the command line and in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Tpcb => "tpcb",
+            Self::Rows1000 => "rows1000",
+            Self::Connect => "connect",
+        }
+    }
+
+    /// The name spelt out, for plot titles.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Read => "read by key",
+            Self::Tpcb => "TPC-B-like",
+            Self::Rows1000 => "1,000-row result",
+            Self::Connect => "connect, read, disconnect",
+        }
+    }
+}
+
+impl Cell {
+    /// Whether the combination means anything: a connection that lives for one read prepares nothing.
+    pub fn is_meaningful(self) -> bool {
+        self.workload != Workload::Connect || self.protocol == Protocol::Simple
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.clients == 1 { "" } else { "s" };
+        write!(out, "{} · {} · {} client{plural}", self.workload.name(), self.protocol.name(), self.clients)
+    }
+}

@@ -1,0 +1,203 @@
+//! The configuration in force, as TOML, with secrets hidden.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+
+use crate::auth::{Auth, KeySource};
+use crate::context::ContextSettings;
+use crate::endpoint::Endpoint;
+use crate::secret::HIDDEN;
+use crate::settings::{Admin, Limits, Mode, Settings};
+use crate::tls::{ClientCert, ClientTls};
+use crate::units;
+use crate::upstream::Upstream;
+use crate::url;
+
+/// The whole configuration as a TOML file; every secret reads `[hidden]`.
+#[must_use]
+pub fn effective(settings: &Settings) -> String {
+    let mut page = Page::default();
+    page.list("listen", settings.listen.iter().map(ToString::to_string));
+    page.text("mode", settings.mode.as_str());
+    page.bare("workers", settings.workers);
+    page.upstream(&settings.upstream);
+    page.section("pool");
+    page.text("mode", settings.pool.mode.as_str());
+    page.bare("size", settings.pool.size);
+    page.text("pins", settings.pool.pins.as_str());
+    page.text("checkout_timeout", &units::show(settings.pool.checkout_timeout));
+    page.text("idle_timeout", &units::show(settings.pool.idle_timeout));
+    page.text("max_lifetime", &units::show(settings.pool.max_lifetime));
+    page.text("reassert", settings.pool.reassert.as_str());
+    page.auth(&settings.auth);
+    page.context(&settings.context);
+    page.tls(&settings.tls);
+    page.admin(settings.admin.as_ref());
+    page.section("log");
+    page.text("level", &settings.log.level);
+    page.text("format", settings.log.format.as_str());
+    page.limits(&settings.limits);
+    page.modes("databases", &settings.databases);
+    page.modes("users", &settings.users);
+    page.0
+}
+
+/// The TOML text so far.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn section(&mut self, name: &str) {
+        self.0.push_str(&format!("\n[{name}]\n"));
+    }
+
+    fn bare(&mut self, key: &str, value: impl Display) {
+        self.0.push_str(&format!("{key} = {value}\n"));
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.bare(key, quoted(value));
+    }
+
+    fn optional(&mut self, key: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(key, value);
+        }
+    }
+
+    fn path(&mut self, key: &str, value: Option<&Path>) {
+        if let Some(value) = value {
+            self.text(key, &value.to_string_lossy());
+        }
+    }
+
+    fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
+        let values: Vec<String> = values.map(|value| quoted(&value)).collect();
+        self.bare(key, format!("[{}]", values.join(", ")));
+    }
+
+    fn upstream(&mut self, upstream: &Upstream) {
+        self.section("upstream");
+        self.text("url", &upstream_url(upstream));
+        self.optional("password", upstream.password.as_ref().map(|_| HIDDEN));
+        self.text("connect_timeout", &units::show(upstream.connect_timeout));
+        self.text("downstream_pooler", upstream.downstream_pooler.as_str());
+        self.section("upstream.tls");
+        self.text("mode", upstream.tls.mode.as_str());
+        self.path("root_cert", upstream.tls.root_cert.as_deref());
+        self.path("cert", upstream.tls.identity.as_ref().map(|identity| identity.cert.as_path()));
+        self.path("key", upstream.tls.identity.as_ref().map(|identity| identity.key.as_path()));
+    }
+
+    fn auth(&mut self, auth: &Auth) {
+        self.section("auth");
+        self.text("method", auth.method.as_str());
+        self.path("users_file", auth.users_file.as_deref());
+        self.bare("trust_remote", auth.trust_remote.as_str());
+        let Some(jwt) = &auth.jwt else { return };
+        self.section("auth.jwt");
+        let key = match &jwt.key {
+            KeySource::File(path) => format!("file:{}", path.to_string_lossy()),
+            KeySource::Literal(_) => HIDDEN.to_owned(),
+            KeySource::Url(url) => url.clone(),
+        };
+        self.text("key", &key);
+        self.text("refresh", &units::show(jwt.refresh));
+        self.optional("issuer", jwt.issuer.as_deref());
+        self.list("audience", jwt.audience.iter().cloned());
+        self.list("algorithms", jwt.algorithms.iter().cloned());
+        self.text("leeway", &units::show(jwt.leeway));
+    }
+
+    fn context(&mut self, context: &ContextSettings) {
+        self.section("context");
+        self.text("missing", context.missing.as_str());
+        if let Some(default) = &context.default_tenant {
+            self.optional("default_tenant", default.tenant.as_deref());
+            self.optional("default_user", default.user.as_deref());
+        }
+        self.optional("tenant_claim", context.tenant_claim.as_ref().map(ToString::to_string).as_deref());
+        self.optional("user_claim", context.user_claim.as_ref().map(ToString::to_string).as_deref());
+        self.bare("max_value_bytes", context.max_value_bytes);
+        self.bare("max_claims_bytes", context.max_claims_bytes);
+        for (name, fixed) in &context.fixed {
+            self.section(&format!("context.fixed.{}", quoted(name)));
+            self.optional("tenant", fixed.tenant.as_deref());
+            self.optional("user", fixed.user.as_deref());
+        }
+        for variable in &context.variables {
+            self.0.push_str("\n[[context.variables]]\n");
+            self.text("name", &variable.name);
+            self.text("from", &variable.from.to_string());
+            self.text("kind", variable.kind.as_str());
+        }
+    }
+
+    fn tls(&mut self, tls: &ClientTls) {
+        self.section("tls");
+        self.text("mode", tls.mode.as_str());
+        self.path("cert", tls.identity.as_ref().map(|identity| identity.cert.as_path()));
+        self.path("key", tls.identity.as_ref().map(|identity| identity.key.as_path()));
+        match &tls.client_cert {
+            ClientCert::None => self.text("client_cert", "none"),
+            ClientCert::Verify { ca } => {
+                self.text("client_cert", "verify");
+                self.path("client_ca", Some(ca));
+            }
+        }
+    }
+
+    fn admin(&mut self, admin: Option<&Admin>) {
+        self.section("admin");
+        let address = admin.map(|admin| Endpoint::Tcp(admin.host.clone(), admin.port).to_string());
+        self.text("listen", address.as_deref().unwrap_or("off"));
+        let token = admin.and_then(|admin| admin.token.as_ref());
+        self.optional("token", token.map(|_| HIDDEN));
+    }
+
+    fn limits(&mut self, limits: &Limits) {
+        self.section("limits");
+        self.bare("message_bytes", limits.message_bytes);
+        self.bare("query_bytes", limits.query_bytes);
+        self.bare("token_bytes", limits.token_bytes);
+        self.bare("max_clients", limits.max_clients);
+        self.text("login_timeout", &units::show(limits.login_timeout));
+        self.text("drain_timeout", &units::show(limits.drain_timeout));
+    }
+
+    fn modes(&mut self, key: &str, modes: &BTreeMap<String, Mode>) {
+        for (name, mode) in modes {
+            self.section(&format!("{key}.{}", quoted(name)));
+            self.text("mode", mode.as_str());
+        }
+    }
+}
+
+/// The URL without its password.
+fn upstream_url(upstream: &Upstream) -> String {
+    let login = upstream.user.as_ref().map(|user| format!("{}@", url::encode(user))).unwrap_or_default();
+    let host = match &upstream.endpoint {
+        Endpoint::Tcp(..) => upstream.endpoint.to_string(),
+        Endpoint::Unix { directory, port } => {
+            format!("{}:{port}", url::encode(&directory.to_string_lossy()))
+        }
+    };
+    let database =
+        upstream.database.as_ref().map(|name| format!("/{}", url::encode(name))).unwrap_or_default();
+    format!("postgres://{login}{host}{database}")
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            control if control.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(control))),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,323 @@
+//! The configuration as it is meant: complete and checked.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::auth::{self, Auth};
+use crate::context::{self, ContextSettings};
+use crate::endpoint::{self, Endpoint};
+use crate::mistake::Fault;
+use crate::pool::{self, Pool};
+use crate::reader::{self, Reader, single};
+use crate::secret::SecretText;
+use crate::tls::{self, ClientTls};
+use crate::upstream::{self, Upstream};
+use crate::word::{Word, words};
+use crate::written::Value;
+
+const LISTEN: &str = "127.0.0.1:6432";
+const ADMIN: (&str, u16) = ("127.0.0.1", 6433);
+
+/// The longest message that PostgreSQL takes (`PQ_LARGE_MESSAGE_LIMIT`).
+const MESSAGE_BYTES: usize = 0x3fff_ffff;
+const QUERY_BYTES: usize = 64 * 1024 * 1024;
+const TOKEN_BYTES: usize = 64 * 1024;
+const MAX_CLIENTS: usize = 10_000;
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// How far pgwarden goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// The context is injected; nothing is refused or recorded.
+    Passthrough,
+    /// What `enforce` would refuse is recorded and runs.
+    Shadow,
+    /// What is not allowed is refused.
+    Enforce,
+}
+
+words!(Mode { Passthrough = "passthrough", Shadow = "shadow", Enforce = "enforce" });
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object on each line.
+    Json,
+}
+
+words!(LogFormat { Pretty = "pretty", Json = "json" });
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A level, or directives like `info,pgwarden_session=debug`.
+    pub level: String,
+    /// The form of the lines.
+    pub format: LogFormat,
+}
+
+/// The listener for health checks and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Host name or address; `*` means every address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What a caller must bring; present unless the host is loopback.
+    pub token: Option<SecretText>,
+}
+
+/// What is too much, too many or too late.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest message that passes, in bytes.
+    pub message_bytes: usize,
+    /// The longest message that has to be held whole (statements), in bytes.
+    pub query_bytes: usize,
+    /// The longest password or token, in bytes.
+    pub token_bytes: usize,
+    /// The most clients at once.
+    pub max_clients: usize,
+    /// How long a client may take to log in.
+    pub login_timeout: Duration,
+    /// How long running transactions may take to finish when pgwarden stops.
+    pub drain_timeout: Duration,
+}
+
+impl Limits {
+    /// The longest startup packet, in bytes (`MAX_STARTUP_PACKET_LENGTH` in PostgreSQL).
+    pub const STARTUP_BYTES: usize = 10_000;
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where clients connect; at least one.
+    pub listen: Vec<Endpoint>,
+    /// The server behind.
+    pub upstream: Upstream,
+    /// The mode where nothing else is said.
+    pub mode: Mode,
+    /// The mode by database.
+    pub databases: BTreeMap<String, Mode>,
+    /// The mode by user; goes before that by database.
+    pub users: BTreeMap<String, Mode>,
+    /// How backends are shared.
+    pub pool: Pool,
+    /// How clients prove who they are.
+    pub auth: Auth,
+    /// What goes into every transaction.
+    pub context: ContextSettings,
+    /// TLS towards clients.
+    pub tls: ClientTls,
+    /// The listener for health checks and metrics, unless it is off.
+    pub admin: Option<Admin>,
+    /// The number of worker threads.
+    pub workers: NonZeroUsize,
+    /// What is logged.
+    pub log: Log,
+    /// What is too much.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// The mode for a session: that of its user, else that of its database, else the general one.
+    #[must_use]
+    pub fn mode_for(&self, database: &str, user: &str) -> Mode {
+        let special = self.users.get(user).or_else(|| self.databases.get(database));
+        special.copied().unwrap_or(self.mode)
+    }
+}
+
+/// Reads everything; nothing without an upstream.
+pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
+    let listen = listen(reader);
+    let upstream = upstream::resolve(reader);
+    let pool = pool::resolve(reader);
+    let auth = auth::resolve(reader, &listen);
+    let tls = tls::resolve(reader, auth.method);
+    let context = context::resolve(reader, &auth);
+    let mode = mode(reader);
+    let databases = modes(reader, "databases");
+    let users = modes(reader, "users");
+    check_enforce(reader, mode, &databases, &users);
+    let admin = admin(reader);
+    let workers = workers(reader);
+    let log = log(reader);
+    let limits = limits(reader);
+    let upstream = upstream?;
+    Some(Settings {
+        listen,
+        upstream,
+        mode,
+        databases,
+        users,
+        pool,
+        auth,
+        context,
+        tls,
+        admin,
+        workers,
+        log,
+        limits,
+    })
+}
+
+fn listen(reader: &mut Reader<'_>) -> Vec<Endpoint> {
+    const KEY: &str = "listen";
+    let mut endpoints = Vec::new();
+    let Some(items) = reader.items(KEY) else {
+        return Endpoint::parse(LISTEN).into_iter().collect();
+    };
+    if items.is_empty() && !reader.is_spoiled(KEY) {
+        reader.wrong(KEY, Fault::new("is empty", "at least one address"));
+    }
+    for item in items {
+        let Some(endpoint) = reader.keep(Endpoint::parse(&item.text), &item.origin, KEY) else { continue };
+        if endpoints.contains(&endpoint) {
+            let fault = Fault::new(format!("{endpoint} is given twice"), "each address once");
+            reader.wrong_at(item.origin, KEY, fault);
+        } else {
+            endpoints.push(endpoint);
+        }
+    }
+    endpoints
+}
+
+/// A mode must be chosen as soon as there is a context; without one there is nothing to choose.
+fn mode(reader: &mut Reader<'_>) -> Mode {
+    let written = reader.word("mode");
+    let context = ["context.variables", "context.fixed"].into_iter().find(|key| reader.is_written(key));
+    if let (false, Some(context)) = (reader.is_written("mode"), context) {
+        let problem = format!("is missing, {context} makes it necessary");
+        reader.wrong("mode", Fault::new(problem, format!("one of {}", Mode::listed())));
+    }
+    written.unwrap_or(Mode::Passthrough)
+}
+
+/// Reads `[databases.NAME] mode = …` or `[users.NAME] mode = …`.
+fn modes(reader: &mut Reader<'_>, key: &str) -> BTreeMap<String, Mode> {
+    let mut modes = BTreeMap::new();
+    let Some(node) = reader.node(key) else { return modes };
+    let Value::Table(names) = &node.value else {
+        reader.wrong(key, Fault::new("is not a table", format!("[{key}.NAME] with a mode")));
+        return modes;
+    };
+    for (name, origin, node) in names {
+        let path = format!("{key}.{name}");
+        let Value::Table(fields) = &node.value else {
+            let fault = Fault::new("is not a table", format!("[{path}] with a mode"));
+            reader.wrong_at(node.origin.clone(), &path, fault);
+            continue;
+        };
+        for (field, origin, _) in fields.iter().filter(|(field, ..)| field != "mode") {
+            let fault = Fault::new("unknown key", "mode");
+            reader.wrong_at(origin.clone(), &format!("{path}.{field}"), fault);
+        }
+        let Some((.., value)) = fields.iter().find(|(field, ..)| field == "mode") else {
+            let fault = Fault::new("is missing", format!("one of {}", Mode::listed()));
+            reader.wrong_at(origin.clone(), &format!("{path}.mode"), fault);
+            continue;
+        };
+        let read = single(value).and_then(Mode::from_word);
+        let mode = reader.keep(read, &value.origin, &format!("{path}.mode"));
+        modes.extend(mode.map(|mode| (name.clone(), mode)));
+    }
+    modes
+}
+
+/// `enforce` with nothing to inject would protect nothing, and look as if it did.
+fn check_enforce(
+    reader: &mut Reader<'_>,
+    mode: Mode,
+    databases: &BTreeMap<String, Mode>,
+    users: &BTreeMap<String, Mode>,
+) {
+    let in_map = |map: &BTreeMap<String, Mode>| map.values().any(|mode| *mode == Mode::Enforce);
+    let key = match (mode, in_map(databases), in_map(users)) {
+        (Mode::Enforce, ..) => "mode",
+        (_, true, _) => "databases",
+        (_, _, true) => "users",
+        _ => return,
+    };
+    if !reader.is_written("context.variables") {
+        reader.wrong(key, Fault::new("enforce has nothing to inject", "context.variables as well"));
+    }
+}
+
+fn admin(reader: &mut Reader<'_>) -> Option<Admin> {
+    const KEY: &str = "admin.listen";
+    let token = reader.secret("admin.token");
+    let (host, port) = match reader.parse(KEY, admin_address) {
+        Some(address) => address?,
+        None => (ADMIN.0.to_owned(), ADMIN.1),
+    };
+    if !endpoint::is_loopback(&host) && !reader.is_written("admin.token") {
+        let fault =
+            Fault::new("is missing, other machines reach the admin listener", "file:PATH or env:NAME");
+        reader.missing("admin.token", KEY, fault);
+    }
+    Some(Admin { host, port, token })
+}
+
+fn admin_address(text: &str) -> Result<Option<(String, u16)>, Fault> {
+    const EXPECTED: &str = "host:port or off";
+    if text == "off" {
+        return Ok(None);
+    }
+    match Endpoint::parse(text).map_err(|fault| Fault::new(fault.problem, EXPECTED))? {
+        Endpoint::Tcp(host, port) => Ok(Some((host, port))),
+        Endpoint::Unix { .. } => Err(Fault::new("is a socket directory", EXPECTED)),
+    }
+}
+
+fn workers(reader: &mut Reader<'_>) -> NonZeroUsize {
+    let read = reader.parse("workers", |text| match text {
+        "auto" => Ok(None),
+        _ => reader::number(text, &(1..=1_024))
+            .map(NonZeroUsize::new)
+            .map_err(|fault| Fault::new(fault.problem, format!("{} or auto", fault.expected))),
+    });
+    let available = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    read.flatten().unwrap_or_else(available)
+}
+
+fn log(reader: &mut Reader<'_>) -> Log {
+    Log {
+        level: reader.parse("log.level", log_level).unwrap_or_else(|| "info".to_owned()),
+        format: reader.word("log.format").unwrap_or(LogFormat::Pretty),
+    }
+}
+
+/// Checks each directive: a level, or `target=level`.
+fn log_level(text: &str) -> Result<String, Fault> {
+    let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
+    let is_target = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+    for directive in text.split(',') {
+        let (target, level) = directive.split_once('=').unwrap_or(("", directive));
+        let named = directive.len() == level.len() || !target.is_empty();
+        if !named || !is_level(level) || !target.chars().all(is_target) {
+            let expected = "off, error, warn, info, debug or trace, or target=level, with commas between";
+            return Err(Fault::new(format!("{directive:?} is not a level"), expected));
+        }
+    }
+    Ok(text.to_owned())
+}
+
+fn limits(reader: &mut Reader<'_>) -> Limits {
+    let second = Duration::from_secs(1);
+    let message_bytes = reader.size("limits.message_bytes", 1_024..=0x3fff_ffff).unwrap_or(MESSAGE_BYTES);
+    Limits {
+        message_bytes,
+        query_bytes: reader.size("limits.query_bytes", 1_024..=0x3fff_ffff).unwrap_or(QUERY_BYTES),
+        token_bytes: reader.size("limits.token_bytes", 64..=1_048_576).unwrap_or(TOKEN_BYTES),
+        max_clients: reader.number("limits.max_clients", 1..=1_000_000).unwrap_or(MAX_CLIENTS),
+        login_timeout: reader.duration("limits.login_timeout", second, DAY).unwrap_or(LOGIN_TIMEOUT),
+        drain_timeout: reader.duration("limits.drain_timeout", Duration::ZERO, DAY).unwrap_or(DRAIN_TIMEOUT),
+    }
+}

@@ -1,0 +1,251 @@
+//! How many backends of one pool are open, and who waits for one, across all workers.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How often those behind may be served first because a backend is at hand on their own worker.
+const PATIENCE: u8 = 4;
+
+/// Someone who waits for a backend.
+pub trait Ticket: Sized + Send {
+    /// The kind of backend.
+    type Backend: Send;
+
+    /// The worker that waits.
+    fn home(&self) -> usize;
+
+    /// Hands over; gives the grant back when nobody waits any more.
+    ///
+    /// # Errors
+    /// The grant, when the waiter is gone.
+    fn hand_over(self, grant: Grant<Self>) -> Result<(), Grant<Self>>;
+}
+
+/// What a waiter gets.
+#[derive(Debug)]
+pub enum Grant<T: Ticket> {
+    /// An idle backend.
+    Backend(T::Backend),
+    /// The right to open one.
+    Slot(Slot<T>),
+}
+
+/// The pool is exhausted: the waiter is in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exhausted;
+
+/// The accounts of one pool.
+#[derive(Debug)]
+pub struct Ledger<T: Ticket> {
+    limit: usize,
+    open: AtomicUsize,
+    waiting: AtomicUsize,
+    waiters: Mutex<VecDeque<Waiter<T>>>,
+}
+
+#[derive(Debug)]
+struct Waiter<T> {
+    ticket: T,
+    passed_over: u8,
+}
+
+/// The right to have one backend open; dropping it passes it to whoever waits.
+#[derive(Debug)]
+pub struct Slot<T: Ticket> {
+    ledger: Arc<Ledger<T>>,
+    counted: Counted,
+}
+
+/// Whether a slot still stands for an open backend.
+#[derive(Debug, PartialEq, Eq)]
+enum Counted {
+    Yes,
+    PassedOn,
+}
+
+impl<T: Ticket> Ledger<T> {
+    /// Accounts for a pool of at most `limit` backends.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        let waiters = Mutex::new(VecDeque::new());
+        Self { limit, open: AtomicUsize::new(0), waiting: AtomicUsize::new(0), waiters }
+    }
+
+    /// How many backends are open or being opened.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// The most backends that may be open.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The right to open a backend, if the limit allows one more.
+    #[must_use]
+    pub fn try_open(self: &Arc<Self>) -> Option<Slot<T>> {
+        let more = |open: usize| (open < self.limit).then_some(open + 1);
+        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Slot { ledger: Arc::clone(self), counted: Counted::Yes })
+    }
+
+    /// Puts a waiter into the queue, unless a slot is free by now.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when the ticket is queued; otherwise the slot is returned and the ticket dropped.
+    pub fn wait(self: &Arc<Self>, ticket: T) -> Result<Slot<T>, Exhausted> {
+        let mut waiters = self.waiters();
+        if let Some(slot) = self.try_open() {
+            return Ok(slot);
+        }
+        waiters.push_back(Waiter { ticket, passed_over: 0 });
+        self.waiting.store(waiters.len(), Ordering::Release);
+        Err(Exhausted)
+    }
+
+    /// Offers an idle backend that is at hand on worker `home` to whoever waits.
+    ///
+    /// # Errors
+    /// The backend, when nobody waits.
+    pub fn offer(&self, backend: T::Backend, home: usize) -> Result<(), T::Backend> {
+        let mut backend = backend;
+        while self.waiting.load(Ordering::Acquire) > 0 {
+            let Some(ticket) = self.next_waiter(Some(home)) else { break };
+            match ticket.hand_over(Grant::Backend(backend)) {
+                Ok(()) => return Ok(()),
+                Err(Grant::Backend(returned)) => backend = returned,
+                Err(Grant::Slot(_)) => return Ok(()),
+            }
+        }
+        Err(backend)
+    }
+
+    /// The next in the queue; one of the same worker may go first, but not for ever.
+    fn next_waiter(&self, home: Option<usize>) -> Option<T> {
+        let mut waiters = self.waiters();
+        let impatient = waiters.front().is_some_and(|first| first.passed_over >= PATIENCE);
+        let near = home.filter(|_| !impatient).and_then(|home| {
+            waiters.iter().take(usize::from(PATIENCE) * 2).position(|waiter| waiter.ticket.home() == home)
+        });
+        let chosen = waiters.remove(near.unwrap_or(0));
+        if let (Some(1..), Some(first)) = (near, waiters.front_mut()) {
+            first.passed_over += 1;
+        }
+        self.waiting.store(waiters.len(), Ordering::Release);
+        chosen.map(|waiter| waiter.ticket)
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, VecDeque<Waiter<T>>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Ticket> Drop for Slot<T> {
+    fn drop(&mut self) {
+        if self.counted == Counted::PassedOn {
+            return;
+        }
+        loop {
+            let Some(ticket) = self.ledger.next_waiter(None) else { break };
+            let slot = Slot { ledger: Arc::clone(&self.ledger), counted: Counted::Yes };
+            match ticket.hand_over(Grant::Slot(slot)) {
+                Ok(()) => return,
+                Err(Grant::Slot(mut refused)) => refused.counted = Counted::PassedOn,
+                Err(Grant::Backend(_)) => return,
+            }
+        }
+        // Under the lock, so that nobody queues up between the look at the queue and the count.
+        let waiters = self.ledger.waiters();
+        if waiters.is_empty() {
+            self.ledger.open.fetch_sub(1, Ordering::AcqRel);
+            return;
+        }
+        drop(waiters);
+        drop(Slot { ledger: Arc::clone(&self.ledger), counted: Counted::Yes });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    #[derive(Debug)]
+    struct Caller(usize, Sender<&'static str>);
+
+    impl Ticket for Caller {
+        type Backend = &'static str;
+
+        fn home(&self) -> usize {
+            self.0
+        }
+
+        fn hand_over(self, grant: Grant<Self>) -> Result<(), Grant<Self>> {
+            let word = match &grant {
+                Grant::Backend(name) => name,
+                Grant::Slot(_) => "slot",
+            };
+            match self.1.send(word) {
+                Ok(()) => {
+                    std::mem::forget(grant);
+                    Ok(())
+                }
+                Err(_) => Err(grant),
+            }
+        }
+    }
+
+    fn wait(ledger: &Arc<Ledger<Caller>>, home: usize) -> Receiver<&'static str> {
+        let (sender, receiver) = channel();
+        assert_eq!(ledger.wait(Caller(home, sender)).map(drop), Err(Exhausted));
+        receiver
+    }
+
+    #[test]
+    fn never_more_than_the_limit_are_open() {
+        let ledger = Arc::new(Ledger::<Caller>::new(2));
+        let (first, second) = (ledger.try_open(), ledger.try_open());
+        assert!(first.is_some() && second.is_some() && ledger.try_open().is_none());
+        drop(first);
+        assert!(ledger.try_open().is_some());
+    }
+
+    #[test]
+    fn a_closed_backend_makes_room_for_the_one_who_waits_longest() {
+        let ledger = Arc::new(Ledger::new(1));
+        let slot = ledger.try_open();
+        let (gone, patient) = (wait(&ledger, 0), wait(&ledger, 0));
+        drop(gone);
+        drop(slot);
+        assert_eq!(patient.try_recv(), Ok("slot"));
+        assert_eq!((ledger.open(), ledger.waiting()), (1, 0));
+    }
+
+    #[test]
+    fn a_neighbour_may_go_first_but_not_for_ever() {
+        let ledger = Arc::new(Ledger::new(1));
+        let _slot = ledger.try_open();
+        let far = wait(&ledger, 1);
+        let near: Vec<_> = (0..6).map(|_| wait(&ledger, 0)).collect();
+        for _ in 0..5 {
+            assert_eq!(ledger.offer("backend", 0), Ok(()));
+        }
+        assert_eq!(near.iter().filter(|one| one.try_recv().is_ok()).count(), 4);
+        assert_eq!(far.try_recv(), Ok("backend"));
+    }
+
+    #[test]
+    fn a_backend_stays_when_nobody_waits() {
+        let ledger = Arc::new(Ledger::<Caller>::new(1));
+        assert_eq!(ledger.offer("backend", 0), Err("backend"));
+    }
+}

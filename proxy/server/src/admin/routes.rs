@@ -1,0 +1,92 @@
+//! What the admin listener answers.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use pgwarden_config::SecretText;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
+
+use super::readiness::{Readiness, Unready};
+use crate::meters::Meters;
+
+/// Prometheus' text form.
+const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the admin listener shows, and to whom.
+#[derive(Debug, Clone)]
+pub(crate) struct AdminState {
+    /// What `/metrics` shows.
+    pub(crate) meters: Arc<Meters>,
+    /// What `/readyz` shows.
+    pub(crate) readiness: Arc<Readiness>,
+    /// What a caller must bring for everything but `/healthz`.
+    pub(crate) token: Option<SecretText>,
+}
+
+/// The routes, with the check of the token around all but `/healthz`.
+pub(crate) fn router(state: AdminState) -> Router {
+    let authorized = middleware::from_fn_with_state(state.clone(), authorize);
+    Router::new()
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(authorized)
+        .route("/healthz", get(healthy).fallback(method_not_allowed))
+        .with_state(state)
+}
+
+async fn healthy() -> &'static str {
+    "ok\n"
+}
+
+async fn ready(State(state): State<AdminState>) -> Response {
+    let reasons: Vec<_> = state.readiness.reasons().map(Unready::label).collect();
+    match reasons.is_empty() {
+        true => json_response(StatusCode::OK, &json!({ "status": "ready", "reasons": reasons })),
+        false => json_response(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({ "status": "unready", "reasons": reasons }),
+        ),
+    }
+}
+
+async fn metrics(State(state): State<AdminState>) -> Response {
+    ([(header::CONTENT_TYPE, METRICS_TEXT)], state.meters.render()).into_response()
+}
+
+async fn not_found() -> Response {
+    json_response(StatusCode::NOT_FOUND, &json!({ "error": "not found" }))
+}
+
+async fn method_not_allowed() -> Response {
+    json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": "method not allowed" }))
+}
+
+async fn authorize(State(state): State<AdminState>, request: Request, next: Next) -> Response {
+    if state.token.as_ref().is_none_or(|token| brings(request.headers(), token)) {
+        return next.run(request).await;
+    }
+    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+    let body = json_response(StatusCode::UNAUTHORIZED, &json!({ "error": "a bearer token is required" }));
+    (challenge, body).into_response()
+}
+
+/// Whether the request carries `token`; the time it takes says nothing but its length.
+fn brings(headers: &HeaderMap, token: &SecretText) -> bool {
+    let value = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let Some((scheme, brought)) = value.and_then(|value| value.split_at_checked("Bearer ".len())) else {
+        return false;
+    };
+    scheme.eq_ignore_ascii_case(b"Bearer ") && brought.ct_eq(token.expose().as_bytes()).into()
+}
+
+fn json_response(status: StatusCode, body: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+}

@@ -1,0 +1,39 @@
+//! The configuration's words for context variables, as the tenant layer's.
+
+use crate::app::StartError;
+use pgwarden_auth::jwt::ClaimPath;
+use pgwarden_config::{Settings, ValueFrom};
+use pgwarden_tenant::{Kind, Source, Variable};
+
+/// The variables that the settings name.
+///
+/// # Errors
+/// [`StartError::Variable`] when a claim path cannot be read.
+pub(crate) fn variables(settings: &Settings) -> Result<Vec<Variable>, StartError> {
+    settings.context.variables.iter().map(|variable| one(variable, settings)).collect()
+}
+
+fn one(variable: &pgwarden_config::Variable, settings: &Settings) -> Result<Variable, StartError> {
+    let context = &settings.context;
+    let source = match &variable.from {
+        ValueFrom::Tenant => Source::Tenant,
+        ValueFrom::User => Source::User,
+        ValueFrom::Claims => Source::Claims,
+        ValueFrom::Literal(text) => Source::Literal(text.clone()),
+        ValueFrom::Claim(path) => {
+            let written = path.to_string();
+            let path = ClaimPath::parse(&written).map_err(|error| StartError::Variable(error.to_string()))?;
+            Source::Claim(path, written)
+        }
+    };
+    let limit = match source {
+        Source::Claims => context.max_claims_bytes,
+        _ => context.max_value_bytes,
+    };
+    let kind = match variable.kind {
+        pgwarden_config::Kind::Uuid => Kind::Uuid,
+        pgwarden_config::Kind::Bigint => Kind::Bigint,
+        pgwarden_config::Kind::Text => Kind::Text,
+    };
+    Ok(Variable { name: variable.name.clone(), source, kind, limit })
+}

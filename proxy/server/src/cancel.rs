@@ -1,0 +1,130 @@
+//! CancelRequest: pgwarden's own keys, forwarded only while that client holds that backend.
+
+use crate::meters::CancelOutcome;
+use crate::upstream::Server;
+use dashmap::DashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// What a backend takes as proof that a cancel is meant for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BackendKey {
+    /// The server process.
+    pub(crate) pid: u32,
+    /// Its secret.
+    pub(crate) secret: Vec<u8>,
+}
+
+/// What a client was given in BackendKeyData.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ClientKey {
+    /// The process id it sees.
+    pub(crate) pid: u32,
+    /// The secret it sees.
+    pub(crate) secret: Vec<u8>,
+}
+
+/// What a client runs at the moment, as far as a cancel is concerned.
+#[derive(Debug, Default)]
+pub(crate) struct Target {
+    state: Mutex<State>,
+    finished: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: Option<(Arc<Server>, Arc<BackendKey>)>,
+    in_flight: usize,
+}
+
+impl Target {
+    /// The client now holds a backend.
+    pub(crate) fn hold(&self, server: &Arc<Server>, key: &Arc<BackendKey>) {
+        self.state().held = Some((Arc::clone(server), Arc::clone(key)));
+    }
+
+    /// The client gives its backend back; `false` while a cancel is on its way to it, and the backend must wait.
+    pub(crate) fn try_release(&self) -> bool {
+        let mut state = self.state();
+        if state.in_flight > 0 {
+            return false;
+        }
+        state.held = None;
+        true
+    }
+
+    /// Waits until no cancel is on its way any more. Cancel safe.
+    pub(crate) async fn finished(&self) {
+        loop {
+            let finished = self.finished.notified();
+            if self.state().in_flight == 0 {
+                return;
+            }
+            finished.await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A cancel on its way: while it lives, the backend goes to nobody else.
+struct InFlight<'a>(&'a Target);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.state().in_flight -= 1;
+        self.0.finished.notify_waiters();
+    }
+}
+
+/// The keys of all clients.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    clients: DashMap<ClientKey, Arc<Target>>,
+}
+
+/// A client's entry; gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    registry: Arc<Registry>,
+    key: ClientKey,
+    /// What the client runs.
+    pub(crate) target: Arc<Target>,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registry.clients.remove(&self.key);
+    }
+}
+
+impl Registry {
+    /// Registers a client under the key it is given.
+    pub(crate) fn register(self: &Arc<Self>, key: ClientKey) -> Registration {
+        let target = Arc::new(Target::default());
+        self.clients.insert(key.clone(), Arc::clone(&target));
+        Registration { registry: Arc::clone(self), key, target }
+    }
+
+    /// Forwards a cancel, if the client with that key runs something; returns when the server has taken it.
+    ///
+    /// Cancel safe: the backend is released either way.
+    pub(crate) async fn cancel(&self, key: &ClientKey) -> CancelOutcome {
+        let Some(target) = self.clients.get(key).map(|entry| Arc::clone(&entry)) else {
+            return CancelOutcome::Unknown;
+        };
+        let (server, backend) = {
+            let mut state = target.state();
+            let Some((server, backend)) = state.held.clone() else { return CancelOutcome::Idle };
+            state.in_flight += 1;
+            (server, backend)
+        };
+        let _in_flight = InFlight(&target);
+        if let Err(error) = server.cancel(&backend).await {
+            tracing::info!(%error, "cancel could not be delivered");
+        }
+        CancelOutcome::Forwarded
+    }
+}

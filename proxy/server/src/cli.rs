@@ -1,0 +1,150 @@
+//! The command line: every flag is a `PGWARDEN_*` variable under another name.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// A transparent PostgreSQL proxy that gives every transaction a verified tenant context.
+#[derive(Debug, Parser)]
+#[command(name = "pgwarden", version, about)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What pgwarden can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the proxy.
+    Serve(Settings),
+    /// Work with the configuration.
+    Config {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+/// What can be done with the configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Name every mistake, with file, line, key and what was expected.
+    Check(Settings),
+    /// Print the configuration as it is meant, secrets hidden.
+    Show(Settings),
+    /// Print the reference: every key with its default.
+    Reference,
+}
+
+/// Where settings come from: flags, then `PGWARDEN_*` variables, then the file.
+#[derive(Debug, Args, Default)]
+pub(crate) struct Settings {
+    /// The TOML file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where clients connect: `host:port`, or the directory of a unix socket; comma-separated.
+    #[arg(long)]
+    listen: Option<String>,
+    /// The server: `postgres://user:password@host:port/database?sslmode=…`. A password is safer in the environment.
+    #[arg(long)]
+    upstream: Option<String>,
+    /// `passthrough`, `shadow` or `enforce`.
+    #[arg(long)]
+    mode: Option<String>,
+    /// `transaction` or `session`.
+    #[arg(long)]
+    pool_mode: Option<String>,
+    /// Backends per database and user.
+    #[arg(long)]
+    pool_size: Option<String>,
+    /// How clients authenticate: `trust`, `password`, `md5`, `scram-sha-256`, `cert`, `jwt`.
+    #[arg(long)]
+    auth: Option<String>,
+    /// Lines `"name" "secret"`.
+    #[arg(long)]
+    users_file: Option<String>,
+    /// What verifies tokens: `file:…`, `env:…`, or a URL.
+    #[arg(long)]
+    jwt_key: Option<String>,
+    /// The `iss` that a token must have.
+    #[arg(long)]
+    jwt_issuer: Option<String>,
+    /// The `aud` that a token must name.
+    #[arg(long)]
+    jwt_audience: Option<String>,
+    /// The algorithms that are allowed, comma-separated.
+    #[arg(long)]
+    jwt_algorithms: Option<String>,
+    /// The variables to set: `app.current_org_id=claim:app_metadata.org_id:uuid, …`.
+    #[arg(long)]
+    context: Option<String>,
+    /// Contexts by database user: `alice=tenant:<id>;user:<id>, …`.
+    #[arg(long)]
+    fixed: Option<String>,
+    /// The certificate shown to clients.
+    #[arg(long)]
+    tls_cert: Option<String>,
+    /// Its key.
+    #[arg(long)]
+    tls_key: Option<String>,
+    /// The CA of client certificates.
+    #[arg(long)]
+    tls_client_ca: Option<String>,
+    /// `disable`, `allow` or `require`.
+    #[arg(long)]
+    tls_mode: Option<String>,
+    /// The admin listener, or `off`.
+    #[arg(long)]
+    admin: Option<String>,
+    /// Threads that serve clients.
+    #[arg(long)]
+    workers: Option<String>,
+    /// What is logged: a level, or directives.
+    #[arg(long)]
+    log: Option<String>,
+    /// `pretty` or `json`.
+    #[arg(long)]
+    log_format: Option<String>,
+    /// How long a drain may take.
+    #[arg(long)]
+    drain_timeout: Option<String>,
+    /// `allow` or `refuse` session state that a shared backend cannot carry.
+    #[arg(long)]
+    pins: Option<String>,
+}
+
+impl Settings {
+    /// The flags that were given, as variables.
+    pub(crate) fn overrides(&self) -> Vec<(String, String)> {
+        let config = self.config.as_ref().map(|path| path.to_string_lossy().into_owned());
+        [
+            ("CONFIG", &config),
+            ("LISTEN", &self.listen),
+            ("UPSTREAM", &self.upstream),
+            ("MODE", &self.mode),
+            ("POOL_MODE", &self.pool_mode),
+            ("POOL_SIZE", &self.pool_size),
+            ("AUTH", &self.auth),
+            ("USERS_FILE", &self.users_file),
+            ("JWT_KEY", &self.jwt_key),
+            ("JWT_ISSUER", &self.jwt_issuer),
+            ("JWT_AUDIENCE", &self.jwt_audience),
+            ("JWT_ALGORITHMS", &self.jwt_algorithms),
+            ("CONTEXT", &self.context),
+            ("FIXED", &self.fixed),
+            ("TLS_CERT", &self.tls_cert),
+            ("TLS_KEY", &self.tls_key),
+            ("TLS_CLIENT_CA", &self.tls_client_ca),
+            ("TLS_MODE", &self.tls_mode),
+            ("ADMIN", &self.admin),
+            ("WORKERS", &self.workers),
+            ("LOG", &self.log),
+            ("LOG_FORMAT", &self.log_format),
+            ("DRAIN_TIMEOUT", &self.drain_timeout),
+            ("PINS", &self.pins),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((format!("PGWARDEN_{name}"), value.clone()?)))
+        .collect()
+    }
+}

@@ -1,0 +1,202 @@
+//! Who the client is: trust, password, md5, SCRAM, certificate or token.
+
+use crate::app::App;
+use crate::clock;
+use crate::login::Denied;
+use crate::meters::LoginOutcome;
+use crate::packet;
+use crate::stream::Stream;
+use crate::tls::peer_names;
+use pgwarden_auth::jwt::{self, Claims, TokenError};
+use pgwarden_auth::password::{check_md5, check_password};
+use pgwarden_auth::scram::{Mechanism, ScramServer};
+use pgwarden_config::Method;
+use pgwarden_session::Refusal;
+use pgwarden_wire::{Fields, Writer};
+use std::sync::Arc;
+use tokio_rustls::TlsStream;
+
+/// Bytes of the longest password message, as PostgreSQL takes (`PG_MAX_AUTH_TOKEN_LENGTH`).
+const PASSWORD_LIMIT: usize = 65_535 + 6;
+
+/// Asks for the proof that the configuration demands; returns the claims of a token.
+///
+/// # Errors
+/// [`Denied`] when the proof is wrong. An unknown user gets the same text and takes the same time as a wrong password.
+pub(super) async fn authenticate(
+    stream: &mut Stream,
+    user: &str,
+    app: &Arc<App>,
+) -> Result<Option<Claims>, Denied> {
+    match app.settings.auth.method {
+        Method::Trust => Ok(None),
+        Method::Cert => certificate(stream, user).map(|()| None),
+        Method::Jwt => token(stream, user, app).await.map(Some),
+        Method::Password => {
+            let given = ask(stream, 3, &[]).await?;
+            let (app, name) = (Arc::clone(app), user.to_owned());
+            let check = move || check_password(&name, app.users.secret(&name), &given);
+            verdict(off_reactor(check).await, user, "password").map(|()| None)
+        }
+        Method::Md5 => {
+            let salt: [u8; 4] = rand::random();
+            let given = ask(stream, 5, &salt).await?;
+            verdict(check_md5(user, app.users.secret(user), salt, &given), user, "password").map(|()| None)
+        }
+        Method::ScramSha256 => scram(stream, user, app).await.map(|()| None),
+    }
+}
+
+/// Runs what costs about a millisecond of CPU on another thread; a thread that dies counts as a failed check.
+async fn off_reactor(check: impl FnOnce() -> bool + Send + 'static) -> bool {
+    tokio::task::spawn_blocking(check).await.unwrap_or(false)
+}
+
+fn verdict(proved: bool, user: &str, method: &str) -> Result<(), Denied> {
+    if proved {
+        return Ok(());
+    }
+    let message = format!("{method} authentication failed for user \"{user}\"");
+    Err(Denied::Refused(Refusal::new("28P01", message, "", ""), LoginOutcome::RefusedAuthentication))
+}
+
+/// Sends an authentication request and reads the answer, without the zero byte that ends it.
+async fn ask(stream: &mut Stream, kind: i32, data: &[u8]) -> Result<Vec<u8>, Denied> {
+    let mut answer = ask_sasl(stream, kind, data).await?;
+    match answer.pop() {
+        Some(0) if !answer.contains(&0) => Ok(answer),
+        _ => Err(Denied::protocol("08P01", "invalid password packet")),
+    }
+}
+
+async fn ask_sasl(stream: &mut Stream, kind: i32, data: &[u8]) -> Result<Vec<u8>, Denied> {
+    let mut request = Vec::new();
+    Writer::new(&mut request).authentication(kind, data);
+    packet::write(stream, &request).await?;
+    let answer = packet::read(stream, PASSWORD_LIMIT).await?;
+    if answer.tag != b'p' {
+        let message = format!("expected password response, got message type {}", answer.tag);
+        return Err(Denied::protocol("08P01", message));
+    }
+    Ok(answer.payload)
+}
+
+async fn scram(stream: &mut Stream, user: &str, app: &Arc<App>) -> Result<(), Denied> {
+    let mechanism = Mechanism::ScramSha256;
+    let offered = [mechanism.name().as_bytes(), b"\0\0"].concat();
+    let initial = ask_sasl(stream, 10, &offered).await?;
+    let first = initial_response(&initial, mechanism)?;
+    let server = ScramServer::new(app.users.verifier(user), user, &app.mock_key, rand::random());
+    let failed = |error: pgwarden_auth::scram::ScramError| match error {
+        pgwarden_auth::scram::ScramError::WrongProof => {
+            verdict(false, user, "password").err().unwrap_or(Denied::Silent)
+        }
+        malformed => Denied::protocol("08P01", malformed.to_string()),
+    };
+    let (challenge, awaiting) = server.client_first(&first).map_err(failed)?;
+    let last = ask_sasl(stream, 11, &challenge).await?;
+    let success = awaiting.client_final(&last).map_err(failed)?;
+    let mut done = Vec::new();
+    Writer::new(&mut done).authentication(12, &success.server_final);
+    packet::write(stream, &done).await?;
+    Ok(())
+}
+
+/// SASLInitialResponse: the mechanism, a length, and the client's first message.
+fn initial_response(payload: &[u8], mechanism: Mechanism) -> Result<Vec<u8>, Denied> {
+    let malformed = |_| Denied::protocol("08P01", "invalid SASLInitialResponse");
+    let mut fields = Fields::new(payload);
+    let name = fields.string().map_err(malformed)?;
+    if name != mechanism.name().as_bytes() {
+        return Err(Denied::protocol("08P01", "client selected an invalid SASL authentication mechanism"));
+    }
+    let length = fields.int32().map_err(malformed)?;
+    let first = fields.bytes(usize::try_from(length).unwrap_or(usize::MAX)).map_err(malformed)?;
+    fields.end().map_err(malformed)?;
+    Ok(first.to_vec())
+}
+
+fn certificate(stream: &Stream, user: &str) -> Result<(), Denied> {
+    let names = match stream {
+        Stream::Tls(tls) => match tls.as_ref() {
+            TlsStream::Server(server) => peer_names(server.get_ref().1),
+            TlsStream::Client(_) => Vec::new(),
+        },
+        Stream::Tcp(_) | Stream::Unix(_) => Vec::new(),
+    };
+    let refusal = match names.iter().any(|name| name == user) {
+        true => return Ok(()),
+        false if names.is_empty() => Refusal::new(
+            "28000",
+            "connection requires a valid client certificate",
+            "",
+            "Connect over TLS and present a certificate that the proxy's CA has signed.",
+        ),
+        false => Refusal::new(
+            "28000",
+            format!("certificate authentication failed for user \"{user}\""),
+            "Neither the common name nor an alternative name of the certificate is the user's name.",
+            "",
+        ),
+    };
+    Err(Denied::Refused(refusal, LoginOutcome::RefusedAuthentication))
+}
+
+/// The password is a token. It is never logged, and no error repeats any of it.
+async fn token(stream: &mut Stream, user: &str, app: &Arc<App>) -> Result<Claims, Denied> {
+    let given = ask(stream, 3, &[]).await?;
+    let limit = app.settings.limits.token_bytes;
+    if given.len() > limit {
+        return Err(Denied::protocol(
+            "54000",
+            format!("token of {} bytes is over the limit of {limit}", given.len()),
+        ));
+    }
+    let text = String::from_utf8(given).map_err(|_| invalid_token(user, "the token is not UTF-8"))?;
+    let verifier = Arc::clone(app);
+    let verified = tokio::task::spawn_blocking(move || verifier.tokens.verify(&text, clock::now())).await;
+    match verified {
+        Ok(Ok(claims)) => Ok(claims),
+        Ok(Err(error)) => {
+            if matches!(error, TokenError::NoMatchingKey) {
+                app.tokens.hint_unknown_key();
+            }
+            Err(invalid_token(user, &error.to_string()))
+        }
+        Err(_) => Err(invalid_token(user, "the token could not be checked")),
+    }
+}
+
+fn invalid_token(user: &str, reason: &str) -> Denied {
+    let refusal = Refusal::new(
+        "28000",
+        format!("token authentication failed for user \"{user}\""),
+        format!("The token was refused: {reason}."),
+        "Get a fresh token and send it as the password.",
+    );
+    Denied::Refused(refusal, LoginOutcome::RefusedAuthentication)
+}
+
+/// What a token has to fulfil, and the keys it is checked with.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    /// The keys; `None` where no token is ever taken.
+    pub(crate) keys: Option<crate::keys::KeyStore>,
+    /// What a token has to fulfil.
+    pub(crate) policy: jwt::JwtPolicy,
+}
+
+impl Tokens {
+    fn verify(&self, token: &str, now: u64) -> Result<Claims, TokenError> {
+        match &self.keys {
+            Some(keys) => jwt::verify(token, &keys.current(), &self.policy, now),
+            None => Err(TokenError::NoMatchingKey),
+        }
+    }
+
+    fn hint_unknown_key(&self) {
+        if let Some(keys) = &self.keys {
+            keys.hint_unknown_key();
+        }
+    }
+}

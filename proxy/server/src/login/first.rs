@@ -1,0 +1,111 @@
+//! The first packets of a connection: encryption requests, a cancel, or the start of a session.
+
+use crate::app::App;
+use crate::cancel::ClientKey;
+use crate::login::Denied;
+use crate::packet;
+use crate::stream::Stream;
+use pgwarden_config::TlsMode;
+use pgwarden_wire::{First, FirstError, Startup, first_packet, first_packet_length};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsStream};
+
+/// What a TLS connection begins with (RFC 8446, record type "handshake").
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What a connection is for.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// A session, on a stream that is encrypted if it is going to be.
+    Session(Stream, Startup),
+    /// Something that runs is to be cancelled.
+    Cancel(ClientKey),
+}
+
+/// A connection that is not served, with the stream on which it can still be told why.
+#[derive(Debug)]
+pub(super) struct Rejected(pub(super) Option<Stream>, pub(super) Denied);
+
+/// Reads first packets until one says what the connection is for. Not cancel safe.
+pub(super) async fn read(stream: Stream, app: &App) -> Result<Request, Rejected> {
+    let mut stream = direct_tls(stream, app).await?;
+    loop {
+        match packet_of(&mut stream).await {
+            Ok(First::Cancel { pid, secret }) => return Ok(Request::Cancel(ClientKey { pid, secret })),
+            Ok(First::Startup(_))
+                if app.settings.tls.mode == TlsMode::Require && matches!(stream, Stream::Tcp(_)) =>
+            {
+                let denied = Denied::protocol(
+                    "28000",
+                    "the connection is not encrypted, and this server requires TLS",
+                );
+                return Err(Rejected(Some(stream), denied));
+            }
+            Ok(First::Startup(startup)) => return Ok(Request::Session(stream, startup)),
+            Ok(First::Gss) => stream = answer(stream, b"N").await?,
+            Ok(First::Ssl) => stream = ssl_request(stream, app).await?,
+            Err(denied) => return Err(Rejected(Some(stream), denied)),
+        }
+    }
+}
+
+/// PostgreSQL 17 clients may begin with TLS at once (`sslnegotiation=direct`).
+async fn direct_tls(stream: Stream, app: &App) -> Result<Stream, Rejected> {
+    let Stream::Tcp(socket) = stream else { return Ok(stream) };
+    let Some(acceptor) = &app.acceptor else { return Ok(Stream::Tcp(socket)) };
+    let mut first = [0];
+    match socket.peek(&mut first).await {
+        Ok(1) if first == [TLS_HANDSHAKE] => handshake(socket, acceptor.for_direct.clone().into()).await,
+        _ => Ok(Stream::Tcp(socket)),
+    }
+}
+
+/// Answers SSLRequest. Exactly its eight bytes were read, so what a client sent behind it in the clear can only be
+/// taken for TLS, and fails (CVE-2021-23214).
+async fn ssl_request(stream: Stream, app: &App) -> Result<Stream, Rejected> {
+    match (stream, &app.acceptor) {
+        (Stream::Tcp(mut socket), Some(acceptor)) => {
+            let written = tokio::io::AsyncWriteExt::write_all(&mut socket, b"S").await;
+            written.map_err(|_| Rejected(None, Denied::Silent))?;
+            handshake(socket, acceptor.for_ssl_request.clone().into()).await
+        }
+        (stream @ Stream::Tls(_), _) => {
+            Err(Rejected(Some(stream), Denied::protocol("08P01", "SSLRequest on an encrypted connection")))
+        }
+        (stream, _) => answer(stream, b"N").await,
+    }
+}
+
+async fn handshake(socket: TcpStream, acceptor: TlsAcceptor) -> Result<Stream, Rejected> {
+    match acceptor.accept(socket).await {
+        Ok(stream) => Ok(Stream::Tls(Box::new(TlsStream::Server(stream)))),
+        Err(error) => {
+            tracing::info!(%error, "TLS handshake failed");
+            Err(Rejected(None, Denied::Silent))
+        }
+    }
+}
+
+async fn answer(stream: Stream, byte: &[u8]) -> Result<Stream, Rejected> {
+    let mut stream = stream;
+    packet::write(&mut stream, byte).await.map_err(|_| Rejected(None, Denied::Silent))?;
+    Ok(stream)
+}
+
+async fn packet_of(stream: &mut Stream) -> Result<First, Denied> {
+    let mut field = [0; 4];
+    stream.read_exact(&mut field).await?;
+    let length = first_packet_length(field).map_err(denied)?;
+    let mut bytes = vec![0; length - 4];
+    stream.read_exact(&mut bytes).await?;
+    first_packet(&bytes).map_err(denied)
+}
+
+fn denied(error: FirstError) -> Denied {
+    let sqlstate = match error {
+        FirstError::Version { .. } => "0A000",
+        FirstError::Length | FirstError::Layout | FirstError::Encoding => "08P01",
+    };
+    Denied::protocol(sqlstate, error.to_string())
+}

@@ -1,0 +1,195 @@
+//! The startup phase of a session: its parameters, its login, and what it is told when it is let in.
+
+use crate::app::{App, Place};
+use crate::cancel::{BackendKey, ClientKey};
+use crate::login::Denied;
+use crate::login::authenticate::authenticate;
+use crate::login::identify::identify;
+use crate::login::options;
+use crate::meters::LoginOutcome;
+use crate::packet;
+use crate::pool::{AcquireError, Learned, Link, Pool};
+use crate::relay::Relay;
+use crate::stream::{Peer, Stream};
+use pgwarden_config::PoolMode;
+use pgwarden_session::{Engine, Profile, Refusal};
+use pgwarden_tenant::{Mode, Warden};
+use pgwarden_wire::{PROTOCOL_3_0, PROTOCOL_3_2, Startup, Status, Writer};
+use std::sync::Arc;
+
+/// A client that was let in.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    warden: Warden,
+    pool: Arc<Pool>,
+    profile: Arc<Profile>,
+    key: ClientKey,
+    link: Option<Link>,
+    place: Place,
+}
+
+impl Accepted {
+    /// The session.
+    pub(super) fn into_relay(self, stream: Stream, app: &Arc<App>) -> Relay {
+        let engine = Engine::new(self.warden, app.session_options(), Arc::clone(&app.interner), self.profile);
+        let registration = app.cancels.register(self.key);
+        let mut relay = Relay::new(stream, engine, self.pool, registration, self.place);
+        if let Some(link) = self.link {
+            relay.begin_with(link);
+        }
+        relay
+    }
+}
+
+/// Lets a client in.
+///
+/// # Errors
+/// [`Denied`] when it may not come in.
+pub(super) async fn log_in(
+    stream: &mut Stream,
+    startup: &Startup,
+    peer: Peer,
+    app: &Arc<App>,
+) -> Result<Accepted, Denied> {
+    let user = startup.parameter("user").filter(|user| !user.is_empty());
+    let user =
+        user.ok_or_else(|| Denied::protocol("28000", "no PostgreSQL user name specified in startup packet"))?;
+    let database = startup.parameter("database").filter(|name| !name.is_empty()).unwrap_or(user);
+    refuse_replication(startup)?;
+    let protocol = negotiate(stream, startup, app).await?;
+    let place = app.admit(&peer).map_err(|refusal| Denied::Refused(refusal, LoginOutcome::RefusedLimit))?;
+    let claims = authenticate(stream, user, app).await?;
+    let warden = identify(user, database, claims, app)?;
+    let settings = settings(startup, database, user, app)?;
+    let pool = app.pool(database, user);
+    let (profile, link) = match app.settings.pool.mode {
+        PoolMode::Transaction => (profile(&pool, &settings, app).await?, None),
+        PoolMode::Session => {
+            let link = dedicated(&pool, &settings, app).await?;
+            let profile = link.state.as_ref().map(|state| Arc::clone(&state.profile)).unwrap_or_default();
+            (profile, Some(link))
+        }
+    };
+    let key = client_key(protocol, link.as_ref().map(|link| link.key.as_ref()));
+    let mut greeting = Vec::new();
+    let mut writer = Writer::new(&mut greeting);
+    writer.authentication(0, &[]);
+    for (name, value) in profile.reported.iter() {
+        writer.parameter_status(name.as_bytes(), value.as_bytes());
+    }
+    writer.message(b'K', |p| {
+        p.bytes(&key.pid.to_be_bytes()).bytes(&key.secret);
+    });
+    writer.ready(Status::Idle);
+    packet::write(stream, &greeting).await?;
+    Ok(Accepted { warden, pool, profile, key, link, place })
+}
+
+fn refuse_replication(startup: &Startup) -> Result<(), Denied> {
+    match startup.parameter("replication").map(str::to_ascii_lowercase).as_deref() {
+        None | Some("false" | "off" | "no" | "0" | "f" | "n") => Ok(()),
+        Some(_) => Err(Denied::Refused(
+            Refusal::new(
+                "0A000",
+                "replication connections are not supported",
+                "A replication stream carries the rows of all tenants.",
+                "Connect to the server itself.",
+            ),
+            LoginOutcome::RefusedFeature,
+        )),
+    }
+}
+
+/// Answers a client that asks for a newer protocol, or for extensions, than there is.
+async fn negotiate(stream: &mut Stream, startup: &Startup, app: &App) -> Result<u32, Denied> {
+    let newest = match app.server.facts() {
+        Some(facts) if facts.version >= 180_000 => PROTOCOL_3_2,
+        _ => PROTOCOL_3_0,
+    };
+    let extensions = options::extensions(startup);
+    let offered = startup.protocol.min(newest);
+    if startup.protocol <= newest && extensions.is_empty() {
+        return Ok(offered);
+    }
+    let mut answer = Vec::new();
+    Writer::new(&mut answer).message(b'v', |p| {
+        p.bytes(&offered.to_be_bytes()).int32(i32::try_from(extensions.len()).unwrap_or(i32::MAX));
+        for name in &extensions {
+            p.string(name.as_bytes());
+        }
+    });
+    packet::write(stream, &answer).await?;
+    Ok(offered)
+}
+
+/// The settings a client may start with: those that pgwarden sets itself are refused, or left out in shadow.
+fn settings(
+    startup: &Startup,
+    database: &str,
+    user: &str,
+    app: &App,
+) -> Result<Vec<(String, String)>, Denied> {
+    let mut settings = options::settings(startup).map_err(|word| {
+        Denied::protocol("08P01", format!("cannot read the option \"{word}\" of the startup packet"))
+    })?;
+    let mode = app.mode_for(database, user);
+    if mode == Mode::Passthrough {
+        return Ok(settings);
+    }
+    for (name, _) in &settings {
+        let Some(finding) = app.tenancy.protected.finding_for(name) else { continue };
+        app.tenancy.observer.found(finding, mode);
+        if mode == Mode::Enforce {
+            let refusal = Refusal::new(
+                "42501",
+                format!("permission denied to set \"{name}\" in the startup packet"),
+                "pgwarden sets it itself, or it changes what the policies see.",
+                "Remove it from the connection's options.",
+            );
+            return Err(Denied::Refused(refusal, LoginOutcome::RefusedContext));
+        }
+    }
+    settings.retain(|(name, _)| !app.tenancy.protected.holds(name));
+    Ok(settings)
+}
+
+/// A long secret only if 3.2 was agreed on; in session pooling the server's own process id, for pg_stat_activity.
+fn client_key(protocol: u32, held: Option<&BackendKey>) -> ClientKey {
+    let secret: [u8; 32] = rand::random();
+    let pid = held.map_or_else(|| rand::random::<u32>() >> 1, |key| key.pid);
+    let length = if protocol >= PROTOCOL_3_2 { 32 } else { 4 };
+    ClientKey { pid, secret: secret.get(..length).unwrap_or_default().to_vec() }
+}
+
+/// A backend of the client's own, started with its own settings.
+async fn dedicated(pool: &Arc<Pool>, settings: &[(String, String)], app: &App) -> Result<Link, Denied> {
+    let slot = pool.slot(app).await.map_err(|error| denied(&error))?;
+    pool.open(app, slot, settings).await.map_err(|error| denied(&error))
+}
+
+/// What the client is told about its settings: what the server makes of them, asked once per value.
+async fn profile(pool: &Arc<Pool>, settings: &[(String, String)], app: &App) -> Result<Arc<Profile>, Denied> {
+    let unknown = settings.iter().any(|(name, value)| pool.profiles.learned(name, value).is_none());
+    if unknown || pool.profiles.fresh().is_none() {
+        let mut link = pool.acquire(app).await.map_err(|error| denied(&error))?;
+        let learning = pool.learn(&mut link, settings).await;
+        pool.give_back(app, link, crate::clock::now());
+        learning.map_err(|error| denied(&error.into()))?;
+    }
+    let fresh = pool.profiles.fresh().unwrap_or_default();
+    if settings.is_empty() {
+        return Ok(fresh);
+    }
+    let mut profile = Profile::clone(&fresh);
+    for (name, value) in settings {
+        match pool.profiles.learned(name, value) {
+            Some(Learned::Reported(name, value)) => profile.reported.set(&name, &value),
+            Some(Learned::Carried) | None => profile.carried.set(name, value),
+        };
+    }
+    Ok(pool.profiles.share(profile))
+}
+
+fn denied(error: &AcquireError) -> Denied {
+    Denied::Refused(error.refusal(), LoginOutcome::RefusedUpstream)
+}

@@ -1,0 +1,50 @@
+//! What a client acts for: its identity becomes a context, and the context a carrier.
+
+use crate::app::App;
+use crate::login::Denied;
+use crate::meters::LoginOutcome;
+use pgwarden_auth::jwt::{ClaimPath, Claims};
+use pgwarden_session::Refusal;
+use pgwarden_tenant::{Context, Identity, Warden, encode};
+use std::sync::Arc;
+
+/// Works out a client's context and who watches over it.
+///
+/// # Errors
+/// [`Denied`] with 28000 when a claim is missing or a value is not of its kind.
+pub(super) fn identify(
+    user: &str,
+    database: &str,
+    claims: Option<Claims>,
+    app: &Arc<App>,
+) -> Result<Warden, Denied> {
+    let identity = identity(user, claims, app);
+    let mut context = Context::resolve(&app.variables, &identity).map_err(|error| {
+        let refusal = Refusal::new(
+            "28000",
+            format!("no valid tenant context for user \"{user}\""),
+            format!("{error}.").replacen("the ", "The ", 1),
+            "The token or the configuration has to be put right; the value itself is not shown.",
+        );
+        Denied::Refused(refusal, LoginOutcome::RefusedContext)
+    })?;
+    context.expires_at = context.expires_at.map(|end| end.saturating_add(app.tokens.policy.leeway_seconds));
+    let names: Vec<&str> = app.variables.iter().map(|variable| variable.name.as_str()).collect();
+    let carrier = (!names.is_empty()).then(|| Arc::new(encode(&names, &context.values)));
+    Ok(Warden::new((app.mode_for(database, user), app.missing()), context, carrier, &app.tenancy))
+}
+
+/// A fixed tenant first, then the token, then the default tenant.
+fn identity(user: &str, claims: Option<Claims>, app: &App) -> Identity {
+    let settings = &app.settings.context;
+    let fixed = settings.fixed.get(user);
+    let fallback = settings.default_tenant.as_ref().filter(|_| fixed.is_none() && claims.is_none());
+    if let Some(known) = fixed.or(fallback) {
+        return Identity { tenant: known.tenant.clone(), user: known.user.clone(), claims };
+    }
+    let claim = |path: &Option<pgwarden_config::ClaimPath>| {
+        let path = ClaimPath::parse(&path.as_ref()?.to_string()).ok()?;
+        path.text(&claims.as_ref()?.json)
+    };
+    Identity { tenant: claim(&settings.tenant_claim), user: claim(&settings.user_claim), claims }
+}

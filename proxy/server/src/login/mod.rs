@@ -1,0 +1,101 @@
+//! From an accepted connection to a session: what the client asks for, who it is, and what it acts for.
+
+mod authenticate;
+mod first;
+mod greet;
+mod identify;
+mod options;
+
+pub(crate) use authenticate::Tokens;
+
+use crate::app::App;
+use crate::meters::LoginOutcome;
+use crate::packet;
+use crate::relay;
+use crate::stream::{Peer, Stream};
+use first::{Rejected, Request};
+use pgwarden_session::Refusal;
+use pgwarden_wire::{Severity, Writer};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Why a login ends without a session.
+#[derive(Debug)]
+pub(crate) enum Denied {
+    /// The client is told why.
+    Refused(Refusal, LoginOutcome),
+    /// The client hung up, or said nothing that deserves an answer.
+    Silent,
+}
+
+impl From<std::io::Error> for Denied {
+    fn from(_: std::io::Error) -> Self {
+        Self::Silent
+    }
+}
+
+impl Denied {
+    /// A refusal because of what the client sent.
+    fn protocol(sqlstate: &'static str, message: impl Into<String>) -> Self {
+        Self::Refused(Refusal::new(sqlstate, message, "", ""), LoginOutcome::ProtocolError)
+    }
+}
+
+impl From<packet::PacketError> for Denied {
+    fn from(error: packet::PacketError) -> Self {
+        match error {
+            packet::PacketError::Io(_) => Self::Silent,
+            packet::PacketError::Frame(error) => {
+                Self::protocol("08P01", format!("invalid message length: {error}"))
+            }
+            error @ packet::PacketError::TooLong { .. } => Self::protocol("54000", error.to_string()),
+        }
+    }
+}
+
+/// Serves one connection from its first byte to its last.
+pub(crate) async fn serve(stream: Stream, peer: Peer, app: Arc<App>) {
+    let started = Instant::now();
+    let _client = app.meters.client();
+    let limit = app.settings.limits.login_timeout;
+    let request = match tokio::time::timeout(limit, first::read(stream, &app)).await {
+        Ok(Ok(request)) => request,
+        Ok(Err(Rejected(Some(stream), denied))) => return deny(stream, denied, &app).await,
+        Ok(Err(Rejected(None, _))) | Err(_) => return app.meters.login(LoginOutcome::Abandoned),
+    };
+    match request {
+        Request::Cancel(key) => {
+            let outcome = app.cancels.cancel(&key).await;
+            app.meters.cancel(outcome);
+        }
+        Request::Session(mut stream, startup) => {
+            let logging_in = greet::log_in(&mut stream, &startup, peer, &app);
+            let result = tokio::time::timeout(limit, logging_in).await;
+            app.meters.login_took(started.elapsed());
+            match result {
+                Ok(Ok(accepted)) => {
+                    app.meters.login(LoginOutcome::Accepted);
+                    relay::run(accepted.into_relay(stream, &app)).await;
+                }
+                Ok(Err(denied)) => deny(stream, denied, &app).await,
+                Err(_) => app.meters.login(LoginOutcome::TimedOut),
+            }
+        }
+    }
+}
+
+/// Tells the client why it is refused.
+async fn deny(stream: Stream, denied: Denied, app: &App) {
+    let mut stream = stream;
+    let Denied::Refused(refusal, outcome) = denied else {
+        app.meters.login(LoginOutcome::Abandoned);
+        return;
+    };
+    app.meters.login(outcome);
+    tracing::info!(sqlstate = refusal.sqlstate, reason = %refusal.message, "login refused");
+    let mut bytes = Vec::new();
+    refusal.write(Severity::Fatal, &mut Writer::new(&mut bytes));
+    if packet::write(&mut stream, &bytes).await.is_ok() {
+        let _closed = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+    }
+}

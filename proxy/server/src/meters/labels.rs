@@ -1,0 +1,154 @@
+//! The values that labels take: enums, so that no tenant, user or SQL text can become one.
+
+use pgwarden_session::Pin;
+use pgwarden_tenant::{Finding, Mode};
+
+/// An enum whose variants are the values of one label.
+pub(crate) trait Label: Copy + Eq + 'static {
+    /// Every value.
+    const ALL: &'static [Self];
+
+    /// The value as written in the metric.
+    fn label(self) -> &'static str;
+}
+
+/// Writes an enum of label values together with its [`Label`].
+macro_rules! labels {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $label:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub(crate) enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label),+ }
+            }
+        }
+    };
+}
+
+labels!(
+    /// How a login ended.
+    LoginOutcome {
+        /// The client may send statements.
+        Accepted = "accepted",
+        /// Wrong password, token or certificate, or an unknown user.
+        RefusedAuthentication = "refused_authentication",
+        /// Authenticated, but its context is missing or malformed.
+        RefusedContext = "refused_context",
+        /// Too many clients.
+        RefusedLimit = "refused_limit",
+        /// Something that this server does not do: an unknown protocol, replication, no TLS where it is required.
+        RefusedFeature = "refused_feature",
+        /// Not while draining.
+        RefusedDraining = "refused_draining",
+        /// Bytes that no client sends.
+        ProtocolError = "protocol_error",
+        /// The client took too long.
+        TimedOut = "timed_out",
+        /// The server behind could not be reached, or would not have it.
+        RefusedUpstream = "refused_upstream",
+        /// The client left before the end.
+        Abandoned = "abandoned",
+    }
+);
+
+labels!(
+    /// How the context reached the server.
+    InjectionForm {
+        /// As messages in front of the client's.
+        Front = "front",
+        /// Inside the text of a simple query.
+        Text = "text",
+        /// Set for the session, for what cannot run in a block.
+        Session = "session",
+    }
+);
+
+labels!(
+    /// Why a statement was refused.
+    RefusalReason {
+        /// There is no context.
+        ContextMissing = "context_missing",
+        /// The token behind the context has expired.
+        ContextExpired = "context_expired",
+        /// It would change a setting that pgwarden sets.
+        SettingTouched = "setting_touched",
+        /// It would change the role.
+        RoleTouched = "role_touched",
+        /// It would leave session state that a shared backend cannot carry.
+        Pin = "pin",
+        /// Anything else.
+        Other = "other",
+    }
+);
+
+impl Label for Finding {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn label(self) -> &'static str {
+        Self::label(self)
+    }
+}
+
+impl Label for Mode {
+    const ALL: &'static [Self] = &[Self::Shadow, Self::Enforce];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Passthrough => "passthrough",
+            Self::Shadow => "shadow",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+labels!(
+    /// How an attempt to open a backend ended.
+    ConnectOutcome {
+        /// Logged in.
+        Ok = "ok",
+        /// Refused, unreachable or too slow.
+        Failed = "failed",
+    }
+);
+
+labels!(
+    /// What became of a CancelRequest.
+    CancelOutcome {
+        /// It went on to the server.
+        Forwarded = "forwarded",
+        /// Nobody has that key.
+        Unknown = "unknown",
+        /// The client had nothing running.
+        Idle = "idle",
+    }
+);
+
+labels!(
+    /// Why a backend was closed.
+    CloseReason {
+        /// Idle for too long.
+        Idle = "idle",
+        /// It reached its age.
+        Lifetime = "lifetime",
+        /// It may carry state of its last client.
+        Tainted = "tainted",
+        /// The server closed it, or the connection broke.
+        Lost = "lost",
+        /// It sent what was not expected.
+        Desync = "desync",
+        /// pgwarden stops.
+        Shutdown = "shutdown",
+    }
+);
+
+impl Label for Pin {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn label(self) -> &'static str {
+        self.label()
+    }
+}

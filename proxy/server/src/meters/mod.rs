@@ -1,0 +1,258 @@
+//! What is counted, and how it is read.
+//!
+//! Every handle is registered when [`Meters`] is made: counting is an atomic addition, and a metric that never moved
+//! is rendered as 0. Gauges go up by taking a guard and down by dropping it, whatever way the task ends. Labels are
+//! enums (`labels`); there is nothing about tenants, users or statements.
+
+mod family;
+mod histogram;
+mod labels;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Unit};
+use metrics_exporter_prometheus::PrometheusHandle;
+use pgwarden_session::Pin;
+use pgwarden_tenant::{Finding, Mode};
+
+use self::family::{Family, Registry};
+use self::histogram::Histogram;
+pub(crate) use self::labels::{
+    CancelOutcome, CloseReason, ConnectOutcome, InjectionForm, LoginOutcome, RefusalReason,
+};
+
+const LOGIN_DURATION: (&str, &str) = (
+    "pgwarden_login_duration_seconds",
+    "Time from a client's connection to the end of its login, however it ended.",
+);
+const CHECKOUT_WAIT: (&str, &str) = (
+    "pgwarden_checkout_wait_seconds",
+    "Time clients waited for a backend, whether they got one or gave up; those served at once are not in it.",
+);
+
+/// One more of what a gauge shows, until it is dropped.
+#[derive(Debug)]
+#[must_use = "the gauge goes down when this is dropped"]
+pub(crate) struct GaugeGuard(Gauge);
+
+impl GaugeGuard {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// A client that is connected.
+pub(crate) type ClientGuard = GaugeGuard;
+
+/// A connection to the server that is open.
+pub(crate) type BackendGuard = GaugeGuard;
+
+/// A client that waits for a backend.
+pub(crate) type WaitGuard = GaugeGuard;
+
+/// A client that keeps its backend.
+pub(crate) type PinGuard = GaugeGuard;
+
+/// Every metric of the process; made once and shared.
+pub(crate) struct Meters {
+    rendered: PrometheusHandle,
+    clients: Gauge,
+    logins: Family<LoginOutcome, Counter>,
+    login_duration: Histogram,
+    transactions: Counter,
+    frontend_bytes: Counter,
+    backend_bytes: Counter,
+    injections: Family<InjectionForm, Counter>,
+    refusals: Family<RefusalReason, Counter>,
+    findings: Family<(Finding, Mode), Counter>,
+    backends: Gauge,
+    backend_connects: Family<ConnectOutcome, Counter>,
+    backends_closed: Family<CloseReason, Counter>,
+    checkouts: Counter,
+    checkout_wait: Histogram,
+    waiting_clients: Gauge,
+    pinned_clients: Family<Pin, Gauge>,
+    pins: Family<Pin, Counter>,
+    cancels: Family<CancelOutcome, Counter>,
+    desyncs: Counter,
+}
+
+impl Meters {
+    /// Registers and describes every metric.
+    pub(crate) fn new() -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        let bytes = Some(Unit::Bytes);
+        r.info(
+            "pgwarden_build_info",
+            ("version", env!("CARGO_PKG_VERSION")),
+            "The running version; always 1.",
+        );
+        Self {
+            rendered: r.handle(),
+            clients: r.gauge("pgwarden_clients", "Clients connected now, those logging in included."),
+            logins: r.counters("pgwarden_logins_total", "outcome", "Logins by how they ended."),
+            login_duration: Histogram::default(),
+            transactions: r.counter("pgwarden_transactions_total", None, "Transactions that ended."),
+            frontend_bytes: r.counter("pgwarden_frontend_bytes_total", bytes, "Bytes received from clients."),
+            backend_bytes: r.counter(
+                "pgwarden_backend_bytes_total",
+                bytes,
+                "Bytes received from the server.",
+            ),
+            injections: r.counters("pgwarden_injections_total", "form", "Contexts injected, by how."),
+            refusals: r.counters("pgwarden_refusals_total", "reason", "Statements refused, by reason."),
+            findings: r.counter_pairs(
+                "pgwarden_findings_total",
+                ("kind", "mode"),
+                "Findings, by kind and mode.",
+            ),
+            backends: r.gauge("pgwarden_backends", "Connections to the server that are open now."),
+            backend_connects: r.counters(
+                "pgwarden_backend_connects_total",
+                "outcome",
+                "Attempts to open a connection to the server, by how they ended.",
+            ),
+            backends_closed: r.counters(
+                "pgwarden_backends_closed_total",
+                "reason",
+                "Connections to the server that were closed, by reason.",
+            ),
+            checkouts: r.counter("pgwarden_checkouts_total", None, "Backends lent to clients."),
+            checkout_wait: Histogram::default(),
+            waiting_clients: r.gauge("pgwarden_waiting_clients", "Clients that wait for a backend now."),
+            pinned_clients: r.gauges(
+                "pgwarden_pinned_clients",
+                "reason",
+                "Clients that keep their backend between transactions now, by reason.",
+            ),
+            pins: r.counters("pgwarden_pins_total", "reason", "Pins of a client to its backend, by reason."),
+            cancels: r.counters(
+                "pgwarden_cancels_total",
+                "outcome",
+                "Cancel requests, by what became of them.",
+            ),
+            desyncs: r.counter(
+                "pgwarden_desyncs_total",
+                None,
+                "Replies of the server that were not expected.",
+            ),
+        }
+    }
+
+    /// A client is connected, until the guard is dropped.
+    pub(crate) fn client(&self) -> ClientGuard {
+        GaugeGuard::new(&self.clients)
+    }
+
+    /// A login ended.
+    pub(crate) fn login(&self, outcome: LoginOutcome) {
+        self.logins.count(outcome);
+    }
+
+    /// A login took that long, however it ended.
+    pub(crate) fn login_took(&self, duration: Duration) {
+        self.login_duration.record(duration);
+    }
+
+    /// A transaction ended.
+    pub(crate) fn transaction(&self) {
+        self.transactions.increment(1);
+    }
+
+    /// So many bytes came from a client.
+    pub(crate) fn frontend_bytes(&self, count: usize) {
+        self.frontend_bytes.increment(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// So many bytes came from the server.
+    pub(crate) fn backend_bytes(&self, count: usize) {
+        self.backend_bytes.increment(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// A context was injected.
+    pub(crate) fn injection(&self, form: InjectionForm) {
+        self.injections.count(form);
+    }
+
+    /// A statement was refused.
+    pub(crate) fn refusal(&self, reason: RefusalReason) {
+        self.refusals.count(reason);
+    }
+
+    /// A connection to the server is open, until the guard is dropped.
+    pub(crate) fn backend(&self) -> BackendGuard {
+        GaugeGuard::new(&self.backends)
+    }
+
+    /// An attempt to open a connection to the server ended.
+    pub(crate) fn backend_connect(&self, outcome: ConnectOutcome) {
+        self.backend_connects.count(outcome);
+    }
+
+    /// A connection to the server was closed.
+    pub(crate) fn backend_closed(&self, reason: CloseReason) {
+        self.backends_closed.count(reason);
+    }
+
+    /// A client got a backend.
+    pub(crate) fn checkout(&self) {
+        self.checkouts.increment(1);
+    }
+
+    /// A client waits for a backend, until the guard is dropped.
+    pub(crate) fn waiting(&self) -> WaitGuard {
+        GaugeGuard::new(&self.waiting_clients)
+    }
+
+    /// A client waited for a backend that long, whether it got one or gave up.
+    pub(crate) fn checkout_waited(&self, duration: Duration) {
+        self.checkout_wait.record(duration);
+    }
+
+    /// A client keeps its backend, until the guard is dropped.
+    pub(crate) fn pin(&self, reason: Pin) -> Option<PinGuard> {
+        self.pins.count(reason);
+        self.pinned_clients.of(reason).map(GaugeGuard::new)
+    }
+
+    /// A CancelRequest was dealt with.
+    pub(crate) fn cancel(&self, outcome: CancelOutcome) {
+        self.cancels.count(outcome);
+    }
+
+    /// The server sent a reply that was not expected.
+    pub(crate) fn desync(&self) {
+        self.desyncs.increment(1);
+    }
+
+    /// Everything, in Prometheus' text form (version 0.0.4).
+    pub(crate) fn render(&self) -> String {
+        let mut text = self.rendered.render();
+        self.login_duration.render(LOGIN_DURATION.0, LOGIN_DURATION.1, &mut text);
+        self.checkout_wait.render(CHECKOUT_WAIT.0, CHECKOUT_WAIT.1, &mut text);
+        text
+    }
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Meters").finish_non_exhaustive()
+    }
+}
+
+impl pgwarden_tenant::Observer for Meters {
+    fn found(&self, finding: Finding, mode: Mode) {
+        self.findings.count((finding, mode));
+    }
+}

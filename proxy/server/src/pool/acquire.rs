@@ -1,0 +1,207 @@
+//! Taking a backend and giving it back.
+
+use crate::app::App;
+use crate::clock;
+use crate::meters::{CloseReason, ConnectOutcome};
+use crate::pool::{Caller, Link, Pool};
+use crate::upstream::UpstreamError;
+use crate::worker::{self, Command};
+use pgwarden_pool::{Grant, Slot};
+use pgwarden_session::{Backend, Health, Refusal};
+use std::sync::Arc;
+use std::time::Instant;
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+/// Why there is no backend.
+#[derive(Debug, Error)]
+pub(crate) enum AcquireError {
+    /// All were in use until the deadline.
+    #[error("no backend became free")]
+    Exhausted(Box<Refusal>),
+    /// No connection to the server.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+}
+
+impl AcquireError {
+    /// What a client may read of it.
+    pub(crate) fn refusal(&self) -> Refusal {
+        match self {
+            Self::Exhausted(refusal) => Refusal::clone(refusal),
+            Self::Upstream(error) => error.refusal(),
+        }
+    }
+}
+
+impl Pool {
+    /// An idle backend of this worker, if there is one that still lives.
+    pub(crate) fn take_idle(&self, app: &App) -> Option<Link> {
+        loop {
+            let mut link = worker::with_shelf(self, |shelf| shelf.take())?;
+            if link.stream.is_quiet() {
+                return Some(link);
+            }
+            app.meters.backend_closed(CloseReason::Lost);
+        }
+    }
+
+    /// A backend: an idle one, a new one, or the next that becomes free. Cancel safe.
+    ///
+    /// # Errors
+    /// [`AcquireError`] when there is none before the deadline.
+    pub(crate) async fn acquire(self: &Arc<Self>, app: &App) -> Result<Link, AcquireError> {
+        loop {
+            if let Some(link) = self.take_idle(app) {
+                return Ok(link);
+            }
+            let slot = match self.ledger.try_open() {
+                Some(slot) => slot,
+                None => match self.wait(app).await? {
+                    Grant::Slot(slot) => slot,
+                    Grant::Backend(link) => match settle_here(link) {
+                        Some(link) => return Ok(link),
+                        None => continue,
+                    },
+                },
+            };
+            return self.open(app, slot, &[]).await;
+        }
+    }
+
+    /// The right to open a backend of one's own, even if an idle one has to be closed for it. Cancel safe.
+    ///
+    /// # Errors
+    /// [`AcquireError::Exhausted`] when there is none before the deadline.
+    pub(crate) async fn slot(self: &Arc<Self>, app: &App) -> Result<Slot<Caller>, AcquireError> {
+        if let Some(slot) = self.ledger.try_open() {
+            return Ok(slot);
+        }
+        if let Some(link) = self.take_idle(app) {
+            return Ok(link.into_slot());
+        }
+        match self.wait(app).await? {
+            Grant::Slot(slot) => Ok(slot),
+            Grant::Backend(link) => Ok(link.into_slot()),
+        }
+    }
+
+    async fn wait(self: &Arc<Self>, app: &App) -> Result<Grant<Caller>, AcquireError> {
+        let (sender, receiver) = oneshot::channel();
+        let caller = Caller { home: worker::home(), sender };
+        if let Ok(slot) = self.ledger.wait(caller) {
+            return Ok(Grant::Slot(slot));
+        }
+        let _waiting = app.meters.waiting();
+        let started = Instant::now();
+        app.workers.send_to_others(worker::home(), || Command::Offer(Arc::clone(self)));
+        let granted = tokio::time::timeout(self.checkout_timeout, receiver).await;
+        app.meters.checkout_waited(started.elapsed());
+        match granted {
+            Ok(Ok(grant)) => Ok(grant),
+            Ok(Err(_)) | Err(_) => Err(AcquireError::Exhausted(Box::new(self.exhausted()))),
+        }
+    }
+
+    fn exhausted(&self) -> Refusal {
+        Refusal::new(
+            "53300",
+            "no backend became free in time",
+            format!(
+                "All {} backends of database \"{}\" were in use for {} seconds; {} clients are waiting.",
+                self.ledger.limit(),
+                self.key.database,
+                self.checkout_timeout.as_secs_f64(),
+                self.ledger.waiting(),
+            ),
+            "Raise pool.size, or end transactions sooner.",
+        )
+    }
+
+    /// Opens a backend with the start-up settings given.
+    ///
+    /// # Errors
+    /// [`AcquireError::Upstream`] when the server cannot be reached or refuses.
+    pub(crate) async fn open(
+        &self,
+        app: &App,
+        slot: Slot<Caller>,
+        settings: &[(String, String)],
+    ) -> Result<Link, AcquireError> {
+        let connected = self.server.connect(&self.login, &self.key.database, settings).await;
+        let established = match connected {
+            Ok(established) => established,
+            Err(error) => {
+                app.meters.backend_connect(ConnectOutcome::Failed);
+                if !matches!(error, UpstreamError::Refused { .. }) {
+                    app.readiness.upstream_lost();
+                }
+                tracing::warn!(%error, database = %self.key.database, "no connection to the server");
+                return Err(error.into());
+            }
+        };
+        app.meters.backend_connect(ConnectOutcome::Ok);
+        app.readiness.upstream_reached();
+        let profile = self.profiles.opened(established.reported);
+        Ok(Link {
+            stream: established.stream,
+            state: Some(Backend::new(established.facts.capabilities, profile, rand::random())),
+            key: established.key,
+            home: worker::home(),
+            opened: clock::now(),
+            slot,
+            guard: app.meters.backend(),
+        })
+    }
+
+    /// Gives a backend back: to whoever waits, or to this worker's shelf; a tainted or old one is closed.
+    pub(crate) fn give_back(&self, app: &App, link: Link, now: u64) {
+        let sound = link.state.as_ref().is_some_and(|state| state.health == Health::Sound);
+        if !sound {
+            app.meters.backend_closed(CloseReason::Tainted);
+        } else if now.saturating_sub(link.opened) >= self.max_lifetime {
+            app.meters.backend_closed(CloseReason::Lifetime);
+        } else if let Err(link) = self.ledger.offer(link, worker::home()) {
+            worker::with_shelf(self, |shelf| shelf.put(link, now));
+            self.share_idle();
+        }
+    }
+
+    /// Offers idle backends of this worker to whoever waits on another.
+    pub(crate) fn share_idle(&self) {
+        while self.ledger.waiting() > 0 {
+            let Some(link) = worker::with_shelf(self, |shelf| shelf.take()) else { return };
+            if let Err(link) = self.ledger.offer(link, worker::home()) {
+                worker::with_shelf(self, |shelf| shelf.put(link, clock::now()));
+                return;
+            }
+        }
+    }
+
+    /// Closes idle backends of this worker that are too old, idle for too long, or dead.
+    pub(crate) fn prune(&self, app: &App, now: u64) {
+        let (idle, old, lost) = worker::with_shelf(self, |shelf| {
+            let idle = shelf.take_idle_since(now.saturating_sub(self.idle_timeout));
+            let old = shelf.take_unfit(|link| now.saturating_sub(link.opened) >= self.max_lifetime);
+            let lost = shelf.take_unfit(|link| !link.stream.is_quiet());
+            (idle, old, lost)
+        });
+        for (links, reason) in
+            [(idle, CloseReason::Idle), (old, CloseReason::Lifetime), (lost, CloseReason::Lost)]
+        {
+            links.iter().for_each(|_| app.meters.backend_closed(reason));
+        }
+    }
+}
+
+/// A backend that came from another worker: its socket moves to this worker's reactor.
+fn settle_here(link: Link) -> Option<Link> {
+    let home = worker::home();
+    if link.home == home {
+        let mut link = link;
+        return link.stream.is_quiet().then_some(link);
+    }
+    let Link { stream, state, key, opened, slot, guard, .. } = link;
+    let mut stream = stream.rehome().ok()?;
+    stream.is_quiet().then_some(Link { stream, state, key, home, opened, slot, guard })
+}

@@ -1,0 +1,109 @@
+//! A session at work: one task that owns the client's socket and, for the time of a lease, a backend's.
+
+mod output;
+mod run;
+mod step;
+
+pub(crate) use run::run;
+
+use crate::app::{App, Place};
+use crate::cancel::Registration;
+use crate::pool::{Link, Pool};
+use crate::stream::Stream;
+use output::Pending;
+use pgwarden_session::{Engine, Refusal, SessionError, Stop};
+use pgwarden_tenant::Warden;
+use std::sync::Arc;
+
+/// A session.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    /// The client.
+    pub(crate) client: Stream,
+    /// The protocol.
+    pub(crate) engine: Engine<Warden>,
+    /// The backend, while one is held.
+    pub(crate) link: Option<Link>,
+    /// Where backends come from.
+    pub(crate) pool: Arc<Pool>,
+    /// What a cancel finds.
+    pub(crate) registration: Registration,
+    /// Everything shared.
+    pub(crate) app: Arc<App>,
+    from_client: Vec<u8>,
+    from_backend: Vec<u8>,
+    to_client: Pending,
+    to_backend: Pending,
+    stop: Stop,
+    resume: Resume,
+    _place: Place,
+}
+
+/// What the next wake-up begins with.
+#[derive(Debug)]
+enum Resume {
+    /// Nothing in particular.
+    Nothing,
+    /// The client's input that had to wait.
+    Input,
+    /// A backend that has come, and the input that needed it.
+    Attach(Box<Link>),
+}
+
+/// What a session cannot do by itself.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A backend is needed and none is at hand.
+    Backend,
+    /// The backend can go, but a cancel is still on its way to it.
+    Releasing,
+    /// Nobody has looked at this text yet.
+    Question(Vec<u8>),
+    /// The client said goodbye, or hung up.
+    ClientGone,
+    /// The server hung up.
+    BackendGone,
+    /// The session cannot go on.
+    Failed(SessionError),
+    /// The session is ended with this error.
+    Refused(Refusal),
+}
+
+impl From<SessionError> for Event {
+    fn from(error: SessionError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Relay {
+    /// A session that has just logged in.
+    pub(crate) fn new(
+        client: Stream,
+        engine: Engine<Warden>,
+        pool: Arc<Pool>,
+        registration: Registration,
+        place: Place,
+    ) -> Self {
+        let app = Arc::clone(&place.0);
+        Self {
+            client,
+            engine,
+            link: None,
+            pool,
+            registration,
+            app,
+            _place: place,
+            from_client: Vec::new(),
+            from_backend: Vec::new(),
+            to_client: Pending::default(),
+            to_backend: Pending::default(),
+            stop: Stop::Input,
+            resume: Resume::Nothing,
+        }
+    }
+
+    /// Begins with a backend of its own (session pooling).
+    pub(crate) fn begin_with(&mut self, link: Link) {
+        self.resume = Resume::Attach(Box::new(link));
+    }
+}

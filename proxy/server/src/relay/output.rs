@@ -1,0 +1,104 @@
+//! Writing: everything that is ready leaves in one write; what the peer does not take is kept.
+
+use crate::stream::Stream;
+use pgwarden_session::Segments;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
+
+/// Bytes that the peer has not taken yet.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    bytes: Vec<u8>,
+    sent: usize,
+    flush: Flush,
+}
+
+/// Whether TLS still holds bytes back.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Flush {
+    #[default]
+    Done,
+    Due,
+}
+
+impl Pending {
+    /// Whether everything has left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.flush == Flush::Done
+    }
+
+    /// Appends bytes of our own.
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Writes segments at once; what does not fit is kept.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub(crate) fn write(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+        segments: &Segments,
+        input: &[u8],
+    ) -> io::Result<()> {
+        if segments.is_empty() {
+            return Ok(());
+        }
+        let mut sent = 0;
+        if self.bytes.is_empty() {
+            let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(8);
+            segments.slices(input, &mut slices);
+            sent = match Pin::new(&mut *stream).poll_write_vectored(cx, &slices) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => 0,
+            };
+            let total: usize = slices.iter().map(|slice| slice.len()).sum();
+            if sent == total {
+                return self.flush(stream, cx);
+            }
+        }
+        segments.copy_after(input, sent, &mut self.bytes);
+        Ok(())
+    }
+
+    /// Writes on; returns whether anything left.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub(crate) fn resume(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.is_empty() {
+            return Ok(false);
+        }
+        let mut moved = false;
+        while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match Pin::new(&mut *stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => {
+                    self.sent += written;
+                    moved = true;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(moved),
+            }
+        }
+        self.bytes = Vec::new();
+        self.sent = 0;
+        self.flush(stream, cx)?;
+        Ok(moved)
+    }
+
+    fn flush(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> io::Result<()> {
+        self.flush = match Pin::new(stream).poll_flush(cx) {
+            Poll::Ready(flushed) => {
+                flushed?;
+                Flush::Done
+            }
+            Poll::Pending => Flush::Due,
+        };
+        Ok(())
+    }
+}

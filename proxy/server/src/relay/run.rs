@@ -1,0 +1,132 @@
+//! The life of a session after login: what the relay cannot do by itself, and the end.
+
+use crate::clock;
+use crate::meters::CloseReason;
+use crate::pool::AcquireError;
+use crate::relay::{Event, Relay, Resume};
+use crate::signals::Phase;
+use pgwarden_session::{Health, Refusal};
+use pgwarden_wire::{Severity, Writer};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// How long a client has to take its last words.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Serves a session until it ends. Dropping the future closes both connections.
+pub(crate) async fn run(mut relay: Relay) {
+    let shutdown = relay.app.shutdown.clone();
+    let event = loop {
+        let draining = shutdown.phase() != Phase::Running;
+        let event = tokio::select! {
+            biased;
+            event = poll_fn(|cx| relay.poll_unless_idle(draining, cx)) => event,
+            () = shutdown.draining(), if !draining => continue,
+        };
+        if let Err(event) = relay.handle(event).await {
+            break event;
+        }
+    };
+    relay.end(event).await;
+}
+
+impl Relay {
+    /// As [`Relay::poll`]; while pgwarden drains, a session that is idle ends.
+    fn poll_unless_idle(&mut self, draining: bool, cx: &mut Context<'_>) -> Poll<Event> {
+        match self.poll(cx) {
+            Poll::Pending if draining && self.engine.is_idle() => {
+                Poll::Ready(Event::Refused(shutting_down()))
+            }
+            other => other,
+        }
+    }
+
+    /// Sees to what the relay needs; an event that ends the session comes back.
+    async fn handle(&mut self, event: Event) -> Result<(), Event> {
+        match event {
+            Event::Backend => match self.pool.acquire(&self.app).await {
+                Ok(link) => self.resume = Resume::Attach(Box::new(link)),
+                Err(AcquireError::Exhausted(refusal)) => {
+                    self.engine.decline(refusal);
+                    self.resume = Resume::Input;
+                }
+                Err(AcquireError::Upstream(error)) => return Err(Event::Refused(error.refusal())),
+            },
+            Event::Releasing => self.registration.target.finished().await,
+            Event::Question(text) => {
+                self.app.parser.look_at(text).await;
+                self.resume = Resume::Input;
+            }
+            ending => return Err(ending),
+        }
+        Ok(())
+    }
+
+    async fn end(mut self, event: Event) {
+        match event {
+            Event::Failed(error) => {
+                if error.sqlstate() == "08006" {
+                    self.app.meters.desync();
+                    tracing::error!(%error, "the server's replies do not fit what was sent");
+                }
+                self.say_goodbye(&error.refusal()).await;
+            }
+            Event::Refused(refusal) => self.say_goodbye(&refusal).await,
+            Event::BackendGone => self.say_goodbye(&lost()).await,
+            _ => (),
+        }
+        self.let_go().await;
+    }
+
+    /// Tells the client why the session ends.
+    async fn say_goodbye(&mut self, refusal: &Refusal) {
+        refusal.write(Severity::Fatal, &mut Writer::new(self.to_client.bytes()));
+        let (pending, client) = (&mut self.to_client, &mut self.client);
+        let written = poll_fn(|cx| match pending.resume(client, cx) {
+            Ok(_) if !pending.is_empty() => Poll::Pending,
+            done => Poll::Ready(done.map(drop)),
+        });
+        if let Ok(Ok(())) = tokio::time::timeout(LAST_WORDS, written).await {
+            let _closed =
+                tokio::time::timeout(LAST_WORDS, tokio::io::AsyncWriteExt::shutdown(&mut self.client)).await;
+        }
+    }
+
+    /// Parts with the backend: a clean one goes back, one that still works for this client is told to stop.
+    async fn let_go(mut self) {
+        let busy = !self.engine.is_idle() || !self.to_backend.is_empty();
+        let (Some(mut link), Some(state)) = (self.link.take(), self.engine.detach()) else { return };
+        let sound = state.health == Health::Sound && !busy && self.engine.shares_backends();
+        if sound {
+            self.registration.target.finished().await;
+            link.state = Some(state);
+            let pool = Arc::clone(&self.pool);
+            pool.give_back(&self.app, link, clock::now());
+            return;
+        }
+        if busy && self.engine.awaits_replies() {
+            let _undelivered = self.pool.server.cancel(&link.key).await;
+        }
+        self.app.meters.backend_closed(CloseReason::Tainted);
+    }
+}
+
+fn shutting_down() -> Refusal {
+    Refusal::new(
+        "57P01",
+        "terminating connection because pgwarden is shutting down",
+        "",
+        "Open a new connection; another instance takes it, or this one after its restart.",
+    )
+}
+
+fn lost() -> Refusal {
+    Refusal::new(
+        "08006",
+        "the connection to the database server was lost",
+        "It is not known whether the transaction that was running has been committed.",
+        "Open a new connection and look before you repeat it.",
+    )
+}

@@ -1,0 +1,200 @@
+//! One wake-up of a session: read what is there, let the engine decide, write once per direction.
+
+use crate::clock;
+use crate::pool::Link;
+use crate::relay::{Event, Relay, Resume};
+use crate::stream::Stream;
+use crate::worker::{Scratch, with_scratch};
+use pgwarden_session::{Output, Stop};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// While the client has to wait, only so much of its input is read ahead (to notice that it hangs up).
+const READ_AHEAD: usize = 64 * 1024;
+
+impl Relay {
+    /// Goes on until nothing moves, or something is needed that is not at hand. Cancel safe.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        loop {
+            match self.step(cx) {
+                Ok(true) => (),
+                Ok(false) => return Poll::Pending,
+                Err(event) => return Poll::Ready(event),
+            }
+        }
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<bool, Event> {
+        match std::mem::replace(&mut self.resume, Resume::Nothing) {
+            Resume::Nothing => (),
+            Resume::Input => self.resume_client(cx)?,
+            Resume::Attach(link) => self.resume_with(*link, cx)?,
+        }
+        let mut moved = self.to_client.resume(&mut self.client, cx).map_err(|_| Event::ClientGone)?;
+        if let Some(link) = &mut self.link {
+            moved |= self.to_backend.resume(&mut link.stream, cx).map_err(|_| Event::BackendGone)?;
+        }
+        if self.to_client.is_empty() {
+            let replied = self.read_backend(cx)?;
+            moved |= replied;
+            if replied && self.stop == Stop::Replies && self.to_backend.is_empty() {
+                self.resume_client(cx)?;
+            }
+        }
+        self.release()?;
+        Ok(moved | self.read_client(cx)?)
+    }
+
+    fn read_backend(&mut self, cx: &mut Context<'_>) -> Result<bool, Event> {
+        let Some(mut link) = self.link.take() else { return Ok(false) };
+        let result = with_scratch(|scratch| self.take_replies(&mut link, scratch, cx));
+        self.link = Some(link);
+        result
+    }
+
+    fn take_replies(
+        &mut self,
+        link: &mut Link,
+        scratch: &mut Scratch,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, Event> {
+        let Scratch { buffer, out } = scratch;
+        let Some(read) = read(&mut link.stream, buffer, cx).map_err(|()| Event::BackendGone)? else {
+            return Ok(false);
+        };
+        self.app.meters.backend_bytes(read.len());
+        let mut kept = std::mem::take(&mut self.from_backend);
+        let input: &[u8] = if kept.is_empty() {
+            read
+        } else {
+            kept.extend_from_slice(read);
+            &kept
+        };
+        out.clear();
+        let result = self.engine.backend_bytes(input, out);
+        let written = self.to_client.write(&mut self.client, cx, &out.client, input);
+        let consumed = result?;
+        written.map_err(|_| Event::ClientGone)?;
+        self.to_backend.write(&mut link.stream, cx, &out.backend, input).map_err(|_| Event::BackendGone)?;
+        self.from_backend = input.get(consumed..).unwrap_or_default().to_vec();
+        Ok(true)
+    }
+
+    fn read_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Event> {
+        let waits = self.stop != Stop::Input;
+        if !self.to_backend.is_empty() || (waits && self.from_client.len() >= READ_AHEAD) {
+            return Ok(false);
+        }
+        with_scratch(|scratch| {
+            let Scratch { buffer, out } = scratch;
+            let Some(read) = read(&mut self.client, buffer, cx).map_err(|()| Event::ClientGone)? else {
+                return Ok(false);
+            };
+            self.app.meters.frontend_bytes(read.len());
+            let mut kept = std::mem::take(&mut self.from_client);
+            out.clear();
+            if kept.is_empty() && !waits {
+                self.take_input(read, out, cx)?;
+            } else {
+                kept.extend_from_slice(read);
+                if waits { self.from_client = kept } else { self.take_input(&kept, out, cx)? }
+            }
+            Ok(true)
+        })
+    }
+
+    fn resume_client(&mut self, cx: &mut Context<'_>) -> Result<(), Event> {
+        let kept = std::mem::take(&mut self.from_client);
+        with_scratch(|scratch| {
+            scratch.out.clear();
+            self.take_input(&kept, &mut scratch.out, cx)
+        })
+    }
+
+    /// Attaches a backend that had to be waited for, and takes up the input that needed it.
+    fn resume_with(&mut self, link: Link, cx: &mut Context<'_>) -> Result<(), Event> {
+        let kept = std::mem::take(&mut self.from_client);
+        with_scratch(|scratch| {
+            scratch.out.clear();
+            self.attach(link, &mut scratch.out);
+            self.take_input(&kept, &mut scratch.out, cx)
+        })
+    }
+
+    /// Lets the engine take the client's input; a backend is taken on the way if one is idle on this worker.
+    fn take_input(&mut self, input: &[u8], out: &mut Output, cx: &mut Context<'_>) -> Result<(), Event> {
+        let now = clock::now();
+        let mut rest = input;
+        loop {
+            let result = self.engine.client_bytes(rest, now, out);
+            let written = self.to_client.write(&mut self.client, cx, &out.client, rest);
+            let taken = result?;
+            written.map_err(|_| Event::ClientGone)?;
+            if let Some(link) = &mut self.link {
+                let sent = self.to_backend.write(&mut link.stream, cx, &out.backend, rest);
+                sent.map_err(|_| Event::BackendGone)?;
+            }
+            rest = rest.get(taken.consumed..).unwrap_or_default();
+            out.clear();
+            self.stop = taken.stop;
+            if self.stop == Stop::Backend {
+                if let Some(link) = self.pool.take_idle(&self.app) {
+                    self.attach(link, out);
+                    continue;
+                }
+            }
+            self.from_client = rest.to_vec();
+            return match std::mem::replace(&mut self.stop, Stop::Input) {
+                Stop::Input => Ok(()),
+                Stop::Replies => {
+                    self.stop = Stop::Replies;
+                    Ok(())
+                }
+                Stop::Backend => Err(Event::Backend),
+                Stop::Question(text) => Err(Event::Question(text)),
+                Stop::Terminate => Err(Event::ClientGone),
+            };
+        }
+    }
+
+    fn attach(&mut self, link: Link, out: &mut Output) {
+        let mut link = link;
+        if let Some(state) = link.state.take() {
+            self.engine.attach(state, out);
+        }
+        self.registration.target.hold(&self.pool.server, &link.key);
+        self.link = Some(link);
+    }
+
+    /// Gives the backend back as soon as the engine is done with it.
+    fn release(&mut self) -> Result<(), Event> {
+        if !self.engine.is_releasable() || !self.to_backend.is_empty() {
+            return Ok(());
+        }
+        if !self.registration.target.try_release() {
+            return Err(Event::Releasing);
+        }
+        self.app.meters.transaction();
+        if let Some(mut link) = self.link.take() {
+            link.state = self.engine.detach();
+            let pool = Arc::clone(&self.pool);
+            pool.give_back(&self.app, link, clock::now());
+        }
+        Ok(())
+    }
+}
+
+/// Reads what is there; `None` when nothing is, an error when the peer is gone.
+fn read<'a>(stream: &mut Stream, buffer: &'a mut [u8], cx: &mut Context<'_>) -> Result<Option<&'a [u8]>, ()> {
+    let mut target = ReadBuf::new(buffer);
+    match Pin::new(stream).poll_read(cx, &mut target) {
+        Poll::Pending => Ok(None),
+        Poll::Ready(Ok(())) if !target.filled().is_empty() => {
+            let length = target.filled().len();
+            Ok(buffer.get(..length))
+        }
+        Poll::Ready(_) => Err(()),
+    }
+}

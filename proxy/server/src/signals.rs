@@ -1,0 +1,147 @@
+//! How the process is told to stop: first to drain, then to leave at once.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How far the process is on its way out; it only ever moves forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Clients are served.
+    Running,
+    /// No new clients; running transactions finish.
+    Draining,
+    /// Everything ends now.
+    Stopped,
+}
+
+/// The phase, shared by every task on every runtime.
+#[derive(Debug, Clone)]
+pub(crate) struct Shutdown(Arc<watch::Sender<Phase>>);
+
+impl Shutdown {
+    /// A process that runs.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(Phase::Running)))
+    }
+
+    /// The phase now.
+    pub(crate) fn phase(&self) -> Phase {
+        *self.0.borrow()
+    }
+
+    /// The phase, for one who waits for it beside other things.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Phase> {
+        self.0.subscribe()
+    }
+
+    /// Starts to drain, unless that has happened.
+    pub(crate) fn drain(&self) {
+        self.advance(Phase::Draining);
+    }
+
+    /// Stops at once.
+    pub(crate) fn stop(&self) {
+        self.advance(Phase::Stopped);
+    }
+
+    /// Ends when the process drains or stops. Cancel safe.
+    pub(crate) async fn draining(&self) {
+        self.reached(Phase::Draining).await;
+    }
+
+    /// Ends when the process stops. Cancel safe.
+    pub(crate) async fn stopped(&self) {
+        self.reached(Phase::Stopped).await;
+    }
+
+    /// Takes over SIGTERM and SIGINT; the future, which the caller spawns, drains at the first one and stops at the
+    /// second. Cancelling it ignores both from then on.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stops the handlers from being installed. Must be called inside a runtime.
+    pub(crate) fn on_signals(&self) -> io::Result<impl Future<Output = ()> + Send + use<>> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let shutdown = self.clone();
+        Ok(async move {
+            loop {
+                let name = tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                };
+                if shutdown.phase() == Phase::Running {
+                    tracing::info!(signal = name, "draining: no new clients, running transactions finish");
+                    shutdown.drain();
+                } else {
+                    tracing::warn!(signal = name, "stopping at once");
+                    shutdown.stop();
+                    return;
+                }
+            }
+        })
+    }
+
+    fn advance(&self, next: Phase) {
+        self.0.send_if_modified(|phase| {
+            let forward = *phase < next;
+            *phase = next.max(*phase);
+            forward
+        });
+    }
+
+    async fn reached(&self, phase: Phase) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.subscribe().wait_for(|now| *now >= phase).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn phases_only_move_forward() {
+        let shutdown = Shutdown::new();
+        assert_eq!(shutdown.phase(), Phase::Running);
+        shutdown.stop();
+        shutdown.drain();
+        assert_eq!(shutdown.phase(), Phase::Stopped);
+    }
+
+    #[tokio::test]
+    async fn everybody_who_waits_hears_of_it() {
+        let shutdown = Shutdown::new();
+        let other = shutdown.clone();
+        let waiting = tokio::spawn(async move {
+            other.draining().await;
+            other.stopped().await;
+        });
+        shutdown.drain();
+        shutdown.draining().await;
+        assert!(!waiting.is_finished());
+        shutdown.stop();
+        waiting.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_first_signal_drains_and_the_second_stops() {
+        let shutdown = Shutdown::new();
+        let signals = tokio::spawn(shutdown.on_signals().unwrap());
+        let send = |name: &str| {
+            let status = Command::new("kill").args([name, &std::process::id().to_string()]).status();
+            assert!(status.unwrap().success());
+        };
+        send("-TERM");
+        shutdown.draining().await;
+        assert_eq!(shutdown.phase(), Phase::Draining);
+        send("-INT");
+        shutdown.stopped().await;
+        signals.await.unwrap();
+    }
+}

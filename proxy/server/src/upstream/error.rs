@@ -1,0 +1,107 @@
+//! Why there is no connection to the server.
+
+use pgwarden_session::Refusal;
+use pgwarden_wire::{ErrorFields, FrameError};
+use std::io;
+use thiserror::Error;
+
+/// Why a connection to the server could not be made.
+#[derive(Debug, Error)]
+pub(crate) enum UpstreamError {
+    /// Resource: it cannot be reached, or hung up.
+    #[error("the server cannot be reached: {0}")]
+    Io(#[from] io::Error),
+    /// Resource: it did not answer in time.
+    #[error("the server did not answer within {0} seconds")]
+    Timeout(u64),
+    /// Backend: it refused the login, or a start-up setting.
+    #[error("the server refused the connection: {message} (SQLSTATE {sqlstate})")]
+    Refused {
+        /// The server's SQLSTATE.
+        sqlstate: String,
+        /// The server's message.
+        message: String,
+        /// The whole ErrorResponse payload.
+        payload: Vec<u8>,
+    },
+    /// Backend: it does not follow the protocol.
+    #[error("the server does not follow the protocol: {0}")]
+    Protocol(String),
+    /// Policy: it does not speak TLS, and the configuration demands it.
+    #[error("the server does not accept TLS, which upstream.tls.mode demands")]
+    NoTls,
+    /// Policy: TLS could not be agreed on, or its certificate is not trusted.
+    #[error("TLS with the server failed: {0}")]
+    Tls(String),
+    /// Policy: no secret is known for the login that the server asks for.
+    #[error(
+        "the server asks for {method} authentication of user \"{user}\", for whom no usable secret is known"
+    )]
+    NoSecret {
+        /// What the server asks for.
+        method: &'static str,
+        /// The login.
+        user: String,
+    },
+}
+
+impl From<FrameError> for UpstreamError {
+    fn from(error: FrameError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
+impl From<crate::packet::PacketError> for UpstreamError {
+    fn from(error: crate::packet::PacketError) -> Self {
+        match error {
+            crate::packet::PacketError::Io(error) => Self::Io(error),
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+}
+
+impl UpstreamError {
+    /// The server's own error.
+    pub(crate) fn refused(payload: Vec<u8>) -> Self {
+        let fields = ErrorFields::new(&payload);
+        let sqlstate = String::from_utf8_lossy(&fields.sqlstate()).into_owned();
+        let message = String::from_utf8_lossy(fields.find(b'M').unwrap_or_default()).into_owned();
+        Self::Refused { sqlstate, message, payload }
+    }
+
+    /// What a client may read of it: nothing about addresses, logins or certificates.
+    pub(crate) fn refusal(&self) -> Refusal {
+        match self {
+            Self::Refused { sqlstate, message, .. } if is_about_the_client(sqlstate) => Refusal::new(
+                leak_free_sqlstate(sqlstate),
+                message.clone(),
+                "The database server refused the connection.",
+                "",
+            ),
+            Self::Io(_) | Self::Timeout(_) => Refusal::new(
+                "57P03",
+                "the database server cannot be reached",
+                "pgwarden is running, but has no connection to the server behind it.",
+                "Try again later; the operator finds the cause in pgwarden's log.",
+            ),
+            _ => Refusal::new(
+                "57P03",
+                "pgwarden could not log in to the database server",
+                "",
+                "The operator finds the cause in pgwarden's log.",
+            ),
+        }
+    }
+}
+
+/// Errors that concern what the client asked for: an unknown database, too many connections, a bad setting.
+fn is_about_the_client(sqlstate: &str) -> bool {
+    ["3D000", "53300", "22023", "42704", "57P03", "42501", "55000", "22P02"].contains(&sqlstate)
+}
+
+fn leak_free_sqlstate(sqlstate: &str) -> &'static str {
+    ["3D000", "53300", "22023", "42704", "57P03", "42501", "55000", "22P02"]
+        .into_iter()
+        .find(|known| *known == sqlstate)
+        .unwrap_or("57P03")
+}

@@ -1,0 +1,10 @@
+//! The PostgreSQL server behind the proxy: how to reach it, log in there, and cancel there.
+
+mod authenticate;
+mod error;
+mod login;
+mod server;
+
+pub(crate) use error::UpstreamError;
+pub(crate) use login::{Credentials, query_reporting};
+pub(crate) use server::Server;

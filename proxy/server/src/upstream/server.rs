@@ -1,0 +1,126 @@
+//! One server: its address, its TLS, and connections to it.
+
+use crate::cancel::BackendKey;
+use crate::stream::Stream;
+use crate::tls::Connector;
+use crate::upstream::error::UpstreamError;
+use pgwarden_config::{Endpoint, UpstreamTlsMode};
+use pgwarden_session::{Capabilities, SimpleForm, Vehicle};
+use pgwarden_wire::Writer;
+use std::sync::OnceLock;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::{TlsConnector, TlsStream};
+
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xD2, 0x16, 0x2F];
+const CANCEL_REQUEST: i32 = 80_877_102;
+
+/// What was learned of the server when the first connection was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// `server_version_num`, such as 150018.
+    pub(crate) version: u32,
+    /// How a context travels there.
+    pub(crate) capabilities: Capabilities,
+}
+
+/// A server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    endpoint: Endpoint,
+    connector: Connector,
+    /// How long connecting and logging in may take.
+    pub(crate) timeout: Duration,
+    /// Whether a transaction pooler stands in between.
+    pub(crate) pooler: pgwarden_config::Pooler,
+    facts: OnceLock<Facts>,
+}
+
+impl Server {
+    /// A server that has not been talked to yet.
+    pub(crate) fn new(upstream: &pgwarden_config::Upstream, connector: Connector) -> Self {
+        Self {
+            endpoint: upstream.endpoint.clone(),
+            connector,
+            timeout: upstream.connect_timeout,
+            pooler: upstream.downstream_pooler,
+            facts: OnceLock::new(),
+        }
+    }
+
+    /// What is known of the server; `None` before the first connection.
+    pub(crate) fn facts(&self) -> Option<Facts> {
+        self.facts.get().copied()
+    }
+
+    /// Remembers what was learned.
+    pub(crate) fn learned(&self, version: u32, may_set_config: bool) -> Facts {
+        *self.facts.get_or_init(|| {
+            let vehicle = match (self.pooler, may_set_config) {
+                (_, false) => Vehicle::Commands,
+                (pgwarden_config::Pooler::Transaction, true) => Vehicle::InBatch,
+                (pgwarden_config::Pooler::No, true) => Vehicle::Prepared,
+            };
+            let form = if version >= 180_000 || vehicle != Vehicle::Prepared {
+                SimpleForm::Text
+            } else {
+                SimpleForm::Front
+            };
+            Facts { version, capabilities: Capabilities { vehicle, form } }
+        })
+    }
+
+    /// Opens a connection, with TLS as configured.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] when there is none.
+    pub(crate) async fn open(&self) -> Result<Stream, UpstreamError> {
+        if let Some(path) = self.endpoint.socket_path() {
+            return Ok(Stream::Unix(UnixStream::connect(path).await?));
+        }
+        let Endpoint::Tcp(host, port) = &self.endpoint else {
+            return Err(UpstreamError::Protocol("no address".into()));
+        };
+        let socket = TcpStream::connect((host.as_str(), *port)).await?;
+        socket.set_nodelay(true)?;
+        let Some(config) = &self.connector.config else { return Ok(Stream::Tcp(socket)) };
+        let mut socket = socket;
+        socket.write_all(&SSL_REQUEST).await?;
+        // One byte exactly: anything the server sends behind it is TLS or an attack (CVE-2021-23222).
+        match socket.read_u8().await? {
+            b'S' => {
+                let connector = TlsConnector::from(config.clone());
+                let stream = connector
+                    .connect(self.connector.name.clone(), socket)
+                    .await
+                    .map_err(|error| UpstreamError::Tls(error.to_string()))?;
+                Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
+            }
+            b'N' if self.connector.mode == UpstreamTlsMode::Prefer => Ok(Stream::Tcp(socket)),
+            b'N' => Err(UpstreamError::NoTls),
+            other => Err(UpstreamError::Protocol(format!("unexpected answer {other:#04x} to SSLRequest"))),
+        }
+    }
+
+    /// Asks the server to cancel what a backend runs; returns when the server has closed the connection.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] when it cannot be asked.
+    pub(crate) async fn cancel(&self, key: &BackendKey) -> Result<(), UpstreamError> {
+        let exchange = async {
+            let mut stream = self.open().await?;
+            let mut request = Vec::new();
+            Writer::new(&mut request).counted(|p| {
+                p.int32(CANCEL_REQUEST).bytes(&key.pid.to_be_bytes()).bytes(&key.secret);
+            });
+            crate::packet::write(&mut stream, &request).await?;
+            let mut rest = [0; 16];
+            while stream.read(&mut rest).await? > 0 {}
+            Ok(())
+        };
+        tokio::time::timeout(self.timeout, exchange)
+            .await
+            .unwrap_or_else(|_| Err(UpstreamError::Timeout(self.timeout.as_secs())))
+    }
+}

@@ -1,0 +1,158 @@
+//! Workers: threads with a runtime each. A client stays on its worker; idle backends are on the shelf of one.
+
+use crate::app::App;
+use crate::clock;
+use crate::login;
+use crate::pool::{Link, Pool};
+use crate::stream::Peer;
+use pgwarden_pool::Shelf;
+use pgwarden_session::Output;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Bytes read at once; every worker has one buffer of this size, and no client has any.
+const SCRATCH: usize = 64 * 1024;
+
+/// What a worker is asked to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Serve a client.
+    Serve(Accepted),
+    /// Offer idle backends to those who wait elsewhere.
+    Offer(Arc<Pool>),
+}
+
+/// A connection that was accepted, not yet registered with a reactor.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    /// TCP.
+    Tcp(std::net::TcpStream, Peer),
+    /// A unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// The way to all workers.
+#[derive(Debug, Default)]
+pub(crate) struct Workers {
+    senders: Vec<UnboundedSender<Command>>,
+}
+
+/// What a worker owns for the time of one step.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    /// Where bytes are read to.
+    pub(crate) buffer: Box<[u8]>,
+    /// What leaves.
+    pub(crate) out: Output,
+}
+
+thread_local! {
+    static HOME: Cell<usize> = const { Cell::new(usize::MAX) };
+    static SHELVES: RefCell<HashMap<usize, Shelf<Link>>> = RefCell::new(HashMap::new());
+    static STEP: RefCell<Scratch> =
+        RefCell::new(Scratch { buffer: vec![0; SCRATCH].into_boxed_slice(), out: Output::default() });
+}
+
+/// The worker that this is.
+pub(crate) fn home() -> usize {
+    HOME.get()
+}
+
+/// Works with this worker's idle backends of a pool.
+pub(crate) fn with_shelf<R>(pool: &Pool, work: impl FnOnce(&mut Shelf<Link>) -> R) -> R {
+    let key = std::ptr::from_ref(pool).addr();
+    SHELVES.with_borrow_mut(|shelves| work(shelves.entry(key).or_default()))
+}
+
+/// Works with this worker's buffers; they are empty again for the next step.
+pub(crate) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
+    STEP.with_borrow_mut(work)
+}
+
+impl Workers {
+    /// Channels to `count` workers, and their other ends.
+    pub(crate) fn channels(count: usize) -> (Self, Vec<UnboundedReceiver<Command>>) {
+        let (senders, receivers) = (0..count).map(|_| unbounded_channel()).unzip();
+        (Self { senders }, receivers)
+    }
+
+    /// Hands a client to a worker, in turn.
+    pub(crate) fn serve(&self, turn: usize, client: Accepted) {
+        if let Some(sender) = self.senders.get(turn % self.senders.len().max(1)) {
+            let _stopped = sender.send(Command::Serve(client));
+        }
+    }
+
+    /// Asks all workers but one.
+    pub(crate) fn send_to_others(&self, home: usize, command: impl Fn() -> Command) {
+        for (_, sender) in self.senders.iter().enumerate().filter(|(index, _)| *index != home) {
+            let _stopped = sender.send(command());
+        }
+    }
+}
+
+/// Starts a worker.
+///
+/// # Errors
+/// When no thread or runtime can be made.
+pub(crate) fn start(
+    index: usize,
+    commands: UnboundedReceiver<Command>,
+    app: Arc<App>,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(format!("pgwarden-{index}")).spawn(move || {
+        HOME.set(index);
+        runtime.block_on(work(commands, app));
+        SHELVES.with_borrow_mut(HashMap::clear);
+    })
+}
+
+async fn work(mut commands: UnboundedReceiver<Command>, app: Arc<App>) {
+    let shutdown = app.shutdown.clone();
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(Command::Serve(client)) => serve(client, &app),
+                Some(Command::Offer(pool)) => pool.share_idle(),
+                None => return,
+            },
+            _ = tick.tick() => {
+                let now = clock::now();
+                app.pools.iter().for_each(|pool| pool.prune(&app, now));
+            }
+            () = shutdown.stopped() => return,
+        }
+    }
+}
+
+fn serve(client: Accepted, app: &Arc<App>) {
+    match client.register() {
+        Ok((stream, peer)) => {
+            tokio::spawn(login::serve(stream, peer, Arc::clone(app)));
+        }
+        Err(error) => tracing::warn!(%error, "a client could not be taken over"),
+    }
+}
+
+impl Accepted {
+    fn register(self) -> io::Result<(crate::stream::Stream, Peer)> {
+        match self {
+            Self::Tcp(socket, peer) => {
+                socket.set_nonblocking(true)?;
+                socket.set_nodelay(true)?;
+                Ok((crate::stream::Stream::Tcp(tokio::net::TcpStream::from_std(socket)?), peer))
+            }
+            Self::Unix(socket) => {
+                socket.set_nonblocking(true)?;
+                Ok((crate::stream::Stream::Unix(tokio::net::UnixStream::from_std(socket)?), Peer::Local))
+            }
+        }
+    }
+}

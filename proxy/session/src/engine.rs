@@ -1,0 +1,300 @@
+//! One client's session: the client's messages in, the server's replies out, and the backend it may hold.
+
+use crate::backend::{Backend, Health};
+use crate::output::Output;
+use crate::pins::Pin;
+use crate::portals::Portals;
+use crate::queue::{Answer, Entry, Expect, Fate, Purpose, ReplyQueue};
+use crate::refusal::Refusal;
+use crate::settings::{Profile, bring_along};
+use crate::statement::{Interner, Named};
+use crate::tenancy::Tenancy;
+use crate::transaction::{Batch, Transaction};
+use pgwarden_sql::StringSyntax;
+use pgwarden_wire::Status;
+use std::sync::Arc;
+
+/// Whether backends are shared between transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// A backend is held for one transaction.
+    Transaction,
+    /// A backend is held for the whole session.
+    Session,
+}
+
+/// What happens when a client needs state that a shared backend cannot carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinPolicy {
+    /// The client keeps the backend.
+    Allow,
+    /// The statement is refused with 0A000.
+    Refuse,
+}
+
+/// How often the context is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reassert {
+    /// Once per transaction, and again when it was lost.
+    Transaction,
+    /// In front of every statement: functions may overwrite it.
+    Statement,
+}
+
+/// What the configuration says about sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Whether backends are shared.
+    pub pooling: Pooling,
+    /// What happens to state that cannot be shared.
+    pub pins: PinPolicy,
+    /// How often the context is set.
+    pub reassert: Reassert,
+    /// The longest message taken, in bytes.
+    pub message_limit: usize,
+}
+
+/// Why the client's input is not taken any further.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// A message is incomplete, or nothing is left: more input is needed.
+    Input,
+    /// A backend is needed: lease one and [`Engine::attach`] it.
+    Backend,
+    /// The server's replies have to come first.
+    Replies,
+    /// The tenancy has not seen this text yet.
+    Question(Vec<u8>),
+    /// The client ended the session.
+    Terminate,
+}
+
+/// The rest of a message that passes in parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flow {
+    pub(crate) remaining: usize,
+    pub(crate) delivery: Delivery,
+}
+
+/// Whether bytes reach the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    Forward,
+    Swallow,
+}
+
+/// What the next message of the client has to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    Nothing,
+    /// Until the reply in front is the client's.
+    Own,
+    /// Until nothing is outstanding.
+    Settled,
+}
+
+/// Whether the client's messages up to its Sync are ignored, as the server ignores them after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Skipping {
+    Nothing,
+    /// The backend knows nothing of the batch: pgwarden answers the Sync.
+    Local,
+    /// The backend skips too, and answers the Sync.
+    Backend,
+}
+
+/// A context that is set for the session, around one message that cannot run in a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SessionScope {
+    Closed,
+    /// Sent, not acknowledged.
+    Opening,
+    /// Acknowledged.
+    Open,
+    /// The server would not set it.
+    Failed(Box<Refusal>),
+}
+
+/// The server's copy-in mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CopyIn {
+    Closed,
+    Open,
+}
+
+/// What RESET ALL or DISCARD ALL does beyond its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resetting {
+    Nothing,
+    Settings,
+    Everything,
+}
+
+/// One client's session.
+#[derive(Debug)]
+pub struct Engine<T> {
+    pub(crate) tenancy: T,
+    pub(crate) options: Options,
+    pub(crate) interner: Arc<Interner>,
+    pub(crate) initial: Arc<Profile>,
+    pub(crate) profile: Arc<Profile>,
+    pub(crate) lease: Option<Backend>,
+    pub(crate) queue: ReplyQueue,
+    pub(crate) tx: Transaction,
+    pub(crate) reported: Status,
+    pub(crate) statements: Named,
+    pub(crate) portals: Portals,
+    pub(crate) from_client: Flow,
+    pub(crate) from_backend: Flow,
+    pub(crate) hold: Hold,
+    pub(crate) skipping: Skipping,
+    pub(crate) scope: SessionScope,
+    pub(crate) copy: CopyIn,
+    pub(crate) copy_ends: u32,
+    pub(crate) resetting: Resetting,
+    pub(crate) pin: Option<Pin>,
+    pub(crate) declined: Option<Box<Refusal>>,
+}
+
+impl<T: Tenancy> Engine<T> {
+    /// A session that has just logged in; `profile` is what the client was told about its settings.
+    pub fn new(tenancy: T, options: Options, interner: Arc<Interner>, profile: Arc<Profile>) -> Self {
+        let idle = Flow { remaining: 0, delivery: Delivery::Forward };
+        Self {
+            tenancy,
+            options,
+            interner,
+            initial: Arc::clone(&profile),
+            profile,
+            lease: None,
+            queue: ReplyQueue::default(),
+            tx: Transaction::default(),
+            reported: Status::Idle,
+            statements: Named::default(),
+            portals: Portals::default(),
+            from_client: idle,
+            from_backend: idle,
+            hold: Hold::Nothing,
+            skipping: Skipping::Nothing,
+            scope: SessionScope::Closed,
+            copy: CopyIn::Closed,
+            copy_ends: 0,
+            resetting: Resetting::Nothing,
+            pin: None,
+            declined: None,
+        }
+    }
+
+    /// Who decides about this client's statements.
+    pub fn tenancy(&mut self) -> &mut T {
+        &mut self.tenancy
+    }
+
+    /// Why the client keeps its backend between transactions, if it does.
+    pub fn pin(&self) -> Option<Pin> {
+        self.pin
+    }
+
+    /// Whether the client is between transactions with nothing outstanding.
+    pub fn is_idle(&self) -> bool {
+        self.is_settled() && self.reported == Status::Idle
+    }
+
+    /// Whether a backend is held.
+    pub fn holds_backend(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    /// Whether the server still owes replies.
+    pub fn awaits_replies(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Whether backends are shared between transactions.
+    pub fn shares_backends(&self) -> bool {
+        self.options.pooling == Pooling::Transaction
+    }
+
+    /// No backend can be had for the message that waits for one: it is answered with this error instead.
+    pub fn decline(&mut self, refusal: Box<Refusal>) {
+        self.declined = Some(refusal);
+    }
+
+    /// Whether the server owes nothing and no message is half through.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.queue.is_empty()
+            && self.from_client.remaining == 0
+            && self.from_backend.remaining == 0
+            && self.tx.batch() == Batch::Fresh
+            && self.skipping == Skipping::Nothing
+            && self.scope == SessionScope::Closed
+    }
+
+    /// Takes a backend: the settings of this session are brought along in the same write.
+    pub fn attach(&mut self, mut backend: Backend, out: &mut Output) {
+        let sql = bring_along(&backend.profile, &self.profile);
+        if !sql.is_empty() {
+            out.backend.write(|w| {
+                w.query(sql.as_bytes());
+            });
+            self.queue.push(Expect::Query, Fate::Own(Purpose::Settings));
+            backend.unnamed_lost();
+        }
+        backend.profile = Arc::clone(&self.profile);
+        self.lease = Some(backend);
+    }
+
+    /// Whether the backend can go back to the pool: settled queue, status Idle, no COPY, nothing pinned.
+    pub fn is_releasable(&self) -> bool {
+        self.lease.is_some()
+            && self.options.pooling == Pooling::Transaction
+            && self.pin.is_none()
+            && self.is_idle()
+    }
+
+    /// Gives the backend up, whatever state it is in; it may serve another client only if it is sound.
+    pub fn detach(&mut self) -> Option<Backend> {
+        let clean = self.is_idle() && self.pin.is_none();
+        let mut backend = self.lease.take()?;
+        if !clean {
+            backend.health = Health::Tainted;
+        }
+        self.portals.clear();
+        Some(backend)
+    }
+
+    /// How plain string literals read in this session.
+    pub(crate) fn string_syntax(&self) -> StringSyntax {
+        match self.profile.reported.value("standard_conforming_strings") {
+            Some("off") => StringSyntax::Backslash,
+            _ => StringSyntax::Standard,
+        }
+    }
+
+    /// The connection can serve nobody else.
+    pub(crate) fn taint(&mut self) {
+        if let Some(backend) = &mut self.lease {
+            backend.health = Health::Tainted;
+        }
+    }
+
+    /// Writes the answers that are due: those with nothing outstanding in front of them.
+    pub(crate) fn emit_answers(&mut self, out: &mut Output) {
+        while matches!(self.queue.front(), Some(Entry::Answer(_))) {
+            let Some(Entry::Answer(answer)) = self.queue.pop() else { return };
+            let status = self.reported;
+            out.client.write(|w| match answer {
+                Answer::ParseComplete(_) => {
+                    w.message(b'1', |_| ());
+                }
+                Answer::CloseComplete(_) => {
+                    w.message(b'3', |_| ());
+                }
+                Answer::Error(refusal) => refusal.write(pgwarden_wire::Severity::Error, w),
+                Answer::Ready => {
+                    w.ready(status);
+                }
+            });
+        }
+    }
+}

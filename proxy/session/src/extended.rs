@@ -1,0 +1,337 @@
+//! The extended protocol: statements and portals, under names that every backend understands.
+
+use crate::carrier::Vehicle;
+use crate::client::{Frame, Step};
+use crate::engine::{Engine, Pooling, Resetting, Stop};
+use crate::inject::Passage;
+use crate::names;
+use crate::output::Output;
+use crate::queue::{Answer, Expect, Fate, Naming, Purpose};
+use crate::refusal::{Refusal, SessionError};
+use crate::refuse::Permit;
+use crate::simple::resetting;
+use crate::statement::Statement;
+use crate::tenancy::{Subject, Tenancy};
+use crate::transaction::{Batch, Released};
+use pgwarden_wire::{Execute, HEADER, Malformed, Parse, Target, TargetKind, bind_head};
+use std::sync::Arc;
+
+/// Whether a message of a batch may go, or what becomes of it instead.
+pub(crate) enum Gate {
+    Open(Released),
+    Shut(Step),
+}
+
+impl<T: Tenancy> Engine<T> {
+    pub(crate) fn parse(
+        &mut self,
+        frame: &Frame<'_>,
+        now: u64,
+        out: &mut Output,
+    ) -> Result<Step, SessionError> {
+        let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
+        let parse = Parse::read(payload)?;
+        if let Some(refusal) = self.bad_name(parse.name) {
+            return Ok(self.refuse_frame(&refusal, frame, out));
+        }
+        let statement = self.define(&parse);
+        if let Gate::Shut(step) = self.gate(&statement, Purposes::Prepare, frame, now, out) {
+            return Ok(step);
+        }
+        let renamed = statement.script().and_then(|script| self.renamed_deallocate(parse.text, script, out));
+        let step = match renamed {
+            Some(text) => {
+                out.backend.write(|w| {
+                    w.parse(parse.name, &text, parse.types);
+                });
+                self.name_sent(&parse, &statement, None);
+                self.discard(frame)
+            }
+            None if self.shares(parse.name) => self.parse_shared(frame, &parse, &statement, out),
+            None => {
+                self.name_sent(&parse, &statement, None);
+                self.forward(frame, 0, out)
+            }
+        };
+        self.statements.insert(parse.name, statement);
+        self.tx.sent(Batch::Prepared);
+        Ok(step)
+    }
+
+    /// A named statement is renamed; where the backend knows it already, pgwarden answers.
+    fn parse_shared(
+        &mut self,
+        frame: &Frame<'_>,
+        parse: &Parse<'_>,
+        statement: &Arc<Statement>,
+        out: &mut Output,
+    ) -> Step {
+        let Some(backend) = &mut self.lease else { return self.discard(frame) };
+        if backend.shelf.is_acknowledged(statement) {
+            let naming = Naming { name: parse.name.into(), statement: Arc::clone(statement), number: None };
+            self.queue.answer(Answer::ParseComplete(Box::new(naming)));
+            return self.discard(frame);
+        }
+        let number = backend.shelf.prepare(statement, self.tx.number());
+        out.backend.write(|w| {
+            w.parse(&names::of_statement(number), parse.text, parse.types);
+        });
+        self.name_sent(parse, statement, Some(number));
+        self.discard(frame)
+    }
+
+    fn name_sent(&mut self, parse: &Parse<'_>, statement: &Arc<Statement>, number: Option<u64>) {
+        let naming = Naming { name: parse.name.into(), statement: Arc::clone(statement), number };
+        self.queue.push(Expect::Parse, Fate::Parse(Box::new(naming)));
+        if let (true, Some(backend)) = (parse.name.is_empty(), &mut self.lease) {
+            backend.unnamed_sent(statement, self.tx.number());
+        }
+    }
+
+    /// The statement that a Parse defines; named ones are shared with every client that defines the same.
+    fn define(&self, parse: &Parse<'_>) -> Arc<Statement> {
+        if let Some(same) = self.statements.unnamed.as_ref().filter(|_| parse.name.is_empty()) {
+            if same.text() == parse.text && same.types() == parse.types {
+                return Arc::clone(same);
+            }
+        }
+        let path =
+            self.profile.reported.value("search_path").or_else(|| self.profile.carried.value("search_path"));
+        let fresh = Statement::new(parse.text, parse.types, path, self.string_syntax());
+        if self.shares(parse.name) { self.interner.share(fresh) } else { Arc::new(fresh) }
+    }
+
+    /// Whether a statement of that name is shared between clients.
+    fn shares(&self, name: &[u8]) -> bool {
+        self.options.pooling == Pooling::Transaction && !name.is_empty()
+    }
+
+    fn bad_name(&self, name: &[u8]) -> Option<Refusal> {
+        if names::is_reserved(name) {
+            return Some(reserved(name));
+        }
+        let taken = self.shares(name) && self.statements.find(name).is_some();
+        let shown = String::from_utf8_lossy(name);
+        taken.then(|| Refusal::new("42P05", format!("prepared statement \"{shown}\" already exists"), "", ""))
+    }
+
+    pub(crate) fn bind(
+        &mut self,
+        frame: &Frame<'_>,
+        now: u64,
+        out: &mut Output,
+    ) -> Result<Step, SessionError> {
+        let Some(head) = bind_head(frame.available()) else {
+            return if frame.payload().is_some() { Err(Malformed.into()) } else { Ok(Step::Incomplete) };
+        };
+        if let Some(name) = [head.portal, head.statement].into_iter().find(|name| names::is_reserved(name)) {
+            return Ok(self.refuse_frame(&reserved(name), frame, out));
+        }
+        let statement = self.statements.find(head.statement).cloned();
+        if let Some(statement) = &statement {
+            match self.gate(statement, Purposes::Run, frame, now, out) {
+                Gate::Open(_released) => (),
+                Gate::Shut(step) => return Ok(step),
+            }
+        }
+        let name = self.backend_name(head.statement, statement.as_ref(), out);
+        let shared = statement.as_ref().filter(|_| self.shares(head.statement));
+        self.queue.push(Expect::Bind, shared.map_or(Fate::Client, |one| Fate::Shared(Arc::clone(one))));
+        self.portals.bind(head.portal, statement.as_ref());
+        self.tx.sent(Batch::Started);
+        let Some(name) = name else { return Ok(self.forward(frame, 0, out)) };
+        out.backend.write(|w| {
+            w.bind_front(head.portal, &name, frame.length - HEADER - head.length);
+        });
+        Ok(self.forward(frame, HEADER + head.length, out))
+    }
+
+    pub(crate) fn describe(&mut self, frame: &Frame<'_>, out: &mut Output) -> Result<Step, SessionError> {
+        let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
+        let target = Target::read(payload)?;
+        if names::is_reserved(target.name) {
+            return Ok(self.refuse_frame(&reserved(target.name), frame, out));
+        }
+        self.tx.sent(Batch::Prepared);
+        if target.kind == TargetKind::Portal {
+            self.queue.forward(Expect::DescribePortal);
+            return Ok(self.forward(frame, 0, out));
+        }
+        let statement = self.statements.find(target.name).cloned();
+        let name = self.backend_name(target.name, statement.as_ref(), out);
+        let shared = statement.filter(|_| self.shares(target.name));
+        self.queue.push(Expect::DescribeStatement, shared.map_or(Fate::Client, Fate::Shared));
+        let Some(name) = name else { return Ok(self.forward(frame, 0, out)) };
+        out.backend.write(|w| {
+            w.describe(b'S', &name);
+        });
+        Ok(self.discard(frame))
+    }
+
+    pub(crate) fn execute(
+        &mut self,
+        frame: &Frame<'_>,
+        now: u64,
+        out: &mut Output,
+    ) -> Result<Step, SessionError> {
+        let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
+        let execute = Execute::read(payload)?;
+        if names::is_reserved(execute.portal) {
+            return Ok(self.refuse_frame(&reserved(execute.portal), frame, out));
+        }
+        let statement = self.portals.find(execute.portal).cloned();
+        let mut fate = Fate::Client;
+        if let Some(statement) = &statement {
+            match self.gate(statement, Purposes::Run, frame, now, out) {
+                Gate::Open(_released) => (),
+                Gate::Shut(step) => return Ok(step),
+            }
+            if statement.script().is_some_and(|script| resetting(script) != Resetting::Nothing) {
+                fate = Fate::Reset;
+            }
+        }
+        self.queue.push(Expect::Execute, fate);
+        self.tx.sent(Batch::Started);
+        let step = self.forward(frame, 0, out);
+        for one in statement.iter().filter_map(|known| known.script()).flat_map(|script| script.statements())
+        {
+            self.statement_sent(one);
+        }
+        Ok(step)
+    }
+
+    pub(crate) fn close(&mut self, frame: &Frame<'_>, out: &mut Output) -> Result<Step, SessionError> {
+        let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
+        let target = Target::read(payload)?;
+        if names::is_reserved(target.name) {
+            return Ok(self.refuse_frame(&reserved(target.name), frame, out));
+        }
+        self.tx.sent(Batch::Prepared);
+        match target.kind {
+            TargetKind::Portal => self.portals.close(target.name),
+            TargetKind::Statement => {
+                let known = self.statements.remove(target.name);
+                if self.shares(target.name) {
+                    let naming = known.map(|statement| {
+                        Box::new(Naming { name: target.name.into(), statement, number: None })
+                    });
+                    self.queue.answer(Answer::CloseComplete(naming));
+                    return Ok(self.discard(frame));
+                }
+                if let (true, Some(backend)) = (target.name.is_empty(), &mut self.lease) {
+                    backend.unnamed_lost();
+                }
+            }
+        }
+        self.queue.forward(Expect::Close);
+        Ok(self.forward(frame, 0, out))
+    }
+
+    /// The name to use for a client's statement on this backend, which is made to know it; `None` where the
+    /// client's own name is right.
+    fn backend_name(
+        &mut self,
+        name: &[u8],
+        statement: Option<&Arc<Statement>>,
+        out: &mut Output,
+    ) -> Option<Vec<u8>> {
+        match statement {
+            _ if self.options.pooling == Pooling::Session => None,
+            Some(statement) if name.is_empty() => {
+                self.have_unnamed(statement, out);
+                None
+            }
+            Some(statement) => Some(self.name_on_backend(statement, out)),
+            None if name.is_empty() => {
+                // Another client's unnamed statement may be there: take it away, so that the server says 26000.
+                out.backend.write(|w| {
+                    w.close(b'S', b"");
+                });
+                self.queue.push(Expect::Close, Fate::Own(Purpose::Unnamed));
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// The name of a shared statement on this backend, parsed in front if the backend does not know it.
+    pub(crate) fn name_on_backend(&mut self, statement: &Arc<Statement>, out: &mut Output) -> Vec<u8> {
+        let batch = self.tx.number();
+        let Some(backend) = &mut self.lease else { return Vec::new() };
+        if backend.capabilities.vehicle == Vehicle::InBatch {
+            self.have_unnamed(statement, out);
+            return Vec::new();
+        }
+        if let Some(number) = backend.shelf.find(statement, batch) {
+            return names::of_statement(number);
+        }
+        let number = backend.shelf.prepare(statement, batch);
+        let name = names::of_statement(number);
+        out.backend.write(|w| {
+            w.parse(&name, statement.text(), statement.types());
+        });
+        self.queue.push(Expect::Parse, Fate::Own(Purpose::PrepareStatement(Arc::clone(statement), number)));
+        name
+    }
+
+    /// Sees to it that the backend's unnamed statement is this one.
+    fn have_unnamed(&mut self, statement: &Arc<Statement>, out: &mut Output) {
+        let batch = self.tx.number();
+        let Some(backend) = &mut self.lease else { return };
+        if backend.has_unnamed(statement, batch) {
+            return;
+        }
+        backend.unnamed_sent(statement, batch);
+        out.backend.write(|w| {
+            w.parse(b"", statement.text(), statement.types());
+        });
+        self.queue.push(Expect::Parse, Fate::Own(Purpose::Unnamed));
+    }
+
+    /// Asks whether the statement may be prepared or run, and sees to its context.
+    fn gate(
+        &mut self,
+        statement: &Arc<Statement>,
+        purpose: Purposes,
+        frame: &Frame<'_>,
+        now: u64,
+        out: &mut Output,
+    ) -> Gate {
+        let subject = Subject::Text { text: statement.text(), script: statement.script() };
+        match self.permit(subject, now) {
+            Permit::Granted => (),
+            Permit::Refused(refusal) => return Gate::Shut(self.refuse_frame(&refusal, frame, out)),
+            Permit::Unknown => return Gate::Shut(Step::Stop(Stop::Question(statement.text().to_vec()))),
+        }
+        match self.passage(statement.script()) {
+            Passage::Free(released) => Gate::Open(released),
+            Passage::Inject if purpose == Purposes::Prepare => Gate::Open(self.tx.exempt()),
+            Passage::Inject => Gate::Open(self.inject(out)),
+            Passage::SessionScope => Gate::Shut(match self.open_session_scope(out) {
+                Ok(stop) => Step::Stop(stop),
+                Err(refusal) => self.refuse_frame(&refusal, frame, out),
+            }),
+        }
+    }
+
+    fn refuse_frame(&mut self, refusal: &Refusal, frame: &Frame<'_>, out: &mut Output) -> Step {
+        self.refuse_batch(refusal, out);
+        self.discard(frame)
+    }
+}
+
+/// Why a statement passes the gate: preparing alone runs nothing and needs no context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purposes {
+    Prepare,
+    Run,
+}
+
+fn reserved(name: &[u8]) -> Refusal {
+    Refusal::new(
+        "42939",
+        format!("the name \"{}\" is reserved", String::from_utf8_lossy(name)),
+        "Names that begin with \"pgwarden_\" belong to the proxy.",
+        "Choose another name.",
+    )
+}

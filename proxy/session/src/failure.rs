@@ -1,0 +1,183 @@
+//! Errors of the server: whose they are, what the client reads, and what of the queue they take away.
+
+use crate::engine::{Delivery, Engine, SessionScope, Skipping};
+use crate::output::Output;
+use crate::queue::{Answer, Entry, Expect, Fate, Insertions, Naming, Purpose, SyncAt};
+use crate::refusal::{Refusal, SessionError};
+use crate::tenancy::Tenancy;
+use pgwarden_wire::{ErrorFields, Severity};
+
+/// `cached plan must not change result type` and its kin: the statement is stale on this backend.
+const FEATURE_NOT_SUPPORTED: &[u8; 5] = b"0A000";
+
+impl<T: Tenancy> Engine<T> {
+    pub(crate) fn error(&mut self, payload: &[u8], out: &mut Output) -> Result<Delivery, SessionError> {
+        self.tx.doubt();
+        match self.queue.front() {
+            Some(Entry::Await(expect, _)) if expect.is_extended() => Ok(self.batch_error(payload, out)),
+            Some(Entry::Await(_, fate)) => self.query_error(fate, payload, out),
+            // Nobody asked: the server is about to close the connection (57P01 and its kin).
+            Some(Entry::Answer(_)) | None => {
+                self.taint();
+                Ok(Delivery::Forward)
+            }
+        }
+    }
+
+    /// An error inside a simple query, a function call or at Sync: ReadyForQuery follows.
+    fn query_error(&self, fate: &Fate, payload: &[u8], out: &mut Output) -> Result<Delivery, SessionError> {
+        match fate {
+            Fate::Own(Purpose::Settings) => Err(SessionError::Setting(message_of(payload))),
+            Fate::Own(_) => Ok(Delivery::Swallow),
+            Fate::Script(insertions) => {
+                rewrite_position(insertions, payload, out);
+                Ok(Delivery::Swallow)
+            }
+            _ => Ok(Delivery::Forward),
+        }
+    }
+
+    /// An error inside an extended batch: the server skips to the next Sync, and so does the queue.
+    fn batch_error(&mut self, payload: &[u8], out: &mut Output) -> Delivery {
+        let Some(entry) = self.queue.pop() else { return Delivery::Forward };
+        let delivery = match &entry {
+            Entry::Await(_, fate) => self.blame(fate, payload, out),
+            Entry::Answer(_) => Delivery::Forward,
+        };
+        self.undo(entry);
+        self.skip_to_sync(out);
+        delivery
+    }
+
+    /// What the client reads of the error, by whose message it answers.
+    fn blame(&mut self, fate: &Fate, payload: &[u8], out: &mut Output) -> Delivery {
+        let code = ErrorFields::new(payload).sqlstate();
+        match fate {
+            Fate::Shared(statement) if code == *FEATURE_NOT_SUPPORTED => {
+                statement.retire();
+                Delivery::Forward
+            }
+            Fate::Own(Purpose::Provoked(refusal)) => {
+                out.client.write(|w| refusal.write(Severity::Error, w));
+                Delivery::Swallow
+            }
+            Fate::Own(Purpose::Context | Purpose::PrepareContext) if !passes_through(code) => {
+                out.client.write(|w| injection_failed(payload).write(Severity::Error, w));
+                Delivery::Swallow
+            }
+            Fate::Own(Purpose::SessionSet) => {
+                self.scope = SessionScope::Failed(Box::new(injection_failed(payload)));
+                Delivery::Swallow
+            }
+            Fate::Own(Purpose::SessionClear) => {
+                self.taint();
+                Delivery::Swallow
+            }
+            _ => Delivery::Forward,
+        }
+    }
+
+    /// Takes away what the server will not answer any more.
+    fn skip_to_sync(&mut self, out: &mut Output) {
+        while let Some(entry) = self.queue.pop() {
+            match entry {
+                Entry::Await(Expect::Sync(_), _) => {
+                    self.queue.unpop(entry);
+                    return;
+                }
+                Entry::Await(Expect::Query | Expect::FunctionCall, _) => {
+                    // The server skipped the client's message too, and waits for a Sync that the client never sends.
+                    out.backend.write(|w| {
+                        w.sync();
+                    });
+                    self.queue.unpop(Entry::Await(Expect::Sync(SyncAt::AfterCopyEnd), Fate::Client));
+                    return;
+                }
+                skipped => self.undo_skipped(skipped),
+            }
+        }
+        if self.skipping == Skipping::Nothing {
+            self.skipping = Skipping::Backend;
+        }
+    }
+
+    fn undo_skipped(&mut self, entry: Entry) {
+        if matches!(entry, Entry::Await(_, Fate::Own(Purpose::SessionSet))) {
+            // The batch failed before the context was set: its own Sync has been answered for pgwarden.
+            self.scope = SessionScope::Closed;
+            self.skipping = Skipping::Local;
+        }
+        self.undo(entry);
+    }
+
+    /// What was expected of a message that failed or was skipped does not hold.
+    fn undo(&mut self, entry: Entry) {
+        match entry {
+            Entry::Await(_, Fate::Parse(naming)) => self.undo_parse(&naming),
+            Entry::Answer(Answer::ParseComplete(naming)) => {
+                self.statements.remove_exactly(&naming.name, &naming.statement);
+            }
+            Entry::Answer(Answer::CloseComplete(Some(naming))) => {
+                self.statements.insert(&naming.name, naming.statement);
+            }
+            Entry::Await(_, Fate::Own(purpose)) => self.undo_own(&purpose),
+            Entry::Await(..) | Entry::Answer(_) => (),
+        }
+    }
+
+    fn undo_parse(&mut self, naming: &Naming) {
+        self.statements.remove_exactly(&naming.name, &naming.statement);
+        let Some(backend) = &mut self.lease else { return };
+        match naming.number {
+            Some(number) => backend.shelf.forget(&naming.statement, number),
+            None if naming.name.is_empty() => backend.unnamed_lost(),
+            None => (),
+        }
+    }
+
+    fn undo_own(&mut self, purpose: &Purpose) {
+        let Some(backend) = &mut self.lease else { return };
+        match purpose {
+            Purpose::PrepareContext | Purpose::Context => backend.context_lost(),
+            Purpose::PrepareStatement(statement, number) => backend.shelf.forget(statement, *number),
+            Purpose::Unnamed => backend.unnamed_lost(),
+            _ => (),
+        }
+    }
+}
+
+/// Errors that concern the transaction or the server, whatever was running: they stand for the client's own.
+fn passes_through(code: [u8; 5]) -> bool {
+    code == *b"25P02" || [b"57", b"53", b"40"].into_iter().any(|class| code.starts_with(class))
+}
+
+fn injection_failed(payload: &[u8]) -> Refusal {
+    Refusal::new(
+        "58000",
+        "the tenant context could not be set",
+        format!("The server answered: {}", message_of(payload)),
+        "Nothing of the statement was run. See the log of the server.",
+    )
+}
+
+fn message_of(payload: &[u8]) -> String {
+    String::from_utf8_lossy(ErrorFields::new(payload).find(b'M').unwrap_or(b"no message")).into_owned()
+}
+
+/// Writes the error with its position as one in the client's own text.
+fn rewrite_position(insertions: &Insertions, payload: &[u8], out: &mut Output) {
+    out.client.write(|w| {
+        w.message(b'E', |p| {
+            for (kind, text) in ErrorFields::new(payload) {
+                let position = (kind == b'P').then(|| std::str::from_utf8(text).ok()?.parse().ok()).flatten();
+                match position {
+                    Some(sent) => {
+                        p.byte(kind).string(insertions.original_position(sent).to_string().as_bytes())
+                    }
+                    None => p.byte(kind).string(text),
+                };
+            }
+            p.byte(0);
+        });
+    });
+}

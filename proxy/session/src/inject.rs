@@ -1,0 +1,137 @@
+//! Injection: how the context gets in front of what needs it, in the same write, with its replies swallowed.
+
+use crate::carrier::{Scope, SimpleForm, Vehicle};
+use crate::engine::{Engine, Hold, Reassert, SessionScope, Stop};
+use crate::names;
+use crate::output::Output;
+use crate::queue::{Expect, Fate, Purpose, SyncAt};
+use crate::refusal::Refusal;
+use crate::tenancy::{Tenancy, needs_context};
+use crate::transaction::{Batch, Released};
+use pgwarden_sql::{Script, Statement, Verb};
+use pgwarden_wire::Status;
+
+/// What has to happen before a statement may go.
+#[derive(Debug)]
+pub(crate) enum Passage {
+    /// It may go.
+    Free(Released),
+    /// The context has to be put in front.
+    Inject,
+    /// It cannot run in a block: the context has to be set for the session first.
+    SessionScope,
+}
+
+impl<T: Tenancy> Engine<T> {
+    /// What has to happen before a text of `script` may run.
+    pub(crate) fn passage(&self, script: Option<&Script>) -> Passage {
+        let statements = script.map(Script::statements);
+        let needs = statements.is_none_or(|all| all.iter().any(|one| needs_context(one, &self.tenancy)));
+        if self.tenancy.carrier().is_none() || !needs {
+            return Passage::Free(self.tx.exempt());
+        }
+        if let Some(failed) = self.tx.failed() {
+            return Passage::Free(failed);
+        }
+        let alone = script.and_then(Script::single).is_some_and(cannot_run_in_block);
+        if alone && self.tx.status() == Status::Idle && self.tx.batch() < Batch::Started {
+            return match self.scope {
+                SessionScope::Open => self.tx.bound().map_or(Passage::SessionScope, Passage::Free),
+                _ => Passage::SessionScope,
+            };
+        }
+        match self.tx.bound() {
+            Some(bound) if self.options.reassert == Reassert::Transaction => Passage::Free(bound),
+            _ => Passage::Inject,
+        }
+    }
+
+    /// How a simple query outside of a block gets its context.
+    pub(crate) fn simple_form(&self) -> SimpleForm {
+        let Some(backend) = &self.lease else { return SimpleForm::Text };
+        let outside = self.tx.status() == Status::Idle && self.tx.batch() == Batch::Fresh;
+        match backend.capabilities.vehicle {
+            Vehicle::Prepared if outside => backend.capabilities.form,
+            Vehicle::Prepared => SimpleForm::Front,
+            Vehicle::InBatch | Vehicle::Commands => SimpleForm::Text,
+        }
+    }
+
+    /// Puts the context in front of what is written next.
+    pub(crate) fn inject(&mut self, out: &mut Output) -> Released {
+        let batch = self.tx.number();
+        if let (Some(carrier), Some(backend)) = (self.tenancy.carrier(), &mut self.lease) {
+            match backend.capabilities.vehicle {
+                Vehicle::Prepared => {
+                    if let Some(name) = backend.context(batch) {
+                        out.backend.write(|w| carrier.run(name, names::CONTEXT_PORTAL, &carrier.values, w));
+                    } else {
+                        let name = backend.prepare_context(batch);
+                        out.backend.write(|w| {
+                            w.parse(&name, &carrier.local, &carrier.types);
+                            carrier.run(&name, names::CONTEXT_PORTAL, &carrier.values, w);
+                        });
+                        self.queue.push(Expect::Parse, Fate::Own(Purpose::PrepareContext));
+                    }
+                    self.queue.push(Expect::Injection(1), Fate::Own(Purpose::Context));
+                }
+                vehicle => {
+                    let name = backend.fresh_name();
+                    let mut closes = 0;
+                    out.backend.write(|w| closes = carrier.in_batch(vehicle, Scope::Local, &name, w));
+                    self.queue.push(Expect::Injection(closes), Fate::Own(Purpose::Context));
+                }
+            }
+        }
+        self.tx.sent(Batch::Started);
+        self.tx.injected()
+    }
+
+    /// Sets the context for the session and waits for it; the message that needs it is given again afterwards.
+    pub(crate) fn open_session_scope(&mut self, out: &mut Output) -> Result<Stop, Box<Refusal>> {
+        match std::mem::replace(&mut self.scope, SessionScope::Closed) {
+            SessionScope::Failed(refusal) => return Err(refusal),
+            scope => self.scope = scope,
+        }
+        let pooler = self.lease.as_ref().is_some_and(|b| b.capabilities.vehicle == Vehicle::InBatch);
+        if pooler {
+            return Err(Box::new(Refusal::new(
+                "0A000",
+                "a statement that cannot run in a transaction block has no tenant context behind a pooler",
+                "Setting the context, the statement and clearing it again could reach three different servers.",
+                "Run it through a pgwarden that is connected to the server directly.",
+            )));
+        }
+        self.hold = Hold::Settled;
+        let waits = self.tx.batch() == Batch::Fresh && !self.queue.is_empty();
+        if self.scope == SessionScope::Closed && !waits {
+            self.session_messages(Scope::Session, || Purpose::SessionSet, out);
+            self.scope = SessionScope::Opening;
+        }
+        Ok(Stop::Replies)
+    }
+
+    /// Takes the context from the session again, right behind the message it was set for.
+    pub(crate) fn close_session_scope(&mut self, out: &mut Output) {
+        self.session_messages(Scope::Clear, || Purpose::SessionClear, out);
+        self.scope = SessionScope::Closed;
+    }
+
+    fn session_messages(&mut self, scope: Scope, purpose: fn() -> Purpose, out: &mut Output) {
+        if let (Some(carrier), Some(backend)) = (self.tenancy.carrier(), &mut self.lease) {
+            let (vehicle, name) = (backend.capabilities.vehicle, backend.fresh_name());
+            let mut closes = 0;
+            out.backend.write(|w| {
+                closes = carrier.in_batch(vehicle, scope, &name, w);
+                w.sync();
+            });
+            self.queue.push(Expect::Injection(closes), Fate::Own(purpose()));
+            self.queue.push(Expect::Sync(SyncAt::AfterCopyEnd), Fate::Own(purpose()));
+        }
+    }
+}
+
+/// CALL and DO may end the transaction they run in, the others refuse to run in a block.
+fn cannot_run_in_block(statement: &Statement) -> bool {
+    matches!(statement.verb, Verb::Unblockable | Verb::Call | Verb::Do)
+}

@@ -1,0 +1,39 @@
+//! One client and its backend as state machines, without sockets, clock or randomness.
+//!
+//! [`Engine`] takes bytes from both sides and says which bytes leave on which side. In between are the reply queue
+//! (who gets the answer to each message), the transaction as far as it can be told, prepared statements that
+//! backends share, and the injection of the tenant context in front of what needs it.
+
+mod backend;
+mod carrier;
+mod client;
+mod deallocate;
+mod engine;
+mod extended;
+mod failure;
+mod inject;
+mod insertion;
+mod names;
+mod output;
+mod pins;
+mod portals;
+mod queue;
+mod refusal;
+mod refuse;
+mod reply;
+mod settings;
+mod simple;
+mod statement;
+mod tenancy;
+mod transaction;
+
+pub use backend::{Backend, Capabilities, Health};
+pub use carrier::{Carrier, SimpleForm, Vehicle};
+pub use client::Taken;
+pub use engine::{Engine, Options, PinPolicy, Pooling, Reassert, Stop};
+pub use output::{Output, Segments};
+pub use pins::Pin;
+pub use refusal::{Refusal, SessionError};
+pub use settings::{Profile, Settings, bring_along};
+pub use statement::{Interner, Statement};
+pub use tenancy::{Ruling, Subject, Tenancy};

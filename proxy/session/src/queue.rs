@@ -1,0 +1,243 @@
+//! The reply queue: who gets the answer to each message that was sent, in the order sent.
+//!
+//! Whatever pgwarden sends on its own account is here first, so its replies never reach the client; whatever it
+//! answers itself is here too, so no answer overtakes another.
+
+use crate::refusal::Refusal;
+use crate::statement::Statement;
+use pgwarden_wire::BackendTag;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// One entry of the queue.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// The server owes a reply.
+    Await(Expect, Fate),
+    /// pgwarden answers when its turn comes.
+    Answer(Answer),
+}
+
+/// Which replies the server owes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expect {
+    Parse,
+    Bind,
+    Close,
+    DescribeStatement,
+    DescribePortal,
+    Execute,
+    /// The context's own messages, until so many CloseComplete have been read.
+    Injection(u32),
+    /// A whole simple query, until ReadyForQuery.
+    Query,
+    /// A whole function call, until ReadyForQuery.
+    FunctionCall,
+    Sync(SyncAt),
+}
+
+/// Where a Sync stands, should the server turn out to be in copy-in mode (it then discards what precedes CopyDone).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SyncAt {
+    /// Nothing of a COPY was sent before it.
+    BeforeCopyEnd,
+    /// CopyDone or CopyFail was sent before it.
+    AfterCopyEnd,
+}
+
+/// Who gets the reply.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// The client.
+    Client,
+    /// The client; the statement becomes known on the backend when ParseComplete comes.
+    Parse(Box<Naming>),
+    /// The client, except for what answers statements that were put into its text.
+    Script(Box<Insertions>),
+    /// The client; the reply concerns a statement that backends share.
+    Shared(Arc<Statement>),
+    /// The client; all settings fall back to what it started with.
+    Reset,
+    /// Nobody: pgwarden sent it.
+    Own(Purpose),
+}
+
+/// A client's Parse on its way to a backend.
+#[derive(Debug)]
+pub(crate) struct Naming {
+    /// The client's name for it.
+    pub(crate) name: Box<[u8]>,
+    /// The statement.
+    pub(crate) statement: Arc<Statement>,
+    /// Its number on the backend; `None` where it keeps the client's name.
+    pub(crate) number: Option<u64>,
+}
+
+/// Statements that were put into a simple query's text.
+#[derive(Debug, Default)]
+pub(crate) struct Insertions {
+    /// For each: how many characters of the sent text precede it, and how many it has.
+    pub(crate) places: Vec<(usize, usize)>,
+    /// Which CommandComplete of the string are pgwarden's, counted from zero.
+    pub(crate) swallow: Vec<u32>,
+    /// How many CommandComplete were read.
+    pub(crate) completed: u32,
+}
+
+/// Why pgwarden sent something.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// The context statement is prepared.
+    PrepareContext,
+    /// The context is set for the transaction.
+    Context,
+    /// The context is set for the session; the client's message waits for it.
+    SessionSet,
+    /// The context is taken from the session again.
+    SessionClear,
+    /// A client's statement is prepared on a backend that does not know it.
+    PrepareStatement(Arc<Statement>, u64),
+    /// The unnamed statement is taken away or replaced.
+    Unnamed,
+    /// Settings are brought along.
+    Settings,
+    /// The server is made to fail the transaction; the client reads this instead of the server's error.
+    Provoked(Box<Refusal>),
+}
+
+/// What pgwarden answers by itself.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// ParseComplete: the backend knows the statement already.
+    ParseComplete(Box<Naming>),
+    /// CloseComplete: the name is gone, the shared statement stays.
+    CloseComplete(Option<Box<Naming>>),
+    /// An error, when the backend has nothing to do with it.
+    Error(Box<Refusal>),
+    /// ReadyForQuery.
+    Ready,
+}
+
+/// What a reply does to the entry in front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It belongs to the entry, and more will come.
+    Part,
+    /// It completes the entry.
+    Last,
+    /// It does not belong to the entry.
+    Stray,
+}
+
+impl Expect {
+    /// What a reply does to an entry that expects this.
+    pub(crate) fn progress(self, tag: BackendTag) -> Progress {
+        use BackendTag as B;
+        let (parts, last): (&[B], &[B]) = match self {
+            Self::Parse => (&[], &[B::ParseComplete]),
+            Self::Bind => (&[], &[B::BindComplete]),
+            Self::Close => (&[], &[B::CloseComplete]),
+            Self::DescribeStatement => (&[B::ParameterDescription], &[B::RowDescription, B::NoData]),
+            Self::DescribePortal => (&[], &[B::RowDescription, B::NoData]),
+            Self::Execute => (
+                &[
+                    B::DataRow,
+                    B::CopyData,
+                    B::CopyInResponse,
+                    B::CopyOutResponse,
+                    B::CopyBothResponse,
+                    B::CopyDone,
+                ],
+                &[B::CommandComplete, B::EmptyQueryResponse, B::PortalSuspended],
+            ),
+            Self::Injection(_) => {
+                (&[B::ParseComplete, B::BindComplete, B::DataRow, B::CommandComplete], &[B::CloseComplete])
+            }
+            Self::Query => (
+                &[
+                    B::DataRow,
+                    B::RowDescription,
+                    B::CommandComplete,
+                    B::EmptyQueryResponse,
+                    B::CopyData,
+                    B::CopyInResponse,
+                    B::CopyOutResponse,
+                    B::CopyBothResponse,
+                    B::CopyDone,
+                ],
+                &[B::ReadyForQuery],
+            ),
+            Self::FunctionCall => (&[B::FunctionCallResponse], &[B::ReadyForQuery]),
+            Self::Sync(_) => (&[], &[B::ReadyForQuery]),
+        };
+        match () {
+            () if last.contains(&tag) => Progress::Last,
+            () if parts.contains(&tag) => Progress::Part,
+            () => Progress::Stray,
+        }
+    }
+
+    /// Whether an error makes the server skip everything up to the next Sync.
+    pub(crate) fn is_extended(self) -> bool {
+        !matches!(self, Self::Query | Self::FunctionCall | Self::Sync(_))
+    }
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(crate) struct ReplyQueue {
+    entries: VecDeque<Entry>,
+}
+
+impl ReplyQueue {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn front(&self) -> Option<&Entry> {
+        self.entries.front()
+    }
+
+    pub(crate) fn front_mut(&mut self) -> Option<&mut Entry> {
+        self.entries.front_mut()
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Entry> {
+        self.entries.pop_front()
+    }
+
+    /// Puts an entry back in front: what it stands for was sent before all others.
+    pub(crate) fn unpop(&mut self, entry: Entry) {
+        self.entries.push_front(entry);
+    }
+
+    /// The server owes a reply that goes to the client.
+    pub(crate) fn forward(&mut self, expect: Expect) {
+        self.entries.push_back(Entry::Await(expect, Fate::Client));
+    }
+
+    /// The server owes a reply.
+    pub(crate) fn push(&mut self, expect: Expect, fate: Fate) {
+        self.entries.push_back(Entry::Await(expect, fate));
+    }
+
+    /// pgwarden owes a reply.
+    pub(crate) fn answer(&mut self, answer: Answer) {
+        self.entries.push_back(Entry::Answer(answer));
+    }
+
+    /// Whether the reply that comes next is not the client's.
+    pub(crate) fn front_is_own(&self) -> bool {
+        matches!(self.front(), Some(Entry::Await(_, Fate::Own(_))))
+    }
+
+    /// Whether everything outstanding is only about settings, sent when the backend was taken.
+    pub(crate) fn holds_only_settings(&self) -> bool {
+        self.entries.iter().all(|entry| matches!(entry, Entry::Await(_, Fate::Own(Purpose::Settings))))
+    }
+
+    /// The server has discarded the Syncs that were sent before the end of the COPY that now begins.
+    pub(crate) fn drop_syncs_before_copy_end(&mut self) {
+        self.entries.retain(|entry| !matches!(entry, Entry::Await(Expect::Sync(SyncAt::BeforeCopyEnd), _)));
+    }
+}

@@ -1,0 +1,90 @@
+//! An error of pgwarden's own, as the client reads it, and the errors that end a session.
+
+use pgwarden_wire::{FrameError, Malformed, Severity, Writer};
+use thiserror::Error;
+
+/// An error that pgwarden answers instead of the server: one statement fails, the session goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The SQLSTATE.
+    pub sqlstate: &'static str,
+    /// Lower-case, without a full stop.
+    pub message: String,
+    /// Whole sentences; may be empty.
+    pub detail: String,
+    /// Whole sentences; may be empty.
+    pub hint: String,
+}
+
+impl Refusal {
+    /// A refusal with the texts given.
+    #[must_use]
+    pub fn new(
+        sqlstate: &'static str,
+        message: impl Into<String>,
+        detail: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self { sqlstate, message: message.into(), detail: detail.into(), hint: hint.into() }
+    }
+
+    /// Writes it as an ErrorResponse.
+    pub fn write(&self, severity: Severity, writer: &mut Writer<'_>) {
+        writer.error(severity, self.sqlstate, [&self.message, &self.detail, &self.hint]);
+    }
+}
+
+/// Why a session cannot go on. Grouped by blame.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// Client: a header that no client sends.
+    #[error("invalid message length: {0}")]
+    Frame(#[from] FrameError),
+    /// Client: a message that no client sends here.
+    #[error("invalid frontend message type {0}")]
+    UnknownMessage(u8),
+    /// Client: the fields do not fill the message.
+    #[error("invalid message format: {0}")]
+    Malformed(#[from] Malformed),
+    /// Client: a message over the configured limit.
+    #[error("message of {length} bytes is over the limit of {limit} bytes")]
+    TooLong {
+        /// Bytes announced.
+        length: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Backend: a reply that was not expected; what it answers cannot be told any more.
+    #[error("unexpected reply {tag:?} from the server", tag = char::from(*tag))]
+    Desync {
+        /// The message's tag.
+        tag: u8,
+    },
+    /// Backend: it would not take a setting that the client had elsewhere.
+    #[error("the server refused a setting of this session: {0}")]
+    Setting(String),
+}
+
+impl SessionError {
+    /// The SQLSTATE the client is told.
+    #[must_use]
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            Self::Frame(_) | Self::UnknownMessage(_) | Self::Malformed(_) => "08P01",
+            Self::TooLong { .. } => "54000",
+            Self::Desync { .. } => "08006",
+            Self::Setting(_) => "22023",
+        }
+    }
+
+    /// The error as a refusal, to be sent with severity FATAL.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        let hint = match self {
+            Self::TooLong { .. } => "Raise limits.message_bytes, or send the data with COPY.",
+            Self::Desync { .. } => "The connection to the server was closed; open a new session.",
+            _ => "",
+        };
+        Refusal::new(self.sqlstate(), self.to_string(), "", hint)
+    }
+}

@@ -1,0 +1,75 @@
+//! Refusing a statement so that the transaction ends up as PostgreSQL itself would leave it.
+
+use crate::engine::{Engine, PinPolicy, Pooling, Skipping};
+use crate::names;
+use crate::output::Output;
+use crate::queue::{Answer, Expect, Fate, Purpose, SyncAt};
+use crate::refusal::Refusal;
+use crate::tenancy::{Ruling, Subject, Tenancy};
+use crate::transaction::Batch;
+use pgwarden_wire::Status;
+
+/// No formats, no parameters, no result formats: the end of a Bind message.
+const NOTHING_BOUND: [u8; 6] = [0; 6];
+
+/// Whether a statement may run.
+#[derive(Debug)]
+pub(crate) enum Permit {
+    Granted,
+    Refused(Box<Refusal>),
+    /// The tenancy has not seen the text yet.
+    Unknown,
+}
+
+impl<T: Tenancy> Engine<T> {
+    /// Asks the tenancy, and whether a shared backend can carry what the statement leaves behind.
+    pub(crate) fn permit(&mut self, subject: Subject<'_>, now: u64) -> Permit {
+        match self.tenancy.rule(subject, self.tx.status(), now) {
+            Ruling::Refuse(refusal) => return Permit::Refused(refusal),
+            Ruling::Ask => return Permit::Unknown,
+            Ruling::Allow => (),
+        }
+        let Subject::Text { script: Some(script), .. } = subject else { return Permit::Granted };
+        if self.options.pooling == Pooling::Session || self.options.pins == PinPolicy::Allow {
+            return Permit::Granted;
+        }
+        let reason =
+            script.statements().iter().find_map(|one| crate::pins::reason(one, &self.profile.reported));
+        reason.map_or(Permit::Granted, |pin| Permit::Refused(Box::new(pin.refusal())))
+    }
+
+    /// Refuses a simple query or function call.
+    pub(crate) fn refuse_query(&mut self, refusal: &Refusal, out: &mut Output) {
+        if self.tx.status() == Status::Idle && self.tx.batch() == Batch::Fresh {
+            self.queue.answer(Answer::Error(Box::new(refusal.clone())));
+            self.queue.answer(Answer::Ready);
+            return;
+        }
+        self.provoke(refusal, out);
+        out.backend.write(|w| {
+            w.sync();
+        });
+        self.queue.push(Expect::Sync(SyncAt::AfterCopyEnd), Fate::Client);
+        self.tx.batch_sent();
+    }
+
+    /// Refuses a message of an extended batch: the rest of the batch is skipped.
+    pub(crate) fn refuse_batch(&mut self, refusal: &Refusal, out: &mut Output) {
+        if self.tx.status() == Status::Idle && self.tx.batch() == Batch::Fresh {
+            self.queue.answer(Answer::Error(Box::new(refusal.clone())));
+            self.skipping = Skipping::Local;
+        } else {
+            self.provoke(refusal, out);
+            self.skipping = Skipping::Backend;
+        }
+    }
+
+    /// Makes the server fail what it has begun: it binds a statement that does not exist.
+    fn provoke(&mut self, refusal: &Refusal, out: &mut Output) {
+        out.backend.write(|w| {
+            w.bind_front(b"", names::REFUSED, NOTHING_BOUND.len()).raw(&NOTHING_BOUND);
+        });
+        self.queue.push(Expect::Bind, Fate::Own(Purpose::Provoked(Box::new(refusal.clone()))));
+        self.tx.sent(Batch::Started);
+    }
+}

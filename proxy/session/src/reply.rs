@@ -1,0 +1,256 @@
+//! The server's replies: matched with the reply queue, passed on as ranges, swallowed where they are pgwarden's own.
+
+use crate::engine::{CopyIn, Delivery, Engine, Flow, Resetting, SessionScope};
+use crate::output::Output;
+use crate::queue::{Entry, Expect, Fate, Naming, Progress, Purpose};
+use crate::refusal::SessionError;
+use crate::settings::Profile;
+use crate::tenancy::Tenancy;
+use pgwarden_wire::{BackendTag, HEADER, Malformed, Status, header, parameter_status, tag_of_command};
+use std::sync::Arc;
+
+impl<T: Tenancy> Engine<T> {
+    /// Takes as many of the server's messages as possible; returns how many bytes of the input are done with.
+    ///
+    /// Input that was not consumed has to be given again, with what follows it. The result does not depend on how
+    /// the input is split.
+    ///
+    /// # Errors
+    /// [`SessionError`] when a reply was not expected: the backend must be closed, and the session with it.
+    pub fn backend_bytes(&mut self, input: &[u8], out: &mut Output) -> Result<usize, SessionError> {
+        let mut at = 0;
+        loop {
+            let rest = input.get(at..).unwrap_or_default();
+            if self.from_backend.remaining > 0 {
+                at += self.pass_backend(at, rest.len(), out);
+                if self.from_backend.remaining > 0 {
+                    return Ok(at);
+                }
+                continue;
+            }
+            let Ok(header) = header(rest) else { return Err(desync(rest)) };
+            let Some(header) = header else { return Ok(at) };
+            let tag = BackendTag::from_byte(header.tag).ok_or(SessionError::Desync { tag: header.tag })?;
+            let available = header.length.min(rest.len());
+            let whole = available == header.length;
+            if !whole && is_read(tag) {
+                if header.length > self.options.message_limit {
+                    return Err(SessionError::Desync { tag: header.tag });
+                }
+                return Ok(at);
+            }
+            let payload = rest.get(HEADER..available).unwrap_or_default();
+            let delivery = self.reply(tag, payload, out)?;
+            if delivery == Delivery::Forward {
+                out.client.input(at..at + available);
+            }
+            self.from_backend = Flow { remaining: header.length - available, delivery };
+            at += available;
+            self.emit_answers(out);
+        }
+    }
+
+    fn pass_backend(&mut self, at: usize, available: usize, out: &mut Output) -> usize {
+        let length = available.min(self.from_backend.remaining);
+        self.from_backend.remaining -= length;
+        if self.from_backend.delivery == Delivery::Forward {
+            out.client.input(at..at + length);
+        }
+        length
+    }
+
+    fn reply(&mut self, tag: BackendTag, payload: &[u8], out: &mut Output) -> Result<Delivery, SessionError> {
+        match (tag, self.queue.front()) {
+            (
+                BackendTag::DataRow | BackendTag::CopyData,
+                Some(Entry::Await(Expect::Query | Expect::Execute, Fate::Client | Fate::Script(_))),
+            )
+            | (BackendTag::NotificationResponse, _) => Ok(Delivery::Forward),
+            (BackendTag::NoticeResponse, _) if self.queue.front_is_own() => Ok(Delivery::Swallow),
+            (BackendTag::NoticeResponse, _) => Ok(Delivery::Forward),
+            (BackendTag::ParameterStatus, _) => self.setting_reported(payload),
+            (BackendTag::ErrorResponse, _) => self.error(payload, out),
+            _ => self.settle(tag, payload, out),
+        }
+    }
+
+    fn settle(
+        &mut self,
+        tag: BackendTag,
+        payload: &[u8],
+        out: &mut Output,
+    ) -> Result<Delivery, SessionError> {
+        let stray = SessionError::Desync { tag: byte_of(tag) };
+        let Some(Entry::Await(expect, fate)) = self.queue.front_mut() else { return Err(stray) };
+        match expect.progress(tag) {
+            Progress::Stray => Err(stray),
+            Progress::Part => {
+                let own = match fate {
+                    Fate::Own(_) => true,
+                    Fate::Script(insertions) if tag == BackendTag::CommandComplete => {
+                        insertions.swallows_next()
+                    }
+                    _ => false,
+                };
+                let reset = matches!(fate, Fate::Reset) && tag == BackendTag::CommandComplete;
+                if tag == BackendTag::CopyInResponse {
+                    self.copy_in_begins();
+                }
+                if reset {
+                    self.reset_done(payload)?;
+                }
+                Ok(if own { Delivery::Swallow } else { Delivery::Forward })
+            }
+            Progress::Last => {
+                if let Expect::Injection(closes @ 2..) = expect {
+                    *closes -= 1;
+                    return Ok(Delivery::Swallow);
+                }
+                match self.queue.pop() {
+                    Some(Entry::Await(expect, fate)) => self.complete(expect, fate, (tag, payload), out),
+                    _ => Err(stray),
+                }
+            }
+        }
+    }
+
+    fn complete(
+        &mut self,
+        expect: Expect,
+        fate: Fate,
+        (tag, payload): (BackendTag, &[u8]),
+        out: &mut Output,
+    ) -> Result<Delivery, SessionError> {
+        let delivery = if matches!(fate, Fate::Own(_)) { Delivery::Swallow } else { Delivery::Forward };
+        match (&fate, expect) {
+            (Fate::Parse(naming), _) => self.parsed(naming),
+            (Fate::Reset, Expect::Execute) if tag == BackendTag::CommandComplete => {
+                self.reset_done(payload)?
+            }
+            (Fate::Own(Purpose::SessionSet), Expect::Sync(_)) => self.session_set(),
+            (Fate::Own(purpose), Expect::Parse) => self.own_parsed(purpose),
+            _ => (),
+        }
+        if tag == BackendTag::ReadyForQuery {
+            let status = Status::read(payload).map_err(|_| SessionError::Desync { tag: b'Z' })?;
+            self.ready(status, out);
+        }
+        Ok(delivery)
+    }
+
+    fn parsed(&mut self, naming: &Naming) {
+        let Some(backend) = &mut self.lease else { return };
+        match naming.number {
+            Some(number) => backend.shelf.acknowledge(&naming.statement, number),
+            None if naming.name.is_empty() => backend.unnamed_parsed(),
+            None => (),
+        }
+    }
+
+    fn own_parsed(&mut self, purpose: &Purpose) {
+        let Some(backend) = &mut self.lease else { return };
+        match purpose {
+            Purpose::PrepareContext => backend.context_prepared(),
+            Purpose::PrepareStatement(statement, number) => backend.shelf.acknowledge(statement, *number),
+            Purpose::Unnamed => backend.unnamed_parsed(),
+            _ => (),
+        }
+    }
+
+    fn session_set(&mut self) {
+        if self.scope == SessionScope::Opening {
+            self.scope = SessionScope::Open;
+            let _released = self.tx.session_scope();
+        }
+    }
+
+    fn ready(&mut self, status: Status, out: &mut Output) {
+        self.reported = status;
+        self.copy = CopyIn::Closed;
+        if self.queue.is_empty() {
+            self.tx.settled(status);
+            if status == Status::Idle {
+                self.portals.clear();
+            }
+        }
+        let resetting = std::mem::replace(&mut self.resetting, Resetting::Nothing);
+        if resetting != Resetting::Nothing && status == Status::Idle {
+            self.fall_back(resetting, out);
+        }
+    }
+
+    /// The server discards Syncs while it is in copy-in mode, those already sent included.
+    fn copy_in_begins(&mut self) {
+        self.copy = if self.copy_ends == 0 { CopyIn::Open } else { CopyIn::Closed };
+        if matches!(self.queue.front(), Some(Entry::Await(Expect::Execute, _))) {
+            self.queue.drop_syncs_before_copy_end();
+        }
+    }
+
+    fn reset_done(&mut self, payload: &[u8]) -> Result<(), SessionError> {
+        let tag = tag_of_command(payload).map_err(|_| SessionError::Desync { tag: b'C' })?;
+        self.resetting = if tag == b"DISCARD ALL" { Resetting::Everything } else { Resetting::Settings };
+        Ok(())
+    }
+
+    /// RESET ALL means what the *client* started with, which is not what the backend started with.
+    fn fall_back(&mut self, resetting: Resetting, out: &mut Output) {
+        let believed = std::mem::replace(&mut self.profile, Arc::clone(&self.initial));
+        for (name, value) in self.profile.reported.iter() {
+            if believed.reported.value(name) != Some(value) {
+                out.client.write(|w| {
+                    w.parameter_status(name.as_bytes(), value.as_bytes());
+                });
+            }
+        }
+        if resetting == Resetting::Everything {
+            self.pin = None;
+        }
+    }
+
+    fn setting_reported(&mut self, payload: &[u8]) -> Result<Delivery, SessionError> {
+        let pair = read_setting(payload).map_err(|_| SessionError::Desync { tag: b'S' })?;
+        let Some((name, value)) = pair else { return Ok(Delivery::Forward) };
+        if self.queue.front_is_own() {
+            return Ok(Delivery::Swallow);
+        }
+        let Some(backend) = &mut self.lease else { return Ok(Delivery::Forward) };
+        let resetting = self.resetting != Resetting::Nothing;
+        let mut changed = Profile::clone(&backend.profile);
+        if resetting {
+            changed.carried = crate::settings::Settings::default();
+        }
+        changed.reported.set(name, value);
+        backend.profile = Arc::new(changed);
+        if resetting {
+            return Ok(Delivery::Swallow);
+        }
+        self.profile = Arc::clone(&backend.profile);
+        Ok(Delivery::Forward)
+    }
+}
+
+/// The name and value; `None` where one is not UTF-8 and so cannot be carried.
+fn read_setting(payload: &[u8]) -> Result<Option<(&str, &str)>, Malformed> {
+    let (name, value) = parameter_status(payload)?;
+    Ok(std::str::from_utf8(name).ok().zip(std::str::from_utf8(value).ok()))
+}
+
+/// Whether the payload is looked at, so that the message has to be complete.
+fn is_read(tag: BackendTag) -> bool {
+    matches!(
+        tag,
+        BackendTag::CommandComplete
+            | BackendTag::ErrorResponse
+            | BackendTag::ParameterStatus
+            | BackendTag::ReadyForQuery
+    )
+}
+
+fn desync(bytes: &[u8]) -> SessionError {
+    SessionError::Desync { tag: bytes.first().copied().unwrap_or_default() }
+}
+
+fn byte_of(tag: BackendTag) -> u8 {
+    (0..=u8::MAX).find(|byte| BackendTag::from_byte(*byte) == Some(tag)).unwrap_or_default()
+}

@@ -1,0 +1,223 @@
+//! The simple protocol: Query and FunctionCall, each a transaction of its own outside of a block.
+
+use crate::carrier::SimpleForm;
+use crate::client::{Frame, Step};
+use crate::engine::{Engine, Hold, Pooling, Resetting, SessionScope, Stop};
+use crate::inject::Passage;
+use crate::insertion::Plan;
+use crate::output::Output;
+use crate::queue::{Expect, Fate};
+use crate::refusal::SessionError;
+use crate::refuse::Permit;
+use crate::tenancy::{Subject, Tenancy};
+use crate::transaction::{Batch, Released};
+use pgwarden_sql::{Script, Statement, Verb, analyse};
+use pgwarden_wire::{FunctionCall, HEADER, Malformed, Status};
+
+impl<T: Tenancy> Engine<T> {
+    pub(crate) fn query(
+        &mut self,
+        frame: &Frame<'_>,
+        now: u64,
+        out: &mut Output,
+    ) -> Result<Step, SessionError> {
+        let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
+        let text = query_text(payload)?;
+        let script = analyse(text, self.string_syntax()).ok();
+        match self.permit(Subject::Text { text, script: script.as_ref() }, now) {
+            Permit::Granted => (),
+            Permit::Refused(refusal) => {
+                self.refuse_query(&refusal, out);
+                return Ok(self.discard(frame));
+            }
+            Permit::Unknown => return Ok(Step::Stop(Stop::Question(text.to_vec()))),
+        }
+        if let Some(own) = script.as_ref().and_then(|script| self.renamed_deallocate(text, script, out)) {
+            out.backend.write(|w| {
+                w.query(&own);
+            });
+            self.query_sent(script.as_ref(), Fate::Client);
+            return Ok(self.discard(frame));
+        }
+        let several = script.as_ref().is_some_and(|script| changes_context_midway(script));
+        match self.passage(script.as_ref()) {
+            Passage::Free(released) if !several => Ok(self.send_query(frame, script.as_ref(), released, out)),
+            Passage::SessionScope => Ok(self.query_in_session_scope(frame, out)),
+            Passage::Free(_) | Passage::Inject => {
+                Ok(self.query_with_context(frame, text, script.as_ref(), out))
+            }
+        }
+    }
+
+    fn query_in_session_scope(&mut self, frame: &Frame<'_>, out: &mut Output) -> Step {
+        match self.open_session_scope(out) {
+            Ok(stop) => Step::Stop(stop),
+            Err(refusal) => {
+                self.refuse_query(&refusal, out);
+                self.discard(frame)
+            }
+        }
+    }
+
+    fn query_with_context(
+        &mut self,
+        frame: &Frame<'_>,
+        text: &[u8],
+        script: Option<&Script>,
+        out: &mut Output,
+    ) -> Step {
+        let midway = script.is_some_and(changes_context_midway);
+        if !self.queue.is_empty() && !self.queue.holds_only_settings() {
+            self.hold = Hold::Settled;
+            return Step::Stop(Stop::Replies);
+        }
+        if midway || self.simple_form() == SimpleForm::Text {
+            return self.send_with_text(frame, text, script, out);
+        }
+        let released = self.inject(out);
+        let step = self.send_query(frame, script, released, out);
+        self.hold = Hold::Own;
+        step
+    }
+
+    /// Sends the query as it is; `_released` proves that its context is in place.
+    fn send_query(
+        &mut self,
+        frame: &Frame<'_>,
+        script: Option<&Script>,
+        _released: Released,
+        out: &mut Output,
+    ) -> Step {
+        let fate = if script.is_some_and(|s| resetting(s) != Resetting::Nothing) {
+            Fate::Reset
+        } else {
+            Fate::Client
+        };
+        out.backend.input(frame.range_after(0));
+        self.query_sent(script, fate);
+        if self.scope == SessionScope::Open {
+            self.close_session_scope(out);
+        }
+        Step::Taken
+    }
+
+    /// Sends the query with the context inside its text; the text itself is not copied.
+    fn send_with_text(
+        &mut self,
+        frame: &Frame<'_>,
+        text: &[u8],
+        script: Option<&Script>,
+        out: &mut Output,
+    ) -> Step {
+        let Some(carrier) = self.tenancy.carrier() else { return self.discard(frame) };
+        let plan = Plan::new(text, script, &self.tenancy, (carrier.text.len(), carrier.statements));
+        let length = frame.length + plan.offsets.len() * carrier.text.len() - 1;
+        let field = i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes();
+        out.backend.bytes(b"Q");
+        out.backend.bytes(&field);
+        let start = frame.at + HEADER;
+        let mut from = 0;
+        for offset in &plan.offsets {
+            out.backend.input(start + from..start + offset);
+            out.backend.bytes(&carrier.text);
+            from = *offset;
+        }
+        out.backend.input(start + from..frame.at + frame.length);
+        let _released = self.tx.injected();
+        self.query_sent(script, Fate::Script(Box::new(plan.insertions)));
+        Step::Taken
+    }
+
+    fn query_sent(&mut self, script: Option<&Script>, fate: Fate) {
+        // A Query behind an unsynced Execute leaves the transaction open on PostgreSQL 18, whatever it reports.
+        if self.tx.batch() == Batch::Started && self.tx.status() == Status::Idle {
+            self.taint();
+        }
+        self.queue.push(Expect::Query, fate);
+        self.statements.unnamed = None;
+        if let Some(backend) = &mut self.lease {
+            backend.unnamed_lost();
+        }
+        for statement in script.map(Script::statements).unwrap_or_default() {
+            self.statement_sent(statement);
+        }
+        self.tx.batch_sent();
+    }
+
+    /// Follows what a statement does to the session, as soon as it is sent.
+    pub(crate) fn statement_sent(&mut self, statement: &Statement) {
+        self.tx.statement_sent(statement);
+        if self.options.pooling == Pooling::Transaction && self.pin.is_none() {
+            self.pin = crate::pins::reason(statement, &self.profile.reported);
+        }
+        if matches!(statement.verb, Verb::DiscardAll | Verb::Deallocate { all: true }) {
+            self.statements.clear();
+            if let Some(backend) = &mut self.lease {
+                backend.statements_dropped();
+            }
+        }
+    }
+
+    /// FunctionCall, the old interface for large objects: a transaction of its own, as a simple query is.
+    pub(crate) fn function_call(
+        &mut self,
+        frame: &Frame<'_>,
+        now: u64,
+        out: &mut Output,
+    ) -> Result<Step, SessionError> {
+        let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
+        let call = FunctionCall::read(payload)?;
+        match self.permit(Subject::Function(call.function), now) {
+            Permit::Granted => (),
+            Permit::Refused(refusal) => {
+                self.refuse_query(&refusal, out);
+                return Ok(self.discard(frame));
+            }
+            Permit::Unknown => return Ok(Step::Stop(Stop::Question(Vec::new()))),
+        }
+        let in_block = self.tx.status() != Status::Idle || self.tx.batch() == Batch::Started;
+        match (self.passage(None), &self.scope) {
+            (Passage::Free(_), _) => (),
+            (_, SessionScope::Open) => (),
+            _ if !in_block => return Ok(self.query_in_session_scope(frame, out)),
+            _ => {
+                let _released = self.inject(out);
+                self.hold = Hold::Own;
+            }
+        }
+        self.queue.push(Expect::FunctionCall, Fate::Client);
+        let step = self.forward(frame, 0, out);
+        self.tx.batch_sent();
+        if self.scope == SessionScope::Open {
+            self.close_session_scope(out);
+        }
+        Ok(step)
+    }
+}
+
+/// The text of a Query: one string and nothing behind it.
+fn query_text(payload: &[u8]) -> Result<&[u8], Malformed> {
+    match payload.split_last() {
+        Some((0, text)) if !text.contains(&0) => Ok(text),
+        _ => Err(Malformed),
+    }
+}
+
+/// Whether a string of several statements loses its context on the way, so that it has to be set again inside.
+fn changes_context_midway(script: &Script) -> bool {
+    let statements = script.statements();
+    statements.len() > 1
+        && statements
+            .iter()
+            .any(|one| one.verb.controls_transaction() || crate::transaction::loses_context(one))
+        && statements.iter().any(|one| !one.verb.controls_transaction())
+}
+
+/// What a single statement resets.
+pub(crate) fn resetting(script: &Script) -> Resetting {
+    match script.single().map(|statement| statement.verb) {
+        Some(Verb::ResetAll) => Resetting::Settings,
+        Some(Verb::DiscardAll) => Resetting::Everything,
+        _ => Resetting::Nothing,
+    }
+}

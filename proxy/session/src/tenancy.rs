@@ -1,0 +1,73 @@
+//! The seam between a session and whoever decides about tenants.
+
+use crate::carrier::Carrier;
+use crate::refusal::Refusal;
+use pgwarden_sql::{Script, Statement};
+use pgwarden_wire::Status;
+
+/// What a client wants to run.
+#[derive(Debug, Clone, Copy)]
+pub enum Subject<'a> {
+    /// SQL; `script` is `None` where the text cannot be tokenised.
+    Text {
+        /// The text as sent.
+        text: &'a [u8],
+        /// What it says.
+        script: Option<&'a Script>,
+    },
+    /// A function called by OID (FunctionCall).
+    Function(u32),
+}
+
+/// A decision about a [`Subject`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// It may run; the session sees to its context.
+    Allow,
+    /// It may not run.
+    Refuse(Box<Refusal>),
+    /// Nobody has looked at this text yet: look at it elsewhere, tell the tenancy, and ask again.
+    Ask,
+}
+
+/// Decides about one client's statements and knows its context.
+pub trait Tenancy {
+    /// The encoded context; `None` when the configuration names no variable at all.
+    fn carrier(&self) -> Option<&Carrier>;
+
+    /// Decides about `subject` before a byte of it reaches the server. `now` is in seconds since 1970.
+    fn rule(&mut self, subject: Subject<'_>, status: Status, now: u64) -> Ruling;
+
+    /// Whether pgwarden sets the setting of that name itself.
+    fn protects(&self, setting: &str) -> bool;
+}
+
+/// Whether a statement reads or writes what policies look at, and so needs the context.
+///
+/// The list of what needs none is that of statements which take no snapshot and touch no rows (`postgres.c`,
+/// `analyze_requires_snapshot`, `PlannedStmtRequiresSnapshot`); SET TRANSACTION must even come before any query.
+pub(crate) fn needs_context(statement: &Statement, tenancy: &impl Tenancy) -> bool {
+    use pgwarden_sql::Verb;
+    match statement.verb {
+        verb if verb.controls_transaction() => false,
+        Verb::Show => statement.setting.as_ref().is_some_and(|setting| tenancy.protects(&setting.name)),
+        Verb::Set
+        | Verb::Reset
+        | Verb::ResetAll
+        | Verb::SetTransaction
+        | Verb::SetSessionCharacteristics
+        | Verb::SetRole
+        | Verb::SetSessionAuthorization
+        | Verb::DiscardAll
+        | Verb::DiscardOther
+        | Verb::Deallocate { .. }
+        | Verb::Prepare
+        | Verb::Listen
+        | Verb::Unlisten
+        | Verb::Notify
+        | Verb::Checkpoint
+        | Verb::Lock
+        | Verb::ClosePortal => false,
+        _ => true,
+    }
+}

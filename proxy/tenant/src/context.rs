@@ -1,0 +1,150 @@
+//! What a client acts for, and the variables that say so to the server.
+
+use crate::value::{Kind, ValueError};
+use pgwarden_auth::jwt::{ClaimPath, Claims};
+use thiserror::Error;
+
+/// Where a variable's value comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// The tenant.
+    Tenant,
+    /// The user.
+    User,
+    /// One claim of the verified token.
+    Claim(ClaimPath, String),
+    /// All claims of the verified token, as JSON.
+    Claims,
+    /// A text of the configuration.
+    Literal(String),
+}
+
+/// A setting that pgwarden sets in every transaction.
+#[derive(Debug, Clone)]
+pub struct Variable {
+    /// Its name: a dotted identifier, checked when the configuration is read.
+    pub name: String,
+    /// Where its value comes from.
+    pub source: Source,
+    /// What the value has to look like.
+    pub kind: Kind,
+    /// The longest value taken, in bytes.
+    pub limit: usize,
+}
+
+/// Who a client is, as far as its login tells.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    /// The tenant.
+    pub tenant: Option<String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The claims of a verified token.
+    pub claims: Option<Claims>,
+}
+
+/// The values of all variables for one client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    /// One value per variable, in the order of the configuration; empty where there is none.
+    pub values: Vec<String>,
+    /// Whether the values say who the client is.
+    pub presence: Presence,
+    /// When the context ends, in seconds since 1970.
+    pub expires_at: Option<u64>,
+}
+
+/// Whether a client has a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It has.
+    Present,
+    /// Its variables are set to nothing.
+    Missing,
+}
+
+/// Why a login gives no valid context. It never holds a value.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ContextError {
+    /// The token lacks a claim, or it is no text, number or boolean.
+    #[error("the token has no usable claim \"{path}\" for {variable}")]
+    MissingClaim {
+        /// The path of the claim.
+        path: String,
+        /// The variable it is for.
+        variable: String,
+    },
+    /// A value is not of the variable's kind.
+    #[error("the value for {variable} {error}")]
+    Value {
+        /// The variable.
+        variable: String,
+        /// What is wrong with the value.
+        error: ValueError,
+    },
+}
+
+impl Context {
+    /// Works out the values of `variables` for a client.
+    ///
+    /// A client of whom nothing is known gets empty values; one that is known only in part is refused.
+    ///
+    /// # Errors
+    /// [`ContextError`] when a value is missing from a token or is not of its variable's kind.
+    pub fn resolve(variables: &[Variable], identity: &Identity) -> Result<Self, ContextError> {
+        let expires_at = identity.claims.as_ref().and_then(|claims| claims.expires_at);
+        let known = identity.tenant.is_some() || identity.user.is_some() || identity.claims.is_some();
+        let identifies = variables.iter().any(|variable| !matches!(variable.source, Source::Literal(_)));
+        let presence = if known || !identifies { Presence::Present } else { Presence::Missing };
+        let values =
+            variables.iter().map(|variable| value_of(variable, identity)).collect::<Result<_, _>>()?;
+        Ok(Self { values, presence, expires_at })
+    }
+}
+
+fn value_of(variable: &Variable, identity: &Identity) -> Result<String, ContextError> {
+    let value = match &variable.source {
+        Source::Literal(text) => Some(text.clone()),
+        Source::Tenant => identity.tenant.clone(),
+        Source::User => identity.user.clone(),
+        Source::Claims => identity.claims.as_ref().map(|claims| claims.text.clone()),
+        Source::Claim(path, written) => match &identity.claims {
+            None => None,
+            Some(claims) => Some(path.text(&claims.json).ok_or_else(|| ContextError::MissingClaim {
+                path: written.clone(),
+                variable: variable.name.clone(),
+            })?),
+        },
+    };
+    let Some(value) = value else { return Ok(String::new()) };
+    match variable.kind.check(&value, variable.limit) {
+        Ok(()) => Ok(value),
+        Err(error) => Err(ContextError::Value { variable: variable.name.clone(), error }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(source: Source, kind: Kind) -> Variable {
+        Variable { name: "app.x".into(), source, kind, limit: 100 }
+    }
+
+    #[test]
+    fn a_client_of_whom_nothing_is_known_gets_empty_values_and_keeps_literals() {
+        let variables =
+            [variable(Source::Tenant, Kind::Uuid), variable(Source::Literal("eu".into()), Kind::Text)];
+        let context = Context::resolve(&variables, &Identity::default()).expect("context");
+        assert_eq!(context.values, ["", "eu"]);
+        assert_eq!(context.presence, Presence::Missing);
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_refused_without_being_shown() {
+        let identity = Identity { tenant: Some("secret-tenant".into()), ..Identity::default() };
+        let error =
+            Context::resolve(&[variable(Source::Tenant, Kind::Uuid)], &identity).expect_err("not a uuid");
+        assert_eq!(error.to_string(), "the value for app.x is not a uuid");
+    }
+}

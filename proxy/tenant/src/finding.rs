@@ -1,0 +1,47 @@
+//! What the guard and the context check find: counted in every mode, refused in `enforce`.
+
+use crate::warden::Mode;
+
+/// Something a statement did that `enforce` refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Finding {
+    /// It names a relation, and the client has no context.
+    ContextMissing,
+    /// The client's token has expired.
+    ContextExpired,
+    /// It touches a setting that pgwarden sets.
+    SettingTouched,
+    /// It changes the role, the session authorization or row security.
+    RoleTouched,
+    /// Its text cannot be tokenised.
+    Unreadable,
+}
+
+impl Finding {
+    /// Every finding.
+    pub const ALL: [Self; 5] = [
+        Self::ContextMissing,
+        Self::ContextExpired,
+        Self::SettingTouched,
+        Self::RoleTouched,
+        Self::Unreadable,
+    ];
+
+    /// The finding as a metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ContextMissing => "context_missing",
+            Self::ContextExpired => "context_expired",
+            Self::SettingTouched => "setting_touched",
+            Self::RoleTouched => "role_touched",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Hears of every finding.
+pub trait Observer: std::fmt::Debug + Send + Sync {
+    /// A statement of a client in this mode did this.
+    fn found(&self, finding: Finding, mode: Mode);
+}

@@ -1,0 +1,158 @@
+//! Who decides about one client's statements.
+
+use crate::context::{Context, Presence};
+use crate::finding::{Finding, Observer};
+use crate::guard::Protected;
+use crate::relations::RelationCache;
+use pgwarden_session::{Carrier, Refusal, Ruling, Subject, Tenancy};
+use pgwarden_sql::{Marks, StringSyntax};
+use pgwarden_wire::Status;
+use std::sync::Arc;
+
+/// What happens to a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing is looked at.
+    Passthrough,
+    /// It is counted, and the statement runs.
+    Shadow,
+    /// It is counted, and the statement is refused.
+    Enforce,
+}
+
+/// What a client without a context may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Statements that name a relation are a finding.
+    Refuse,
+    /// Row Level Security answers, with empty values.
+    Empty,
+}
+
+/// The tenancy of one client.
+#[derive(Debug)]
+pub struct Warden {
+    mode: Mode,
+    missing: Missing,
+    context: Context,
+    carrier: Option<Arc<Carrier>>,
+    protected: Arc<Protected>,
+    observer: Arc<dyn Observer>,
+    relations: Arc<RelationCache>,
+}
+
+/// What all clients share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The settings that clients may not touch.
+    pub protected: Arc<Protected>,
+    /// Who hears of findings.
+    pub observer: Arc<dyn Observer>,
+    /// Which texts name a relation.
+    pub relations: Arc<RelationCache>,
+}
+
+impl Warden {
+    /// The tenancy of a client with this context; `carrier` is `None` when no variable is configured.
+    #[must_use]
+    pub fn new(
+        (mode, missing): (Mode, Missing),
+        context: Context,
+        carrier: Option<Arc<Carrier>>,
+        shared: &Shared,
+    ) -> Self {
+        Self {
+            mode,
+            missing,
+            context,
+            carrier,
+            protected: Arc::clone(&shared.protected),
+            observer: Arc::clone(&shared.observer),
+            relations: Arc::clone(&shared.relations),
+        }
+    }
+
+    /// A finding: refused in `enforce`, otherwise only counted.
+    fn judge(&self, finding: Finding) -> Ruling {
+        self.observer.found(finding, self.mode);
+        if self.mode == Mode::Enforce { Ruling::Refuse(Box::new(refusal(finding))) } else { Ruling::Allow }
+    }
+
+    /// Whether a client without a context names a relation of the application.
+    fn missing_context(&self, text: &[u8], marks: impl Iterator<Item = Marks>) -> Ruling {
+        let mut marks = marks;
+        if !marks.any(|one| one.contains(Marks::RELATION)) {
+            return Ruling::Allow;
+        }
+        match self.relations.names_relation(text) {
+            None => Ruling::Ask,
+            Some(false) => Ruling::Allow,
+            Some(true) => self.judge(Finding::ContextMissing),
+        }
+    }
+}
+
+impl Tenancy for Warden {
+    fn carrier(&self) -> Option<&Carrier> {
+        self.carrier.as_deref()
+    }
+
+    fn rule(&mut self, subject: Subject<'_>, status: Status, now: u64) -> Ruling {
+        if self.mode == Mode::Passthrough || self.carrier.is_none() {
+            return Ruling::Allow;
+        }
+        if status == Status::Idle && self.context.expires_at.is_some_and(|end| end <= now) {
+            return self.judge(Finding::ContextExpired);
+        }
+        if let Some(finding) = self.protected.inspect(subject, StringSyntax::Standard) {
+            return self.judge(finding);
+        }
+        match subject {
+            Subject::Text { text, script: Some(script) }
+                if self.context.presence == Presence::Missing && self.missing == Missing::Refuse =>
+            {
+                self.missing_context(text, script.statements().iter().map(|one| one.marks))
+            }
+            _ => Ruling::Allow,
+        }
+    }
+
+    fn protects(&self, setting: &str) -> bool {
+        self.protected.holds(setting)
+    }
+}
+
+fn refusal(finding: Finding) -> Refusal {
+    match finding {
+        Finding::ContextMissing => Refusal::new(
+            "42501",
+            "no tenant context for a statement that names a table",
+            "This connection has no tenant, and pgwarden enforces one: the statement was not sent to the server.",
+            "Connect as a user that has a tenant, or give this one a tenant in context.fixed.",
+        ),
+        Finding::ContextExpired => Refusal::new(
+            "28000",
+            "the token of this connection has expired",
+            "A transaction cannot begin after the token's \"exp\".",
+            "Open a new connection with a fresh token.",
+        ),
+        Finding::SettingTouched => Refusal::new(
+            "42501",
+            "permission denied to change the tenant context",
+            "The statement would set a variable that pgwarden sets.",
+            "Remove it: pgwarden sets the context of every transaction by itself.",
+        ),
+        Finding::RoleTouched => Refusal::new(
+            "42501",
+            "permission denied to change the role or row security",
+            "The statement would change who the session acts as, and with it what the policies see.",
+            "Connect as the user that has the rights needed.",
+        ),
+        Finding::Unreadable => Refusal::new(
+            "42601",
+            "the statement cannot be read",
+            "Its quotes or comments do not end, or a backslash in a literal reads differently depending on standard_conforming_strings.",
+            "Write literals with a backslash as E'…'.",
+        ),
+    }
+}

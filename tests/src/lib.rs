@@ -1,0 +1,36 @@
+//! Black-box tests: the binary as a process, real PostgreSQL servers, real drivers.
+//!
+//! This library is the harness that the files in `tests/tests/` share:
+//!
+//! * [`Server`]: a throw-away PostgreSQL of one [`Version`], ready in some hundred milliseconds;
+//! * [`for_each_version`]: the same test on every version asked for;
+//! * [`Pgwarden`]: the binary under test;
+//! * [`PgBouncer`]: the neighbour that some have between;
+//! * [`Wire`]: the protocol spoken by hand, for what no driver would ever send;
+//! * [`certificates`]: an authority for TLS tests;
+//! * [`platform`]: the example schema with its policies.
+//!
+//! Nothing started here outlives its test, not even one that is killed, and nothing waits by
+//! sleeping: conditions are polled until a deadline, and a failure prints what the servers said.
+
+pub mod certificates;
+pub mod client;
+mod directory;
+mod launch;
+mod pgbouncer;
+pub mod platform;
+mod postgres;
+mod proxy;
+mod template;
+mod version;
+mod wait;
+pub mod wire;
+
+pub use client::connect;
+pub use pgbouncer::PgBouncer;
+pub use postgres::{Database, SUPERUSER, Server, ServerBuilder, psql};
+pub use proxy::{Exit, Pgwarden, PgwardenBuilder, binary};
+pub use rustix::process::Signal;
+pub use version::{Version, for_each_version, for_version, versions};
+pub use wait::{DEADLINE, free_port, until, until_async};
+pub use wire::{Frontend, Message, Wire};

@@ -1,0 +1,227 @@
+//! The binary under test, as a process.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::client;
+use crate::directory::Directory;
+use crate::launch::{Account, Process, command};
+use crate::wait::{DEADLINE, free_port, until};
+
+/// What pgwarden is told before it starts: environment variables and arguments.
+#[derive(Debug, Default)]
+pub struct PgwardenBuilder {
+    variables: BTreeMap<String, String>,
+    arguments: Vec<String>,
+    files: Vec<(String, String)>,
+}
+
+impl PgwardenBuilder {
+    /// `PGWARDEN_UPSTREAM`.
+    #[must_use]
+    pub fn upstream(self, url: &str) -> PgwardenBuilder {
+        self.env("PGWARDEN_UPSTREAM", url)
+    }
+
+    /// Any variable. `{dir}` in the value stands for the directory of [`PgwardenBuilder::file`].
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> PgwardenBuilder {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// An argument after `serve`; `{dir}` as in [`PgwardenBuilder::env`].
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> PgwardenBuilder {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// A file for pgwarden to read: a key, a user list, a configuration.
+    #[must_use]
+    pub fn file(mut self, name: &str, contents: &str) -> PgwardenBuilder {
+        self.files.push((name.to_owned(), contents.to_owned()));
+        self
+    }
+
+    /// Starts pgwarden; panics with what it said when it does not become ready.
+    #[track_caller]
+    pub fn start(self) -> Pgwarden {
+        self.try_start()
+            .unwrap_or_else(|exit| panic!("pgwarden ended with {}:\n{}", exit.status, exit.stderr))
+    }
+
+    /// Starts pgwarden and returns when `/healthz` answers 200, or how it ended before that.
+    pub fn try_start(mut self) -> Result<Pgwarden, Exit> {
+        let directory = Directory::create("pgwarden");
+        for (name, contents) in &self.files {
+            fs::write(directory.path().join(name), contents).expect("a file can be written");
+        }
+        let (port, admin_port) = (free_port(), free_port());
+        self.variables.entry("PGWARDEN_LISTEN".to_owned()).or_insert_with(|| format!("127.0.0.1:{port}"));
+        self.variables
+            .entry("PGWARDEN_ADMIN".to_owned())
+            .or_insert_with(|| format!("127.0.0.1:{admin_port}"));
+        let process = Process::start(self.command(&directory));
+        let pgwarden = Pgwarden { process: Mutex::new(process), directory, port, admin_port };
+        let exit = until("pgwarden becomes ready", || {
+            if let Some(status) = pgwarden.process().exited() {
+                return Some(Some(status));
+            }
+            matches!(pgwarden.request("/healthz"), Ok((200, _))).then_some(None)
+        });
+        match exit {
+            None => Ok(pgwarden),
+            Some(status) => Err(Exit { status, stderr: pgwarden.stderr() }),
+        }
+    }
+
+    fn command(&self, directory: &Directory) -> Command {
+        let place = directory.path().to_string_lossy();
+        let fill = |text: &String| text.replace("{dir}", &place);
+        let mut command = command(binary(), Account::Own, "KILL");
+        // Unknown names are errors, and the tests have some of their own.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PGWARDEN_")) {
+            command.env_remove(name);
+        }
+        command.arg("serve").args(self.arguments.iter().map(fill));
+        command.envs(self.variables.iter().map(|(name, value)| (name, fill(value))));
+        let stderr = File::create(directory.path().join("stderr")).expect("a file can be created");
+        command.current_dir(directory.path()).stdout(stderr.try_clone().expect("a file can be shared"));
+        command.stderr(stderr);
+        command
+    }
+}
+
+/// How a pgwarden ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// What it wrote to standard output and error.
+    pub stderr: String,
+}
+
+/// A running pgwarden; killed when dropped.
+#[derive(Debug)]
+pub struct Pgwarden {
+    process: Mutex<Process>,
+    directory: Directory,
+    port: u16,
+    admin_port: u16,
+}
+
+impl Pgwarden {
+    /// A pgwarden that listens on a free port, with an admin listener on another.
+    pub fn builder() -> PgwardenBuilder {
+        PgwardenBuilder::default()
+    }
+
+    /// The port for clients on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process id.
+    pub fn process_id(&self) -> u32 {
+        self.process().id()
+    }
+
+    /// The directory with its files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A URL through pgwarden; an empty password is left out.
+    pub fn url(&self, user: &str, password: &str, database: &str) -> String {
+        client::url(self.port, user, password, database)
+    }
+
+    /// GET on the admin listener: status and body.
+    #[track_caller]
+    pub fn admin(&self, path: &str) -> (u16, String) {
+        self.request(path).unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", self.stderr()))
+    }
+
+    /// The value of a sample in `/metrics`, named with its labels as written there.
+    pub fn metric(&self, sample: &str) -> Option<f64> {
+        let (_, body) = self.admin("/metrics");
+        let value = body.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok())
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process().signal(signal);
+    }
+
+    /// Everything it wrote to standard output and error so far.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.directory.path().join("stderr")).unwrap_or_default())
+            .into_owned()
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait_exit(&self) -> ExitStatus {
+        until("pgwarden ends", || self.process().exited())
+    }
+
+    fn request(&self, path: &str) -> std::io::Result<(u16, String)> {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.admin_port));
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: pgwarden\r\nConnection: close\r\n\r\n")?;
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response)?;
+        let response = String::from_utf8_lossy(&response).into_owned();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
+        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        Ok((status, if chunked { join_chunks(body) } else { body.to_owned() }))
+    }
+
+    fn process(&self) -> std::sync::MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn join_chunks(mut body: &str) -> String {
+    let mut joined = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        let Some((chunk, rest)) = rest.split_at_checked(size).filter(|_| size > 0) else { break };
+        joined.push_str(chunk);
+        body = rest.trim_start_matches("\r\n");
+    }
+    joined
+}
+
+/// `PGWARDEN_BIN`, else `pgwarden` beside the test executables, built if need be.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| std::env::var_os("PGWARDEN_BIN").map_or_else(build_beside_tests, PathBuf::from))
+}
+
+/// target/debug/deps/test-0123 -> target/debug/pgwarden
+fn build_beside_tests() -> PathBuf {
+    let test = std::env::current_exe().expect("this executable has a path");
+    let profile = test.parent().and_then(Path::parent).expect("tests are in target/<profile>/deps");
+    let target = profile.parent().expect("tests are in target/<profile>/deps");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--workspace", "--bins", "--tests", "--target-dir"]).arg(target);
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let built = cargo.current_dir(crate::version::root()).status().expect("cargo can be run");
+    assert!(built.success(), "pgwarden does not build");
+    profile.join("pgwarden")
+}
