@@ -139,6 +139,19 @@ impl Wire {
         }
     }
 
+    /// The next message if it is there already; None when the connection has ended or nothing is there.
+    #[track_caller]
+    pub fn receive_at_once(&mut self) -> Option<Message> {
+        self.socket.set_nonblocking(true).expect("a TCP socket has this option");
+        let received = self.try_receive();
+        self.socket.set_nonblocking(false).expect("a TCP socket has this option");
+        match received {
+            Ok(message) => message,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => panic!("no message: {error}"),
+        }
+    }
+
     /// Reads wait at most this long from now on.
     pub fn set_patience(&self, patience: Duration) {
         self.socket.set_read_timeout(Some(patience)).expect("a TCP socket has this option");

@@ -124,7 +124,7 @@ impl App {
         let relations = Arc::new(RelationCache::default());
         let parser =
             Parser::start(Arc::clone(&relations)).map_err(StartError::system("the parser's thread"))?;
-        let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::clone(&meters) as _;
+        let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(&meters);
         let tenancy = Shared { protected: Arc::new(Protected::new(&names)), observer, relations };
         Ok(Arc::new(Self {
             server: Arc::new(Server::new(&settings.upstream, connector)),

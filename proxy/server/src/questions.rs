@@ -1,6 +1,6 @@
 //! The one thread that parses SQL with PostgreSQL's own grammar: it needs a deep stack and takes its time.
 
-use pgwarden_tenant::RelationCache;
+use pgwarden_tenant::{Names, RelationCache};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tokio::sync::oneshot;
@@ -46,7 +46,7 @@ impl Parser {
             Err(refused) => {
                 let (std::sync::mpsc::TrySendError::Full((text, _))
                 | std::sync::mpsc::TrySendError::Disconnected((text, _))) = refused;
-                self.relations.remember(&text, true);
+                self.relations.remember(&text, Names::Relation);
             }
         }
     }
@@ -60,9 +60,10 @@ fn answer_all(questions: &Receiver<Question>, cache: &RelationCache) {
 }
 
 /// What does not parse counts as naming a relation: the server would refuse it, and so does `enforce`.
-fn names_relation(text: &[u8]) -> bool {
-    std::str::from_utf8(text)
-        .ok()
-        .and_then(|text| pgwarden_sql::user_relations(text).ok())
-        .is_none_or(|relations| !relations.is_empty())
+fn names_relation(text: &[u8]) -> Names {
+    let relations = std::str::from_utf8(text).ok().and_then(|text| pgwarden_sql::user_relations(text).ok());
+    match relations {
+        Some(relations) if relations.is_empty() => Names::Nothing,
+        _ => Names::Relation,
+    }
 }

@@ -48,11 +48,6 @@ impl Stream {
             tls @ Self::Tls(_) => Ok(tls),
         }
     }
-
-    /// Whether bytes are encrypted on the way.
-    pub(crate) fn is_encrypted(&self) -> bool {
-        matches!(self, Self::Tls(_))
-    }
 }
 
 impl AsyncRead for Stream {

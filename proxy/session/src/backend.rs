@@ -3,7 +3,8 @@
 use crate::carrier::{SimpleForm, Vehicle};
 use crate::names;
 use crate::settings::Profile;
-use crate::statement::{Shelf, Statement};
+use crate::shelf::Shelf;
+use crate::statement::Statement;
 use std::sync::Arc;
 
 /// What the server can do, found out once when a connection is made.

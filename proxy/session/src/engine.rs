@@ -1,13 +1,14 @@
 //! One client's session: the client's messages in, the server's replies out, and the backend it may hold.
 
 use crate::backend::{Backend, Health};
+use crate::named::Named;
 use crate::output::Output;
 use crate::pins::Pin;
 use crate::portals::Portals;
 use crate::queue::{Answer, Entry, Expect, Fate, Purpose, ReplyQueue};
 use crate::refusal::Refusal;
 use crate::settings::{Profile, bring_along};
-use crate::statement::{Interner, Named};
+use crate::statement::Interner;
 use crate::tenancy::Tenancy;
 use crate::transaction::{Batch, Transaction};
 use pgwarden_sql::StringSyntax;
@@ -123,11 +124,25 @@ pub(crate) enum CopyIn {
 }
 
 /// What RESET ALL or DISCARD ALL does beyond its reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Resetting {
+    #[default]
     Nothing,
     Settings,
     Everything,
+}
+
+/// What a session did since it was last asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Contexts set by messages in front of the client's.
+    pub front: u32,
+    /// Contexts set inside a query's text.
+    pub text: u32,
+    /// Contexts set for the session, around one statement.
+    pub session: u32,
+    /// Statements refused.
+    pub refused: u32,
 }
 
 /// One client's session.
@@ -152,8 +167,10 @@ pub struct Engine<T> {
     pub(crate) copy: CopyIn,
     pub(crate) copy_ends: u32,
     pub(crate) resetting: Resetting,
+    pub(crate) again: Option<Vec<u8>>,
     pub(crate) pin: Option<Pin>,
     pub(crate) declined: Option<Box<Refusal>>,
+    pub(crate) activity: Activity,
 }
 
 impl<T: Tenancy> Engine<T> {
@@ -180,14 +197,21 @@ impl<T: Tenancy> Engine<T> {
             copy: CopyIn::Closed,
             copy_ends: 0,
             resetting: Resetting::Nothing,
+            again: None,
             pin: None,
             declined: None,
+            activity: Activity::default(),
         }
     }
 
     /// Who decides about this client's statements.
     pub fn tenancy(&mut self) -> &mut T {
         &mut self.tenancy
+    }
+
+    /// What the session did since the last call.
+    pub fn take_activity(&mut self) -> Activity {
+        std::mem::take(&mut self.activity)
     }
 
     /// Why the client keeps its backend between transactions, if it does.
@@ -228,20 +252,28 @@ impl<T: Tenancy> Engine<T> {
             && self.tx.batch() == Batch::Fresh
             && self.skipping == Skipping::Nothing
             && self.scope == SessionScope::Closed
+            && self.again.is_none()
     }
 
     /// Takes a backend: the settings of this session are brought along in the same write.
-    pub fn attach(&mut self, mut backend: Backend, out: &mut Output) {
-        let sql = bring_along(&backend.profile, &self.profile);
-        if !sql.is_empty() {
-            out.backend.write(|w| {
-                w.query(sql.as_bytes());
-            });
-            self.queue.push(Expect::Query, Fate::Own(Purpose::Settings));
-            backend.unnamed_lost();
-        }
-        backend.profile = Arc::clone(&self.profile);
+    pub fn attach(&mut self, backend: Backend, out: &mut Output) {
         self.lease = Some(backend);
+        self.bring_along(out);
+    }
+
+    /// Brings the backend to the settings of this session.
+    pub(crate) fn bring_along(&mut self, out: &mut Output) {
+        let Some(backend) = &mut self.lease else { return };
+        let sql = bring_along(&backend.profile, &self.profile);
+        backend.profile = Arc::clone(&self.profile);
+        if sql.is_empty() {
+            return;
+        }
+        backend.unnamed_lost();
+        out.backend.write(|w| {
+            w.query(sql.as_bytes());
+        });
+        self.queue.push(Expect::Query, Fate::Own(Purpose::Settings));
     }
 
     /// Whether the backend can go back to the pool: settled queue, status Idle, no COPY, nothing pinned.

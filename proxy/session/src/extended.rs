@@ -90,10 +90,9 @@ impl<T: Tenancy> Engine<T> {
 
     /// The statement that a Parse defines; named ones are shared with every client that defines the same.
     fn define(&self, parse: &Parse<'_>) -> Arc<Statement> {
-        if let Some(same) = self.statements.unnamed.as_ref().filter(|_| parse.name.is_empty()) {
-            if same.text() == parse.text && same.types() == parse.types {
-                return Arc::clone(same);
-            }
+        let same = self.statements.unnamed.as_ref().filter(|_| parse.name.is_empty());
+        if let Some(same) = same.filter(|same| same.text() == parse.text && same.types() == parse.types) {
+            return Arc::clone(same);
         }
         let path =
             self.profile.reported.value("search_path").or_else(|| self.profile.carried.value("search_path"));
@@ -186,8 +185,9 @@ impl<T: Tenancy> Engine<T> {
                 Gate::Open(_released) => (),
                 Gate::Shut(step) => return Ok(step),
             }
-            if statement.script().is_some_and(|script| resetting(script) != Resetting::Nothing) {
-                fate = Fate::Reset;
+            let resets = statement.script().map(resetting).unwrap_or_default();
+            if resets != Resetting::Nothing {
+                fate = Fate::Reset(resets);
             }
         }
         self.queue.push(Expect::Execute, fate);

@@ -1,11 +1,14 @@
 //! Errors of the server: whose they are, what the client reads, and what of the queue they take away.
 
-use crate::engine::{Delivery, Engine, SessionScope, Skipping};
+use crate::engine::{Delivery, Engine, Resetting, SessionScope, Skipping};
 use crate::output::Output;
-use crate::queue::{Answer, Entry, Expect, Fate, Insertions, Naming, Purpose, SyncAt};
+use crate::queue::{Again, Answer, Entry, Expect, Fate, Naming, Purpose, SyncAt};
 use crate::refusal::{Refusal, SessionError};
 use crate::tenancy::Tenancy;
-use pgwarden_wire::{ErrorFields, Severity};
+use pgwarden_wire::{ErrorFields, Severity, Status};
+
+/// For a client that sent alone, by extended messages, what pgwarden could not know to refuse a block.
+const SEND_SIMPLE: &str = "pgwarden sets the tenant context in front of the statement, which makes a transaction; send it as a simple query.";
 
 /// `cached plan must not change result type` and its kin: the statement is stale on this backend.
 const FEATURE_NOT_SUPPORTED: &[u8; 5] = b"0A000";
@@ -13,27 +16,15 @@ const FEATURE_NOT_SUPPORTED: &[u8; 5] = b"0A000";
 impl<T: Tenancy> Engine<T> {
     pub(crate) fn error(&mut self, payload: &[u8], out: &mut Output) -> Result<Delivery, SessionError> {
         self.tx.doubt();
-        match self.queue.front() {
+        self.resetting = Resetting::Nothing;
+        match self.queue.front_mut() {
             Some(Entry::Await(expect, _)) if expect.is_extended() => Ok(self.batch_error(payload, out)),
-            Some(Entry::Await(_, fate)) => self.query_error(fate, payload, out),
+            Some(Entry::Await(_, fate)) => query_error(fate, payload, out),
             // Nobody asked: the server is about to close the connection (57P01 and its kin).
             Some(Entry::Answer(_)) | None => {
                 self.taint();
                 Ok(Delivery::Forward)
             }
-        }
-    }
-
-    /// An error inside a simple query, a function call or at Sync: ReadyForQuery follows.
-    fn query_error(&self, fate: &Fate, payload: &[u8], out: &mut Output) -> Result<Delivery, SessionError> {
-        match fate {
-            Fate::Own(Purpose::Settings) => Err(SessionError::Setting(message_of(payload))),
-            Fate::Own(_) => Ok(Delivery::Swallow),
-            Fate::Script(insertions) => {
-                rewrite_position(insertions, payload, out);
-                Ok(Delivery::Swallow)
-            }
-            _ => Ok(Delivery::Forward),
         }
     }
 
@@ -67,6 +58,10 @@ impl<T: Tenancy> Engine<T> {
             }
             Fate::Own(Purpose::SessionSet) => {
                 self.scope = SessionScope::Failed(Box::new(injection_failed(payload)));
+                Delivery::Swallow
+            }
+            Fate::Client if is_block_refused(payload) && self.reported == Status::Idle => {
+                rewrite(payload, |position| position, Some(SEND_SIMPLE), out);
                 Delivery::Swallow
             }
             Fate::Own(Purpose::SessionClear) => {
@@ -146,6 +141,27 @@ impl<T: Tenancy> Engine<T> {
     }
 }
 
+/// An error inside a simple query, a function call or at Sync: ReadyForQuery follows.
+fn query_error(fate: &mut Fate, payload: &[u8], out: &mut Output) -> Result<Delivery, SessionError> {
+    match fate {
+        Fate::Own(Purpose::Settings) => Err(SessionError::Setting(message_of(payload))),
+        Fate::Own(_) => Ok(Delivery::Swallow),
+        Fate::Script(insertions) => {
+            match std::mem::take(&mut insertions.again) {
+                Again::Possible(text) if is_block_refused(payload) => insertions.again = Again::Due(text),
+                _ => rewrite(payload, |position| insertions.original_position(position), None, out),
+            }
+            Ok(Delivery::Swallow)
+        }
+        _ => Ok(Delivery::Forward),
+    }
+}
+
+/// `… cannot run inside a transaction block` (`PreventInTransactionBlock`, `xact.c`).
+fn is_block_refused(payload: &[u8]) -> bool {
+    ErrorFields::new(payload).sqlstate() == *b"25001"
+}
+
 /// Errors that concern the transaction or the server, whatever was running: they stand for the client's own.
 fn passes_through(code: [u8; 5]) -> bool {
     code == *b"25P02" || [b"57", b"53", b"40"].into_iter().any(|class| code.starts_with(class))
@@ -164,18 +180,20 @@ fn message_of(payload: &[u8]) -> String {
     String::from_utf8_lossy(ErrorFields::new(payload).find(b'M').unwrap_or(b"no message")).into_owned()
 }
 
-/// Writes the error with its position as one in the client's own text.
-fn rewrite_position(insertions: &Insertions, payload: &[u8], out: &mut Output) {
+/// Writes the error with its position put right, and a hint where it has none.
+fn rewrite(payload: &[u8], place: impl Fn(usize) -> usize, hint: Option<&str>, out: &mut Output) {
+    let fields = ErrorFields::new(payload);
     out.client.write(|w| {
         w.message(b'E', |p| {
-            for (kind, text) in ErrorFields::new(payload) {
+            for (kind, text) in fields {
                 let position = (kind == b'P').then(|| std::str::from_utf8(text).ok()?.parse().ok()).flatten();
                 match position {
-                    Some(sent) => {
-                        p.byte(kind).string(insertions.original_position(sent).to_string().as_bytes())
-                    }
+                    Some(sent) => p.byte(kind).string(place(sent).to_string().as_bytes()),
                     None => p.byte(kind).string(text),
                 };
+            }
+            if let (Some(hint), None) = (hint, fields.find(b'H')) {
+                p.byte(b'H').string(hint.as_bytes());
             }
             p.byte(0);
         });

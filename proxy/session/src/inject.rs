@@ -59,32 +59,40 @@ impl<T: Tenancy> Engine<T> {
 
     /// Puts the context in front of what is written next.
     pub(crate) fn inject(&mut self, out: &mut Output) -> Released {
-        let batch = self.tx.number();
-        if let (Some(carrier), Some(backend)) = (self.tenancy.carrier(), &mut self.lease) {
-            match backend.capabilities.vehicle {
-                Vehicle::Prepared => {
-                    if let Some(name) = backend.context(batch) {
-                        out.backend.write(|w| carrier.run(name, names::CONTEXT_PORTAL, &carrier.values, w));
-                    } else {
-                        let name = backend.prepare_context(batch);
-                        out.backend.write(|w| {
-                            w.parse(&name, &carrier.local, &carrier.types);
-                            carrier.run(&name, names::CONTEXT_PORTAL, &carrier.values, w);
-                        });
-                        self.queue.push(Expect::Parse, Fate::Own(Purpose::PrepareContext));
-                    }
-                    self.queue.push(Expect::Injection(1), Fate::Own(Purpose::Context));
-                }
-                vehicle => {
-                    let name = backend.fresh_name();
-                    let mut closes = 0;
-                    out.backend.write(|w| closes = carrier.in_batch(vehicle, Scope::Local, &name, w));
-                    self.queue.push(Expect::Injection(closes), Fate::Own(Purpose::Context));
-                }
-            }
+        self.activity.front += 1;
+        match self.lease.as_ref().map(|backend| backend.capabilities.vehicle) {
+            Some(Vehicle::Prepared) => self.inject_prepared(out),
+            Some(vehicle) => self.inject_in_batch(vehicle, out),
+            None => (),
         }
         self.tx.sent(Batch::Started);
         self.tx.injected()
+    }
+
+    /// Runs the backend's own context statement, prepared the first time.
+    fn inject_prepared(&mut self, out: &mut Output) {
+        let (Some(carrier), Some(backend)) = (self.tenancy.carrier(), &mut self.lease) else { return };
+        let batch = self.tx.number();
+        if let Some(name) = backend.context(batch) {
+            out.backend.write(|w| carrier.run(name, names::CONTEXT_PORTAL, &carrier.values, w));
+        } else {
+            let name = backend.prepare_context(batch);
+            out.backend.write(|w| {
+                w.parse(&name, &carrier.local, &carrier.types);
+                carrier.run(&name, names::CONTEXT_PORTAL, &carrier.values, w);
+            });
+            self.queue.push(Expect::Parse, Fate::Own(Purpose::PrepareContext));
+        }
+        self.queue.push(Expect::Injection(1), Fate::Own(Purpose::Context));
+    }
+
+    /// Brings the context along as statements that do not outlive the batch.
+    fn inject_in_batch(&mut self, vehicle: Vehicle, out: &mut Output) {
+        let (Some(carrier), Some(backend)) = (self.tenancy.carrier(), &mut self.lease) else { return };
+        let name = backend.fresh_name();
+        let mut closes = 0;
+        out.backend.write(|w| closes = carrier.in_batch(vehicle, Scope::Local, &name, w));
+        self.queue.push(Expect::Injection(closes), Fate::Own(Purpose::Context));
     }
 
     /// Sets the context for the session and waits for it; the message that needs it is given again afterwards.
@@ -93,8 +101,7 @@ impl<T: Tenancy> Engine<T> {
             SessionScope::Failed(refusal) => return Err(refusal),
             scope => self.scope = scope,
         }
-        let pooler = self.lease.as_ref().is_some_and(|b| b.capabilities.vehicle == Vehicle::InBatch);
-        if pooler {
+        if !self.can_set_for_session() {
             return Err(Box::new(Refusal::new(
                 "0A000",
                 "a statement that cannot run in a transaction block has no tenant context behind a pooler",
@@ -105,10 +112,35 @@ impl<T: Tenancy> Engine<T> {
         self.hold = Hold::Settled;
         let waits = self.tx.batch() == Batch::Fresh && !self.queue.is_empty();
         if self.scope == SessionScope::Closed && !waits {
+            self.activity.session += 1;
             self.session_messages(Scope::Session, || Purpose::SessionSet, out);
             self.scope = SessionScope::Opening;
         }
         Ok(Stop::Replies)
+    }
+
+    /// Behind a pooler, setting, statement and clearing could reach three servers.
+    pub(crate) fn can_set_for_session(&self) -> bool {
+        self.lease.as_ref().is_some_and(|backend| backend.capabilities.vehicle != Vehicle::InBatch)
+    }
+
+    /// The server refused to run a statement in a block: its context is set for the session, then it is sent again.
+    pub(crate) fn try_again(&mut self, text: Vec<u8>, out: &mut Output) {
+        self.again = Some(text);
+        self.hold = Hold::Settled;
+        self.activity.session += 1;
+        self.session_messages(Scope::Session, || Purpose::SessionSet, out);
+        self.scope = SessionScope::Opening;
+    }
+
+    /// The context is set for the session: what waits for it inside the proxy is sent.
+    pub(crate) fn send_again(&mut self, out: &mut Output) {
+        let Some(text) = self.again.take() else { return };
+        out.backend.write(|w| {
+            w.query(&text);
+        });
+        self.query_sent(None, Fate::Client);
+        self.close_session_scope(out);
     }
 
     /// Takes the context from the session again, right behind the message it was set for.

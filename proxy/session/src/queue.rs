@@ -3,6 +3,7 @@
 //! Whatever pgwarden sends on its own account is here first, so its replies never reach the client; whatever it
 //! answers itself is here too, so no answer overtakes another.
 
+use crate::engine::Resetting;
 use crate::refusal::Refusal;
 use crate::statement::Statement;
 use pgwarden_wire::BackendTag;
@@ -57,7 +58,7 @@ pub(crate) enum Fate {
     /// The client; the reply concerns a statement that backends share.
     Shared(Arc<Statement>),
     /// The client; all settings fall back to what it started with.
-    Reset,
+    Reset(Resetting),
     /// Nobody: pgwarden sent it.
     Own(Purpose),
 }
@@ -82,6 +83,22 @@ pub(crate) struct Insertions {
     pub(crate) swallow: Vec<u32>,
     /// How many CommandComplete were read.
     pub(crate) completed: u32,
+    /// What the string resets.
+    pub(crate) resets: Resetting,
+    /// The text, as long as it may be run again outside of a transaction block.
+    pub(crate) again: Again,
+}
+
+/// Whether a statement that cannot run in a transaction block is tried again without one.
+#[derive(Debug, Default)]
+pub(crate) enum Again {
+    /// It is not.
+    #[default]
+    Never,
+    /// If the server says so, with this text.
+    Possible(Vec<u8>),
+    /// The server has said so.
+    Due(Vec<u8>),
 }
 
 /// Why pgwarden sent something.

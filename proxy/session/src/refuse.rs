@@ -40,6 +40,7 @@ impl<T: Tenancy> Engine<T> {
 
     /// Refuses a simple query or function call.
     pub(crate) fn refuse_query(&mut self, refusal: &Refusal, out: &mut Output) {
+        self.activity.refused += 1;
         if self.tx.status() == Status::Idle && self.tx.batch() == Batch::Fresh {
             self.queue.answer(Answer::Error(Box::new(refusal.clone())));
             self.queue.answer(Answer::Ready);
@@ -55,6 +56,7 @@ impl<T: Tenancy> Engine<T> {
 
     /// Refuses a message of an extended batch: the rest of the batch is skipped.
     pub(crate) fn refuse_batch(&mut self, refusal: &Refusal, out: &mut Output) {
+        self.activity.refused += 1;
         if self.tx.status() == Status::Idle && self.tx.batch() == Batch::Fresh {
             self.queue.answer(Answer::Error(Box::new(refusal.clone())));
             self.skipping = Skipping::Local;

@@ -2,11 +2,11 @@
 
 use crate::engine::{CopyIn, Delivery, Engine, Flow, Resetting, SessionScope};
 use crate::output::Output;
-use crate::queue::{Entry, Expect, Fate, Naming, Progress, Purpose};
+use crate::queue::{Again, Entry, Expect, Fate, Naming, Progress, Purpose};
 use crate::refusal::SessionError;
 use crate::settings::Profile;
 use crate::tenancy::Tenancy;
-use pgwarden_wire::{BackendTag, HEADER, Malformed, Status, header, parameter_status, tag_of_command};
+use pgwarden_wire::{BackendTag, HEADER, Malformed, Status, header, parameter_status};
 use std::sync::Arc;
 
 impl<T: Tenancy> Engine<T> {
@@ -92,12 +92,16 @@ impl<T: Tenancy> Engine<T> {
                     }
                     _ => false,
                 };
-                let reset = matches!(fate, Fate::Reset) && tag == BackendTag::CommandComplete;
+                let resets = match fate {
+                    Fate::Reset(resets) if tag == BackendTag::CommandComplete => *resets,
+                    Fate::Script(insertions) if tag == BackendTag::CommandComplete => insertions.resets,
+                    _ => Resetting::Nothing,
+                };
+                if resets != Resetting::Nothing {
+                    self.resetting = resets;
+                }
                 if tag == BackendTag::CopyInResponse {
                     self.copy_in_begins();
-                }
-                if reset {
-                    self.reset_done(payload)?;
                 }
                 Ok(if own { Delivery::Swallow } else { Delivery::Forward })
             }
@@ -107,7 +111,7 @@ impl<T: Tenancy> Engine<T> {
                     return Ok(Delivery::Swallow);
                 }
                 match self.queue.pop() {
-                    Some(Entry::Await(expect, fate)) => self.complete(expect, fate, (tag, payload), out),
+                    Some(Entry::Await(expect, fate)) => self.complete(expect, &fate, (tag, payload), out),
                     _ => Err(stray),
                 }
             }
@@ -117,15 +121,19 @@ impl<T: Tenancy> Engine<T> {
     fn complete(
         &mut self,
         expect: Expect,
-        fate: Fate,
+        fate: &Fate,
         (tag, payload): (BackendTag, &[u8]),
         out: &mut Output,
     ) -> Result<Delivery, SessionError> {
-        let delivery = if matches!(fate, Fate::Own(_)) { Delivery::Swallow } else { Delivery::Forward };
-        match (&fate, expect) {
+        let own = match fate {
+            Fate::Own(_) => true,
+            Fate::Script(insertions) => matches!(insertions.again, Again::Due(_)),
+            _ => false,
+        };
+        match (fate, expect) {
             (Fate::Parse(naming), _) => self.parsed(naming),
-            (Fate::Reset, Expect::Execute) if tag == BackendTag::CommandComplete => {
-                self.reset_done(payload)?
+            (Fate::Reset(resets), Expect::Execute) if tag == BackendTag::CommandComplete => {
+                self.resetting = *resets;
             }
             (Fate::Own(Purpose::SessionSet), Expect::Sync(_)) => self.session_set(),
             (Fate::Own(purpose), Expect::Parse) => self.own_parsed(purpose),
@@ -135,7 +143,15 @@ impl<T: Tenancy> Engine<T> {
             let status = Status::read(payload).map_err(|_| SessionError::Desync { tag: b'Z' })?;
             self.ready(status, out);
         }
-        Ok(delivery)
+        if let (Fate::Script(insertions), true) = (fate, own)
+            && let Again::Due(text) = &insertions.again
+        {
+            self.try_again(text.clone(), out);
+        }
+        if self.scope == SessionScope::Open {
+            self.send_again(out);
+        }
+        Ok(if own { Delivery::Swallow } else { Delivery::Forward })
     }
 
     fn parsed(&mut self, naming: &Naming) {
@@ -187,12 +203,6 @@ impl<T: Tenancy> Engine<T> {
         }
     }
 
-    fn reset_done(&mut self, payload: &[u8]) -> Result<(), SessionError> {
-        let tag = tag_of_command(payload).map_err(|_| SessionError::Desync { tag: b'C' })?;
-        self.resetting = if tag == b"DISCARD ALL" { Resetting::Everything } else { Resetting::Settings };
-        Ok(())
-    }
-
     /// RESET ALL means what the *client* started with, which is not what the backend started with.
     fn fall_back(&mut self, resetting: Resetting, out: &mut Output) {
         let believed = std::mem::replace(&mut self.profile, Arc::clone(&self.initial));
@@ -205,6 +215,9 @@ impl<T: Tenancy> Engine<T> {
         }
         if resetting == Resetting::Everything {
             self.pin = None;
+        }
+        if self.pin.is_some() {
+            self.bring_along(out);
         }
     }
 

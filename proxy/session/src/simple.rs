@@ -6,11 +6,11 @@ use crate::engine::{Engine, Hold, Pooling, Resetting, SessionScope, Stop};
 use crate::inject::Passage;
 use crate::insertion::Plan;
 use crate::output::Output;
-use crate::queue::{Expect, Fate};
+use crate::queue::{Again, Expect, Fate, Insertions};
 use crate::refusal::SessionError;
 use crate::refuse::Permit;
-use crate::tenancy::{Subject, Tenancy};
-use crate::transaction::{Batch, Released};
+use crate::tenancy::{Subject, Tenancy, needs_context};
+use crate::transaction::{Batch, Released, loses_context};
 use pgwarden_sql::{Script, Statement, Verb, analyse};
 use pgwarden_wire::{FunctionCall, HEADER, Malformed, Status};
 
@@ -39,7 +39,7 @@ impl<T: Tenancy> Engine<T> {
             self.query_sent(script.as_ref(), Fate::Client);
             return Ok(self.discard(frame));
         }
-        let several = script.as_ref().is_some_and(|script| changes_context_midway(script));
+        let several = script.as_ref().is_some_and(|script| changes_context_midway(script, &self.tenancy));
         match self.passage(script.as_ref()) {
             Passage::Free(released) if !several => Ok(self.send_query(frame, script.as_ref(), released, out)),
             Passage::SessionScope => Ok(self.query_in_session_scope(frame, out)),
@@ -66,7 +66,7 @@ impl<T: Tenancy> Engine<T> {
         script: Option<&Script>,
         out: &mut Output,
     ) -> Step {
-        let midway = script.is_some_and(changes_context_midway);
+        let midway = script.is_some_and(|script| changes_context_midway(script, &self.tenancy));
         if !self.queue.is_empty() && !self.queue.holds_only_settings() {
             self.hold = Hold::Settled;
             return Step::Stop(Stop::Replies);
@@ -88,11 +88,7 @@ impl<T: Tenancy> Engine<T> {
         _released: Released,
         out: &mut Output,
     ) -> Step {
-        let fate = if script.is_some_and(|s| resetting(s) != Resetting::Nothing) {
-            Fate::Reset
-        } else {
-            Fate::Client
-        };
+        let fate = self.query_fate(frame, script);
         out.backend.input(frame.range_after(0));
         self.query_sent(script, fate);
         if self.scope == SessionScope::Open {
@@ -123,12 +119,38 @@ impl<T: Tenancy> Engine<T> {
             from = *offset;
         }
         out.backend.input(start + from..frame.at + frame.length);
+        self.activity.text += 1;
         let _released = self.tx.injected();
-        self.query_sent(script, Fate::Script(Box::new(plan.insertions)));
+        let mut insertions = plan.insertions;
+        insertions.resets = script.map(resetting).unwrap_or_default();
+        insertions.again = self.again(text, script);
+        self.query_sent(script, Fate::Script(Box::new(insertions)));
         Step::Taken
     }
 
-    fn query_sent(&mut self, script: Option<&Script>, fate: Fate) {
+    fn query_fate(&self, frame: &Frame<'_>, script: Option<&Script>) -> Fate {
+        let text = frame.available();
+        match script.map(resetting).unwrap_or_default() {
+            Resetting::Nothing => match self.again(text.strip_suffix(b"\0").unwrap_or(text), script) {
+                Again::Never => Fate::Client,
+                again => Fate::Script(Box::new(Insertions { again, ..Insertions::default() })),
+            },
+            resets => Fate::Reset(resets),
+        }
+    }
+
+    /// Outside of a block, a statement of an unknown kind may turn out to refuse the block that its context makes.
+    fn again(&self, text: &[u8], script: Option<&Script>) -> Again {
+        let unknown = script.and_then(Script::single).is_some_and(|one| one.verb == Verb::Other);
+        let outside = self.tx.status() == Status::Idle && self.tenancy.carrier().is_some();
+        if unknown && outside && self.can_set_for_session() {
+            Again::Possible(text.to_vec())
+        } else {
+            Again::Never
+        }
+    }
+
+    pub(crate) fn query_sent(&mut self, script: Option<&Script>, fate: Fate) {
         // A Query behind an unsynced Execute leaves the transaction open on PostgreSQL 18, whatever it reports.
         if self.tx.batch() == Batch::Started && self.tx.status() == Status::Idle {
             self.taint();
@@ -203,21 +225,25 @@ fn query_text(payload: &[u8]) -> Result<&[u8], Malformed> {
     }
 }
 
-/// Whether a string of several statements loses its context on the way, so that it has to be set again inside.
-fn changes_context_midway(script: &Script) -> bool {
-    let statements = script.statements();
-    statements.len() > 1
-        && statements
-            .iter()
-            .any(|one| one.verb.controls_transaction() || crate::transaction::loses_context(one))
-        && statements.iter().any(|one| !one.verb.controls_transaction())
+/// Whether a string of several statements needs the context inside: behind transaction control, because a context in
+/// front of BEGIN would be a query before SET TRANSACTION, or behind what loses it.
+fn changes_context_midway(script: &Script, tenancy: &impl Tenancy) -> bool {
+    let mut undisturbed = true;
+    for statement in script.statements() {
+        if !undisturbed && needs_context(statement, tenancy) {
+            return true;
+        }
+        undisturbed &= !statement.verb.controls_transaction() && !loses_context(statement);
+    }
+    false
 }
 
-/// What a single statement resets.
+/// What the statements reset.
 pub(crate) fn resetting(script: &Script) -> Resetting {
-    match script.single().map(|statement| statement.verb) {
-        Some(Verb::ResetAll) => Resetting::Settings,
-        Some(Verb::DiscardAll) => Resetting::Everything,
-        _ => Resetting::Nothing,
+    let has = |verb| script.statements().iter().any(|one| one.verb == verb);
+    match () {
+        () if has(Verb::DiscardAll) => Resetting::Everything,
+        () if has(Verb::ResetAll) => Resetting::Settings,
+        () => Resetting::Nothing,
     }
 }

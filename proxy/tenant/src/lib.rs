@@ -15,6 +15,6 @@ pub use context::{Context, ContextError, Identity, Presence, Source, Variable};
 pub use encode::encode;
 pub use finding::{Finding, Observer};
 pub use guard::Protected;
-pub use relations::RelationCache;
+pub use relations::{Names, RelationCache};
 pub use value::{Kind, ValueError};
 pub use warden::{Missing, Mode, Shared, Warden};

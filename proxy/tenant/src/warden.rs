@@ -3,7 +3,7 @@
 use crate::context::{Context, Presence};
 use crate::finding::{Finding, Observer};
 use crate::guard::Protected;
-use crate::relations::RelationCache;
+use crate::relations::{Names, RelationCache};
 use pgwarden_session::{Carrier, Refusal, Ruling, Subject, Tenancy};
 use pgwarden_sql::{Marks, StringSyntax};
 use pgwarden_wire::Status;
@@ -86,8 +86,8 @@ impl Warden {
         }
         match self.relations.names_relation(text) {
             None => Ruling::Ask,
-            Some(false) => Ruling::Allow,
-            Some(true) => self.judge(Finding::ContextMissing),
+            Some(Names::Nothing) => Ruling::Allow,
+            Some(Names::Relation) => self.judge(Finding::ContextMissing),
         }
     }
 }

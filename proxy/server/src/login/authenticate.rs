@@ -36,27 +36,39 @@ pub(super) async fn authenticate(
             let given = ask(stream, 3, &[]).await?;
             let (app, name) = (Arc::clone(app), user.to_owned());
             let check = move || check_password(&name, app.users.secret(&name), &given);
-            verdict(off_reactor(check).await, user, "password").map(|()| None)
+            verdict(&off_reactor(check).await, user).map(|()| None)
         }
         Method::Md5 => {
             let salt: [u8; 4] = rand::random();
             let given = ask(stream, 5, &salt).await?;
-            verdict(check_md5(user, app.users.secret(user), salt, &given), user, "password").map(|()| None)
+            verdict(&proof(check_md5(user, app.users.secret(user), salt, &given)), user).map(|()| None)
         }
         Method::ScramSha256 => scram(stream, user, app).await.map(|()| None),
     }
 }
 
-/// Runs what costs about a millisecond of CPU on another thread; a thread that dies counts as a failed check.
-async fn off_reactor(check: impl FnOnce() -> bool + Send + 'static) -> bool {
-    tokio::task::spawn_blocking(check).await.unwrap_or(false)
+/// Whether a client has shown that it knows the secret.
+#[derive(Debug, PartialEq, Eq)]
+enum Proof {
+    Given,
+    Wrong,
 }
 
-fn verdict(proved: bool, user: &str, method: &str) -> Result<(), Denied> {
-    if proved {
+fn proof(checked: impl Into<Option<bool>>) -> Proof {
+    if checked.into() == Some(true) { Proof::Given } else { Proof::Wrong }
+}
+
+/// Runs what costs about a millisecond of CPU on another thread; a thread that dies counts as a failed check.
+async fn off_reactor(check: impl FnOnce() -> bool + Send + 'static) -> Proof {
+    proof(tokio::task::spawn_blocking(check).await.ok())
+}
+
+/// One text for a wrong password and for a user that does not exist.
+fn verdict(proof: &Proof, user: &str) -> Result<(), Denied> {
+    if *proof == Proof::Given {
         return Ok(());
     }
-    let message = format!("{method} authentication failed for user \"{user}\"");
+    let message = format!("password authentication failed for user \"{user}\"");
     Err(Denied::Refused(Refusal::new("28P01", message, "", ""), LoginOutcome::RefusedAuthentication))
 }
 
@@ -89,7 +101,7 @@ async fn scram(stream: &mut Stream, user: &str, app: &Arc<App>) -> Result<(), De
     let server = ScramServer::new(app.users.verifier(user), user, &app.mock_key, rand::random());
     let failed = |error: pgwarden_auth::scram::ScramError| match error {
         pgwarden_auth::scram::ScramError::WrongProof => {
-            verdict(false, user, "password").err().unwrap_or(Denied::Silent)
+            verdict(&Proof::Wrong, user).err().unwrap_or(Denied::Silent)
         }
         malformed => Denied::protocol("08P01", malformed.to_string()),
     };

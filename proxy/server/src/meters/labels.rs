@@ -67,24 +67,6 @@ labels!(
     }
 );
 
-labels!(
-    /// Why a statement was refused.
-    RefusalReason {
-        /// There is no context.
-        ContextMissing = "context_missing",
-        /// The token behind the context has expired.
-        ContextExpired = "context_expired",
-        /// It would change a setting that pgwarden sets.
-        SettingTouched = "setting_touched",
-        /// It would change the role.
-        RoleTouched = "role_touched",
-        /// It would leave session state that a shared backend cannot carry.
-        Pin = "pin",
-        /// Anything else.
-        Other = "other",
-    }
-);
-
 impl Label for Finding {
     const ALL: &'static [Self] = &Self::ALL;
 

@@ -15,14 +15,12 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Unit};
 use metrics_exporter_prometheus::PrometheusHandle;
-use pgwarden_session::Pin;
+use pgwarden_session::{Activity, Pin};
 use pgwarden_tenant::{Finding, Mode};
 
 use self::family::{Family, Registry};
 use self::histogram::Histogram;
-pub(crate) use self::labels::{
-    CancelOutcome, CloseReason, ConnectOutcome, InjectionForm, LoginOutcome, RefusalReason,
-};
+pub(crate) use self::labels::{CancelOutcome, CloseReason, ConnectOutcome, InjectionForm, LoginOutcome};
 
 const LOGIN_DURATION: (&str, &str) = (
     "pgwarden_login_duration_seconds",
@@ -73,7 +71,7 @@ pub(crate) struct Meters {
     frontend_bytes: Counter,
     backend_bytes: Counter,
     injections: Family<InjectionForm, Counter>,
-    refusals: Family<RefusalReason, Counter>,
+    refusals: Counter,
     findings: Family<(Finding, Mode), Counter>,
     backends: Gauge,
     backend_connects: Family<ConnectOutcome, Counter>,
@@ -111,7 +109,7 @@ impl Meters {
                 "Bytes received from the server.",
             ),
             injections: r.counters("pgwarden_injections_total", "form", "Contexts injected, by how."),
-            refusals: r.counters("pgwarden_refusals_total", "reason", "Statements refused, by reason."),
+            refusals: r.counter("pgwarden_refusals_total", None, "Statements that pgwarden refused."),
             findings: r.counter_pairs(
                 "pgwarden_findings_total",
                 ("kind", "mode"),
@@ -180,14 +178,21 @@ impl Meters {
         self.backend_bytes.increment(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
-    /// A context was injected.
-    pub(crate) fn injection(&self, form: InjectionForm) {
-        self.injections.count(form);
-    }
-
-    /// A statement was refused.
-    pub(crate) fn refusal(&self, reason: RefusalReason) {
-        self.refusals.count(reason);
+    /// A session did this since it last told.
+    pub(crate) fn activity(&self, activity: Activity) {
+        let forms = [
+            (InjectionForm::Front, activity.front),
+            (InjectionForm::Text, activity.text),
+            (InjectionForm::Session, activity.session),
+        ];
+        for (form, count) in forms.into_iter().filter(|(_, count)| *count > 0) {
+            if let Some(counter) = self.injections.of(form) {
+                counter.increment(u64::from(count));
+            }
+        }
+        if activity.refused > 0 {
+            self.refusals.increment(u64::from(activity.refused));
+        }
     }
 
     /// A connection to the server is open, until the guard is dropped.

@@ -128,8 +128,8 @@ fn each_event_moves_its_own_series() {
     meters.transaction();
     meters.frontend_bytes(10);
     meters.backend_bytes(20);
-    meters.injection(InjectionForm::Text);
-    meters.refusal(RefusalReason::Pin);
+    meters.activity(Activity { text: 1, ..Activity::default() });
+    meters.activity(Activity { front: 1, refused: 1, ..Activity::default() });
     pgwarden_tenant::Observer::found(
         &meters,
         pgwarden_tenant::Finding::RoleTouched,
@@ -149,7 +149,7 @@ fn each_event_moves_its_own_series() {
         ("pgwarden_frontend_bytes_total", 10.0),
         ("pgwarden_backend_bytes_total", 20.0),
         ("pgwarden_injections_total{form=\"text\"}", 1.0),
-        ("pgwarden_refusals_total{reason=\"pin\"}", 1.0),
+        ("pgwarden_refusals_total", 1.0),
         ("pgwarden_findings_total{kind=\"role_touched\",mode=\"shadow\"}", 1.0),
         ("pgwarden_findings_total{kind=\"role_touched\",mode=\"enforce\"}", 0.0),
         ("pgwarden_backend_connects_total{outcome=\"failed\"}", 1.0),

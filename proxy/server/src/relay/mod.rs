@@ -8,6 +8,7 @@ pub(crate) use run::run;
 
 use crate::app::{App, Place};
 use crate::cancel::Registration;
+use crate::meters::PinGuard;
 use crate::pool::{Link, Pool};
 use crate::stream::Stream;
 use output::Pending;
@@ -36,6 +37,7 @@ pub(crate) struct Relay {
     to_backend: Pending,
     stop: Stop,
     resume: Resume,
+    pinned: Option<PinGuard>,
     _place: Place,
 }
 
@@ -92,6 +94,7 @@ impl Relay {
             pool,
             registration,
             app,
+            pinned: None,
             _place: place,
             from_client: Vec::new(),
             from_backend: Vec::new(),

@@ -19,11 +19,11 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub(crate) async fn run(mut relay: Relay) {
     let shutdown = relay.app.shutdown.clone();
     let event = loop {
-        let draining = shutdown.phase() != Phase::Running;
+        let phase = shutdown.phase();
         let event = tokio::select! {
             biased;
-            event = poll_fn(|cx| relay.poll_unless_idle(draining, cx)) => event,
-            () = shutdown.draining(), if !draining => continue,
+            event = poll_fn(|cx| relay.poll_unless_idle(phase, cx)) => event,
+            () = shutdown.draining(), if phase == Phase::Running => continue,
         };
         if let Err(event) = relay.handle(event).await {
             break event;
@@ -34,9 +34,9 @@ pub(crate) async fn run(mut relay: Relay) {
 
 impl Relay {
     /// As [`Relay::poll`]; while pgwarden drains, a session that is idle ends.
-    fn poll_unless_idle(&mut self, draining: bool, cx: &mut Context<'_>) -> Poll<Event> {
+    fn poll_unless_idle(&mut self, phase: Phase, cx: &mut Context<'_>) -> Poll<Event> {
         match self.poll(cx) {
-            Poll::Pending if draining && self.engine.is_idle() => {
+            Poll::Pending if phase != Phase::Running && self.engine.is_idle() => {
                 Poll::Ready(Event::Refused(shutting_down()))
             }
             other => other,
@@ -96,6 +96,7 @@ impl Relay {
 
     /// Parts with the backend: a clean one goes back, one that still works for this client is told to stop.
     async fn let_go(mut self) {
+        self.app.meters.activity(self.engine.take_activity());
         let busy = !self.engine.is_idle() || !self.to_backend.is_empty();
         let (Some(mut link), Some(state)) = (self.link.take(), self.engine.detach()) else { return };
         let sound = state.health == Health::Sound && !busy && self.engine.shares_backends();

@@ -139,11 +139,10 @@ impl Relay {
             rest = rest.get(taken.consumed..).unwrap_or_default();
             out.clear();
             self.stop = taken.stop;
-            if self.stop == Stop::Backend {
-                if let Some(link) = self.pool.take_idle(&self.app) {
-                    self.attach(link, out);
-                    continue;
-                }
+            let idle = if self.stop == Stop::Backend { self.pool.take_idle(&self.app) } else { None };
+            if let Some(link) = idle {
+                self.attach(link, out);
+                continue;
             }
             self.from_client = rest.to_vec();
             return match std::mem::replace(&mut self.stop, Stop::Input) {
@@ -164,19 +163,29 @@ impl Relay {
         if let Some(state) = link.state.take() {
             self.engine.attach(state, out);
         }
+        self.app.meters.checkout();
         self.registration.target.hold(&self.pool.server, &link.key);
         self.link = Some(link);
+    }
+
+    fn note_pin(&mut self) {
+        if let (Some(reason), None) = (self.engine.pin(), &self.pinned) {
+            self.pinned = self.app.meters.pin(reason);
+        }
     }
 
     /// Gives the backend back as soon as the engine is done with it.
     fn release(&mut self) -> Result<(), Event> {
         if !self.engine.is_releasable() || !self.to_backend.is_empty() {
+            self.note_pin();
             return Ok(());
         }
         if !self.registration.target.try_release() {
             return Err(Event::Releasing);
         }
         self.app.meters.transaction();
+        self.app.meters.activity(self.engine.take_activity());
+        self.pinned = None;
         if let Some(mut link) = self.link.take() {
             link.state = self.engine.detach();
             let pool = Arc::clone(&self.pool);

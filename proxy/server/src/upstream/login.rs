@@ -5,7 +5,7 @@ use crate::packet;
 use crate::stream::Stream;
 use crate::upstream::authenticate::authenticate;
 use crate::upstream::error::UpstreamError;
-use crate::upstream::server::{Facts, Server};
+use crate::upstream::server::{Facts, Server, SetConfig};
 use pgwarden_auth::secret::Secret;
 use pgwarden_session::Settings;
 use pgwarden_wire::{Fields, PROTOCOL_3_0, Writer, parameter_status};
@@ -49,7 +49,7 @@ impl Server {
     ) -> Result<Established, UpstreamError> {
         tokio::time::timeout(self.timeout, self.log_in(login, database, settings))
             .await
-            .unwrap_or_else(|_| Err(UpstreamError::Timeout(self.timeout.as_secs())))
+            .unwrap_or(Err(UpstreamError::Timeout(self.timeout.as_secs())))
     }
 
     async fn log_in(
@@ -74,7 +74,7 @@ impl Server {
         let version = version_of(&reported);
         let facts = match self.facts() {
             Some(facts) => facts,
-            None => self.learned(version, may_set_config(&mut stream).await?),
+            None => self.learned(version, set_config(&mut stream).await?),
         };
         Ok(Established { stream, reported, key: Arc::new(key), facts })
     }
@@ -116,12 +116,12 @@ fn version_of(reported: &Settings) -> u32 {
     major * 10_000 + minor
 }
 
-/// Whether this login may execute set_config: a hardened server revokes it from everybody.
-async fn may_set_config(stream: &mut Stream) -> Result<bool, UpstreamError> {
+async fn set_config(stream: &mut Stream) -> Result<SetConfig, UpstreamError> {
     const QUESTION: &[u8] =
         b"SELECT pg_catalog.has_function_privilege('pg_catalog.set_config(text, text, boolean)', 'EXECUTE')";
     let rows = query(stream, QUESTION).await?;
-    Ok(rows.last().is_none_or(|row| row.ends_with(b"t")))
+    let revoked = rows.last().is_some_and(|row| row.ends_with(b"f"));
+    Ok(if revoked { SetConfig::Revoked } else { SetConfig::Allowed })
 }
 
 /// Runs one simple query of pgwarden's own and returns its rows as they travel.

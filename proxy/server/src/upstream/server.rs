@@ -25,6 +25,15 @@ pub(crate) struct Facts {
     pub(crate) capabilities: Capabilities,
 }
 
+/// Whether the login may execute set_config; a hardened server revokes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SetConfig {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Revoked,
+}
+
 /// A server.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -55,12 +64,12 @@ impl Server {
     }
 
     /// Remembers what was learned.
-    pub(crate) fn learned(&self, version: u32, may_set_config: bool) -> Facts {
+    pub(crate) fn learned(&self, version: u32, set_config: SetConfig) -> Facts {
         *self.facts.get_or_init(|| {
-            let vehicle = match (self.pooler, may_set_config) {
-                (_, false) => Vehicle::Commands,
-                (pgwarden_config::Pooler::Transaction, true) => Vehicle::InBatch,
-                (pgwarden_config::Pooler::No, true) => Vehicle::Prepared,
+            let vehicle = match (self.pooler, set_config) {
+                (_, SetConfig::Revoked) => Vehicle::Commands,
+                (pgwarden_config::Pooler::Transaction, SetConfig::Allowed) => Vehicle::InBatch,
+                (pgwarden_config::Pooler::No, SetConfig::Allowed) => Vehicle::Prepared,
             };
             let form = if version >= 180_000 || vehicle != Vehicle::Prepared {
                 SimpleForm::Text
@@ -121,6 +130,6 @@ impl Server {
         };
         tokio::time::timeout(self.timeout, exchange)
             .await
-            .unwrap_or_else(|_| Err(UpstreamError::Timeout(self.timeout.as_secs())))
+            .unwrap_or(Err(UpstreamError::Timeout(self.timeout.as_secs())))
     }
 }

@@ -1,0 +1,80 @@
+//! Where a backend knows the prepared statements that clients share.
+
+use crate::statement::Statement;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What one backend has been asked to prepare.
+#[derive(Debug, Clone, Copy)]
+struct Prepared {
+    number: u64,
+    generation: u64,
+    proof: Proof,
+}
+
+/// Whether the server has said that it knows the statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// ParseComplete was read.
+    Acknowledged,
+    /// Parse was sent in this batch; an error before it would skip it together with all that needs it.
+    SentIn(u64),
+}
+
+/// The named statements of one backend, under names of pgwarden's own.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    prepared: HashMap<Arc<Statement>, Prepared>,
+    last: u64,
+}
+
+impl Shelf {
+    /// The number under which the backend knows `statement`, as far as a message of `batch` may rely on it.
+    pub(crate) fn find(&self, statement: &Arc<Statement>, batch: u64) -> Option<u64> {
+        self.prepared
+            .get(statement)
+            .filter(|known| known.generation == statement.generation())
+            .filter(|known| matches!(known.proof, Proof::Acknowledged) || known.proof == Proof::SentIn(batch))
+            .map(|known| known.number)
+    }
+
+    /// Whether the server itself has acknowledged it.
+    pub(crate) fn is_acknowledged(&self, statement: &Arc<Statement>) -> bool {
+        self.prepared.get(statement).is_some_and(|known| {
+            known.proof == Proof::Acknowledged && known.generation == statement.generation()
+        })
+    }
+
+    /// A new number for `statement`, whose Parse is sent in `batch`. Numbers are never used twice on a backend.
+    pub(crate) fn prepare(&mut self, statement: &Arc<Statement>, batch: u64) -> u64 {
+        self.last += 1;
+        let prepared =
+            Prepared { number: self.last, generation: statement.generation(), proof: Proof::SentIn(batch) };
+        self.prepared.insert(Arc::clone(statement), prepared);
+        self.last
+    }
+
+    /// ParseComplete was read for `number`.
+    pub(crate) fn acknowledge(&mut self, statement: &Arc<Statement>, number: u64) {
+        if let Some(known) = self.prepared.get_mut(statement).filter(|known| known.number == number) {
+            known.proof = Proof::Acknowledged;
+        }
+    }
+
+    /// The Parse of `number` failed or was skipped.
+    pub(crate) fn forget(&mut self, statement: &Arc<Statement>, number: u64) {
+        if self.prepared.get(statement).is_some_and(|known| known.number == number) {
+            self.prepared.remove(statement);
+        }
+    }
+
+    /// The statement is deallocated on the backend.
+    pub(crate) fn forget_any(&mut self, statement: &Arc<Statement>) {
+        self.prepared.remove(statement);
+    }
+
+    /// The backend dropped all statements (DISCARD ALL, DEALLOCATE ALL).
+    pub(crate) fn clear(&mut self) {
+        self.prepared.clear();
+    }
+}

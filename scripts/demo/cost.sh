@@ -1,0 +1,46 @@
+# What the context costs: sourced by demo.sh.
+
+# µs per query of one client: `lane PORT USER SCRIPT`. A query that does not find its row fails the run.
+lane() {
+    local output
+    output=$("$postgres_bin/pgbench" -n -M prepared -c 1 -T 1 -f "$stage/$3.sql" \
+        -d "host=127.0.0.1 port=$1 user=$2 dbname=platform${4:+ options='$4'}" 2>&1) || {
+        answer=$output
+        fail "the measurement \"$3\""
+    }
+    awk '$1 == "tps" { printf "%.1f\n", 1e6 / $3 }' <<<"$output"
+}
+
+median() { sort -n | awk '{ values[NR] = $1 } END { printf "%.0f\n", values[int((NR + 1) / 2)] }'; }
+
+scene_cost() {
+    scene 'What it costs'
+    local query="SELECT name FROM platform.projects WHERE id = 'a0000000-0000-4000-8000-0000000000b1' \\gset"
+    printf '%s\n' "$query" >"$stage/query.sql"
+    printf '%s\n' 'BEGIN;' "SELECT set_config('app.current_org_id', '$acme', true),
+        set_config('app.current_user_id', '$acme_owner', true);" "$query" 'COMMIT;' >"$stage/wrapped.sql"
+    local fixed="-c app.current_org_id=$acme -c app.current_user_id=$acme_owner"
+    local bare=() wrapped=() injected=()
+    for _ in 1 2 3; do # in turns, so that a busy moment meets all of them
+        bare+=("$(lane "$postgres_port" app query "$fixed")")
+        wrapped+=("$(lane "$postgres_port" app wrapped)")
+        injected+=("$(lane "$pgwarden_port" acme_app query)")
+    done
+    report "$(printf '%s\n' "${bare[@]}" | median)" "$(printf '%s\n' "${wrapped[@]}" | median)" \
+        "$(printf '%s\n' "${injected[@]}" | median)"
+}
+
+report() {
+    local row='   %-68s %5d µs   %4s\n'
+    tell 'One row by its key through the same policies; pgbench, prepared statements, one client, loopback;' \
+        'median of three rounds of a second each, in turns.'
+    printf "$row" 'direct, context fixed for the session (one tenant per connection)' "$1" "$(ratio "$1" "$2")"
+    printf "$row" 'direct, the application sends BEGIN; set_config; SELECT; COMMIT' "$2" "$(ratio "$2" "$2")"
+    printf "$row" 'through pgwarden, the application sends SELECT' "$3" "$(ratio "$3" "$2")"
+    tell "pgwarden: $(ratio "$3" "$2") of what the application's own way takes, and $(($3 - $1)) µs more than a query without any context." \
+        'These are two seconds on this machine, not a benchmark (./run bench is). The first line is no way to serve many' \
+        'tenants; it shows what is left to save. Over a network, each round trip counts: four in the second line, one in' \
+        'the others, and pgwarden adds a hop of its own unless it runs beside the application.'
+}
+
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f×", a / b }'; }
