@@ -8,7 +8,8 @@
 # PGWARDEN_BIN=FILE takes that program instead of building one.
 set -euo pipefail
 
-pgwarden=${PGWARDEN_BIN:-}
+build_is_unknown=${PGWARDEN_BIN:-}
+pgwarden=${PGWARDEN_BIN:+$(realpath -m "$PGWARDEN_BIN")}
 # Nothing from outside may change what the programs do: no PGHOST, no PGOPTIONS, no PGWARDEN_MODE.
 for name in "${!PG@}"; do unset "$name"; done
 export LC_ALL=C
@@ -28,6 +29,7 @@ case ${1:-} in
 *) printf 'usage: ./run demo [--keep]\n' >&2 && exit 64 ;;
 esac
 
+cd "$root"
 "$here/setup/apt.sh"
 trap 'clean_up $?' EXIT
 trap 'exit 129' HUP

@@ -1,10 +1,10 @@
 # What the context costs: sourced by demo.sh.
 
-# µs per query of one client: `lane PORT USER SCRIPT`. A query that does not find its row fails the run.
+# lane PORT USER SCRIPT [OPTIONS]: µs per query of one client. A query that does not find its row fails the run.
 lane() {
     local output
     output=$("$postgres_bin/pgbench" -n -M prepared -c 1 -T 1 -f "$stage/$3.sql" \
-        -d "host=127.0.0.1 port=$1 user=$2 dbname=platform${4:+ options='$4'}" 2>&1) || {
+        "host=127.0.0.1 port=$1 user=$2 dbname=platform${4:+ options='$4'}" 2>&1) || {
         answer=$output
         fail "the measurement \"$3\""
     }
@@ -31,16 +31,21 @@ scene_cost() {
 }
 
 report() {
-    local row='   %-68s %5d µs   %4s\n'
+    local row='   %-68s %5d µs   %s\n' bare=$1 wrapped=$2 injected=$3
     tell 'One row by its key through the same policies; pgbench, prepared statements, one client, loopback;' \
-        'median of three rounds of a second each, in turns.'
-    printf "$row" 'direct, context fixed for the session (one tenant per connection)' "$1" "$(ratio "$1" "$2")"
-    printf "$row" 'direct, the application sends BEGIN; set_config; SELECT; COMMIT' "$2" "$(ratio "$2" "$2")"
-    printf "$row" 'through pgwarden, the application sends SELECT' "$3" "$(ratio "$3" "$2")"
-    tell "pgwarden: $(ratio "$3" "$2") of what the application's own way takes, and $(($3 - $1)) µs more than a query without any context." \
-        'These are two seconds on this machine, not a benchmark (./run bench is). The first line is no way to serve many' \
-        'tenants; it shows what is left to save. Over a network, each round trip counts: four in the second line, one in' \
-        'the others, and pgwarden adds a hop of its own unless it runs beside the application.'
+        'median of three rounds of a second each, in turns.' ''
+    # shellcheck disable=SC2059 # the format is the table
+    {
+        printf "$row" 'direct, the application sends BEGIN; set_config; SELECT; COMMIT' "$wrapped" '1.00×'
+        printf "$row" 'through pgwarden, the application sends SELECT' "$injected" "$(ratio "$injected" "$wrapped")"
+        printf "$row" 'direct, SELECT alone: context fixed for the whole connection' "$bare" "$(ratio "$bare" "$wrapped")"
+    }
+    tell '' "Through pgwarden a query takes $(ratio "$injected" "$wrapped") the time of the application's own way, and" \
+        "$((injected - bare)) µs more than the query alone. That one is a floor: its tenant cannot change, so it needs a" \
+        'connection per tenant. These are seconds on this machine, not a benchmark (./run bench is one). Over a network' \
+        'round trips decide: four in the first line, one in the others; pgwarden adds a hop unless it runs beside the' \
+        'application.'
+    [ -z "$build_is_unknown" ] || tell 'The program is that of PGWARDEN_BIN: if it is a debug build, these figures say little.'
 }
 
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f×", a / b }'; }

@@ -8,15 +8,15 @@ acme_owner=a0000000-0000-4000-8000-0000000000a1
 globex=b0000000-0000-4000-8000-000000000001
 globex_owner=b0000000-0000-4000-8000-0000000000a1
 
-stage='' build=''
+stage='' build='' environment=()
 
 # In a process group of its own, so that the compilers end with it.
 build() {
-    setsid cargo build --release --package pgwarden --manifest-path "$root/Cargo.toml" &
+    setsid cargo build --release --package pgwarden &
     build=$!
     wait "$build"
     build=''
-    pgwarden=${CARGO_TARGET_DIR:-$root/target}/release/pgwarden
+    pgwarden=$(realpath "${CARGO_TARGET_DIR:-target}/release/pgwarden")
 }
 
 # Makes the directory, the passwords and the ports. What PostgreSQL owns lies in `server`, which nobody else may enter.
@@ -24,7 +24,8 @@ open_stage() {
     [ -x "$pgwarden" ] || die "there is no program $pgwarden"
     stage=$(mktemp -d "${TMPDIR:-/tmp}/pgwarden-demo.XXXXXX")
     chmod 711 "$stage"
-    if ! as_server_user test -x "$stage"; then # TMPDIR may be closed to the server's account
+    # TMPDIR may be closed to the server's account, too long for a socket's path (107 bytes), or in need of quotes.
+    if [ ${#stage} -gt 70 ] || [[ $stage == *[!A-Za-z0-9/._-]* ]] || ! as_server_user test -x "$stage"; then
         rmdir "$stage"
         stage=$(mktemp -d /tmp/pgwarden-demo.XXXXXX)
         chmod 711 "$stage"
@@ -65,13 +66,21 @@ PYTHON
 }
 
 start_postgres() {
-    local log=$stage/server/log
-    as_server_user "$postgres_bin/initdb" -D "$stage/server/data" --username=postgres --no-sync --no-locale \
-        --encoding=UTF8 --auth-local=trust --auth-host=scram-sha-256 >"$stage/initdb.log" 2>&1 ||
+    local data=$stage/server/data log=$stage/server/log
+    as_server_user "$postgres_bin/initdb" -D "$data" --username=postgres --no-sync --no-locale --encoding=UTF8 \
+        --auth-local=trust --auth-host=scram-sha-256 >"$stage/initdb.log" 2>&1 ||
         { cat "$stage/initdb.log" >&2 && die "initdb failed"; }
-    as_server_user "$postgres_bin/pg_ctl" -D "$stage/server/data" -l "$log" -w -s start -o "\
--c port=$postgres_port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$stage/server -c max_connections=40 \
--c shared_buffers=32MB -c fsync=off -c full_page_writes=off -c autovacuum=off" >/dev/null ||
+    as_server_user tee -a "$data/postgresql.conf" >/dev/null <<SETTINGS
+listen_addresses = '127.0.0.1'
+port = $postgres_port
+unix_socket_directories = '$stage/server'
+max_connections = 40
+shared_buffers = 32MB
+fsync = off
+full_page_writes = off
+autovacuum = off
+SETTINGS
+    as_server_user "$postgres_bin/pg_ctl" -D "$data" -l "$log" -w -s start >/dev/null ||
         { cat "$log" >&2 && die "PostgreSQL does not start"; }
 }
 
@@ -90,25 +99,29 @@ load_platform() {
     as_superuser -f - <<<"ALTER ROLE app PASSWORD '$(password_of app)'"
 }
 
-# By environment variables alone.
+# By environment variables alone; scene_before shows them.
 start_pgwarden() {
-    PGWARDEN_LISTEN=127.0.0.1:$pgwarden_port \
-    PGWARDEN_UPSTREAM=postgres://app:$(password_of app)@127.0.0.1:$postgres_port/platform?sslmode=disable \
-    PGWARDEN_MODE=enforce \
-    PGWARDEN_POOL_MODE=transaction PGWARDEN_POOL_SIZE=2 \
-    PGWARDEN_AUTH=scram-sha-256 PGWARDEN_USERS_FILE=$stage/users.txt \
-    PGWARDEN_FIXED="acme_app=tenant:$acme;user:$acme_owner, globex_app=tenant:$globex;user:$globex_owner" \
-    PGWARDEN_CONTEXT='app.current_org_id=tenant:uuid, app.current_user_id=user:uuid' \
-    PGWARDEN_ADMIN=127.0.0.1:$admin_port \
-        setsid "$pgwarden" serve >"$stage/pgwarden.log" 2>&1 </dev/null &
+    local upstream=postgres://app:$(password_of app)@127.0.0.1:$postgres_port/platform?sslmode=disable
+    environment=(
+        "PGWARDEN_LISTEN=127.0.0.1:$pgwarden_port"
+        "PGWARDEN_MODE=enforce"
+        "PGWARDEN_POOL_MODE=transaction"
+        "PGWARDEN_POOL_SIZE=2"
+        "PGWARDEN_AUTH=scram-sha-256"
+        "PGWARDEN_USERS_FILE=$stage/users.txt"
+        "PGWARDEN_FIXED=acme_app=tenant:$acme;user:$acme_owner, globex_app=tenant:$globex;user:$globex_owner"
+        "PGWARDEN_CONTEXT=app.current_org_id=tenant:uuid, app.current_user_id=user:uuid"
+        "PGWARDEN_ADMIN=127.0.0.1:$admin_port"
+    )
+    # The variable with a password is not an argument, because everybody sees arguments.
+    PGWARDEN_UPSTREAM=$upstream setsid env -- "${environment[@]}" "$pgwarden" serve >"$stage/pgwarden.log" 2>&1 </dev/null &
     printf '%s\n' $! >"$stage/pgwarden.pid"
-    local tries
-    for tries in {1..200}; do
+    for _ in {1..200}; do
         [[ $(admin /readyz 2>/dev/null) != *'"ready"'* ]] || return 0
         kill -0 "$(<"$stage/pgwarden.pid")" 2>/dev/null || break
         sleep 0.05
     done
-    fail "pgwarden does not become ready (try $tries)"
+    fail 'pgwarden does not become ready'
 }
 
 # What the admin listener answers; without curl, which need not be there.

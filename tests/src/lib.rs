@@ -8,7 +8,8 @@
 //! * [`PgBouncer`]: the neighbour that some have between;
 //! * [`Wire`]: the protocol spoken by hand, for what no driver would ever send;
 //! * [`certificates`]: an authority for TLS tests;
-//! * [`platform`]: the example schema with its policies.
+//! * [`platform`]: the example schema with its policies;
+//! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
 //! sleeping: conditions are polled until a deadline, and a failure prints what the servers said.
@@ -22,6 +23,7 @@ pub mod platform;
 mod postgres;
 mod proxy;
 mod template;
+pub mod tenants;
 mod version;
 mod wait;
 pub mod wire;

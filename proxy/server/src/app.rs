@@ -120,6 +120,7 @@ impl App {
         let connector = tls::connector(&settings.upstream.tls, &host)?;
         let variables = crate::assemble::variables(&settings)?;
         let names: Vec<&str> = variables.iter().map(|variable| variable.name.as_str()).collect();
+        let server = Arc::new(Server::new(&settings.upstream, connector, &names));
         let meters = Arc::new(Meters::new());
         let relations = Arc::new(RelationCache::default());
         let parser =
@@ -127,7 +128,7 @@ impl App {
         let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(&meters);
         let tenancy = Shared { protected: Arc::new(Protected::new(&names)), observer, relations };
         Ok(Arc::new(Self {
-            server: Arc::new(Server::new(&settings.upstream, connector)),
+            server,
             acceptor: tls::acceptor(&settings.tls)?,
             users: users(&settings, &mock_key)?,
             tokens: tokens(&settings)?,

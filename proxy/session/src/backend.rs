@@ -49,6 +49,8 @@ pub struct Backend {
     pub health: Health,
     /// The settings it has now.
     pub profile: Arc<Profile>,
+    /// The settings it was opened with, to which RESET ALL goes back.
+    pub(crate) fresh: Arc<Profile>,
     pub(crate) shelf: Shelf,
     unnamed: Option<Asked<Arc<Statement>>>,
     context: Option<Asked<Vec<u8>>>,
@@ -63,6 +65,7 @@ impl Backend {
         Self {
             capabilities,
             health: Health::Sound,
+            fresh: Arc::clone(&profile),
             profile,
             shelf: Shelf::default(),
             unnamed: None,

@@ -1,6 +1,6 @@
 //! The client's messages: walked by offset, looked at where they matter, passed on as they are.
 
-use crate::engine::{CopyIn, Delivery, Engine, Flow, Hold, SessionScope, Skipping, Stop};
+use crate::engine::{Barrier, CopyIn, Delivery, Engine, Flow, Hold, SessionScope, Skipping, Stop};
 use crate::output::Output;
 use crate::queue::{Answer, Expect, Fate, SyncAt};
 use crate::refusal::SessionError;
@@ -161,6 +161,14 @@ impl<T: Tenancy> Engine<T> {
         self.discard(frame)
     }
 
+    /// Sync or a simple query was sent.
+    pub(crate) fn end_of_batch(&mut self) {
+        self.tx.batch_sent();
+        if std::mem::take(&mut self.barrier) == Barrier::Due {
+            self.hold = Hold::Settled;
+        }
+    }
+
     fn is_held(&mut self) -> bool {
         let held = match self.hold {
             Hold::Nothing => false,
@@ -226,7 +234,7 @@ impl<T: Tenancy> Engine<T> {
         self.skipping = Skipping::Nothing;
         self.queue.push(Expect::Sync(at), Fate::Client);
         let step = self.forward(frame, 0, out);
-        self.tx.batch_sent();
+        self.end_of_batch();
         if self.scope == SessionScope::Open {
             self.close_session_scope(out);
         }

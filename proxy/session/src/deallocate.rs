@@ -3,8 +3,10 @@
 use crate::engine::{Engine, Pooling};
 use crate::names;
 use crate::output::Output;
+use crate::queue::Naming;
 use crate::tenancy::Tenancy;
 use pgwarden_sql::{Script, Verb};
+use std::sync::Arc;
 
 impl<T: Tenancy> Engine<T> {
     /// The text under which the backend knows the statement that a single DEALLOCATE names; `None` where the text
@@ -14,18 +16,16 @@ impl<T: Tenancy> Engine<T> {
         text: &[u8],
         script: &Script,
         out: &mut Output,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<(Vec<u8>, Naming)> {
         let statement = script.single().filter(|one| one.verb == Verb::Deallocate { all: false })?;
         if self.options.pooling == Pooling::Session {
             return None;
         }
         let name = last_identifier(text.get(statement.span.clone())?)?;
-        let known = self.statements.remove(&name)?;
+        let known = Arc::clone(self.statements.find(&name)?);
         let on_backend = self.name_on_backend(&known, out);
-        if let Some(backend) = &mut self.lease {
-            backend.shelf.forget_any(&known);
-        }
-        Some([b"DEALLOCATE ".as_slice(), &on_backend].concat())
+        let naming = Naming { name: name.into(), statement: known, number: None };
+        Some(([b"DEALLOCATE ".as_slice(), &on_backend].concat(), naming))
     }
 }
 

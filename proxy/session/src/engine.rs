@@ -1,17 +1,18 @@
 //! One client's session: the client's messages in, the server's replies out, and the backend it may hold.
 
 use crate::backend::{Backend, Health};
+use crate::description::Outline;
 use crate::named::Named;
 use crate::output::Output;
 use crate::pins::Pin;
 use crate::portals::Portals;
-use crate::queue::{Answer, Entry, Expect, Fate, Purpose, ReplyQueue};
+use crate::queue::{Answer, Entry, Expect, Fate, Naming, Purpose, ReplyQueue};
+use crate::reading::Reading;
 use crate::refusal::Refusal;
 use crate::settings::{Profile, bring_along};
 use crate::statement::Interner;
 use crate::tenancy::Tenancy;
 use crate::transaction::{Batch, Transaction};
-use pgwarden_sql::StringSyntax;
 use pgwarden_wire::Status;
 use std::sync::Arc;
 
@@ -123,6 +124,14 @@ pub(crate) enum CopyIn {
     Open,
 }
 
+/// Whether what follows has to wait until it is known which prepared statements are left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Barrier {
+    #[default]
+    Open,
+    Due,
+}
+
 /// What RESET ALL or DISCARD ALL does beyond its reply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Resetting {
@@ -167,10 +176,14 @@ pub struct Engine<T> {
     pub(crate) copy: CopyIn,
     pub(crate) copy_ends: u32,
     pub(crate) resetting: Resetting,
+    pub(crate) barrier: Barrier,
+    pub(crate) outline: Outline,
+    pub(crate) deallocating: Option<Box<Naming>>,
     pub(crate) again: Option<Vec<u8>>,
     pub(crate) pin: Option<Pin>,
     pub(crate) declined: Option<Box<Refusal>>,
     pub(crate) activity: Activity,
+    pub(crate) ended: bool,
 }
 
 impl<T: Tenancy> Engine<T> {
@@ -197,10 +210,14 @@ impl<T: Tenancy> Engine<T> {
             copy: CopyIn::Closed,
             copy_ends: 0,
             resetting: Resetting::Nothing,
+            barrier: Barrier::default(),
+            outline: Outline::default(),
+            deallocating: None,
             again: None,
             pin: None,
             declined: None,
             activity: Activity::default(),
+            ended: false,
         }
     }
 
@@ -232,6 +249,11 @@ impl<T: Tenancy> Engine<T> {
     /// Whether the server still owes replies.
     pub fn awaits_replies(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// Whether the server has said goodbye: the client has read why (FATAL or PANIC).
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Whether backends are shared between transactions.
@@ -295,12 +317,9 @@ impl<T: Tenancy> Engine<T> {
         Some(backend)
     }
 
-    /// How plain string literals read in this session.
-    pub(crate) fn string_syntax(&self) -> StringSyntax {
-        match self.profile.reported.value("standard_conforming_strings") {
-            Some("off") => StringSyntax::Backslash,
-            _ => StringSyntax::Standard,
-        }
+    /// How texts read in this session.
+    pub(crate) fn reading(&self) -> Reading {
+        Reading::under(&self.profile.reported)
     }
 
     /// The connection can serve nobody else.

@@ -2,18 +2,19 @@
 
 use crate::carrier::Vehicle;
 use crate::client::{Frame, Step};
-use crate::engine::{Engine, Pooling, Resetting, Stop};
-use crate::inject::Passage;
+use crate::command::Effect;
+use crate::engine::{Engine, Hold, Pooling, Stop};
+use crate::inject::{Passage, impossible};
 use crate::names;
 use crate::output::Output;
 use crate::queue::{Answer, Expect, Fate, Naming, Purpose};
 use crate::refusal::{Refusal, SessionError};
 use crate::refuse::Permit;
-use crate::simple::resetting;
 use crate::statement::Statement;
 use crate::tenancy::{Subject, Tenancy};
 use crate::transaction::{Batch, Released};
-use pgwarden_wire::{Execute, HEADER, Malformed, Parse, Target, TargetKind, bind_head};
+use pgwarden_sql::Verb;
+use pgwarden_wire::{Execute, HEADER, Malformed, Parse, Status, Target, TargetKind, bind_head};
 use std::sync::Arc;
 
 /// Whether a message of a batch may go, or what becomes of it instead.
@@ -31,31 +32,64 @@ impl<T: Tenancy> Engine<T> {
     ) -> Result<Step, SessionError> {
         let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
         let parse = Parse::read(payload)?;
-        if let Some(refusal) = self.bad_name(parse.name) {
-            return Ok(self.refuse_frame(&refusal, frame, out));
+        if names::is_reserved(parse.name) {
+            return Ok(self.refuse_frame(&reserved(parse.name), frame, out));
+        }
+        if self.shares(parse.name) && !self.statements.is_certain(parse.name, self.tx.number()) {
+            return Ok(self.wait(out));
         }
         let statement = self.define(&parse);
         if let Gate::Shut(step) = self.gate(&statement, Purposes::Prepare, frame, now, out) {
             return Ok(step);
         }
-        let renamed = statement.script().and_then(|script| self.renamed_deallocate(parse.text, script, out));
-        let step = match renamed {
-            Some(text) => {
-                out.backend.write(|w| {
-                    w.parse(parse.name, &text, parse.types);
-                });
-                self.name_sent(&parse, &statement, None);
-                self.discard(frame)
-            }
-            None if self.shares(parse.name) => self.parse_shared(frame, &parse, &statement, out),
-            None => {
-                self.name_sent(&parse, &statement, None);
-                self.forward(frame, 0, out)
-            }
-        };
-        self.statements.insert(parse.name, statement);
         self.tx.sent(Batch::Prepared);
+        if self.shares(parse.name) && self.statements.find(parse.name).is_some() {
+            return Ok(self.parse_taken(frame, &parse, &statement, out));
+        }
+        let step = if self.shares(parse.name) {
+            self.parse_shared(frame, &parse, &statement, out)
+        } else {
+            self.parse_unshared(frame, &parse, &statement, out)
+        };
+        self.statements.insert(parse.name, statement, self.tx.number());
         Ok(step)
+    }
+
+    /// The name is taken: the server looks at the text first, as it would, then fails the batch.
+    fn parse_taken(
+        &mut self,
+        frame: &Frame<'_>,
+        parse: &Parse<'_>,
+        statement: &Arc<Statement>,
+        out: &mut Output,
+    ) -> Step {
+        let Some(backend) = &mut self.lease else { return self.discard(frame) };
+        let number = backend.shelf.prepare(statement, self.tx.number());
+        out.backend.write(|w| {
+            w.parse(&names::of_statement(number), parse.text, parse.types);
+        });
+        self.queue.push(Expect::Parse, Fate::Own(Purpose::PrepareStatement(Arc::clone(statement), number)));
+        let shown = String::from_utf8_lossy(parse.name);
+        let taken = Refusal::new("42P05", format!("prepared statement \"{shown}\" already exists"), "", "");
+        self.refuse_frame(&taken, frame, out)
+    }
+
+    /// A statement that keeps its name: the unnamed one, and all in session pooling.
+    fn parse_unshared(
+        &mut self,
+        frame: &Frame<'_>,
+        parse: &Parse<'_>,
+        statement: &Arc<Statement>,
+        out: &mut Output,
+    ) -> Step {
+        let renamed = statement.script().and_then(|script| self.renamed_deallocate(parse.text, script, out));
+        self.name_sent(parse, statement, None);
+        let Some((text, naming)) = renamed else { return self.forward(frame, 0, out) };
+        self.deallocating = Some(Box::new(naming));
+        out.backend.write(|w| {
+            w.parse(parse.name, &text, parse.types);
+        });
+        self.discard(frame)
     }
 
     /// A named statement is renamed; where the backend knows it already, pgwarden answers.
@@ -67,7 +101,8 @@ impl<T: Tenancy> Engine<T> {
         out: &mut Output,
     ) -> Step {
         let Some(backend) = &mut self.lease else { return self.discard(frame) };
-        if backend.shelf.is_acknowledged(statement) {
+        // In a failed block the server refuses Parse itself.
+        if backend.shelf.is_acknowledged(statement) && self.tx.status() != Status::Failed {
             let naming = Naming { name: parse.name.into(), statement: Arc::clone(statement), number: None };
             self.queue.answer(Answer::ParseComplete(Box::new(naming)));
             return self.discard(frame);
@@ -90,28 +125,35 @@ impl<T: Tenancy> Engine<T> {
 
     /// The statement that a Parse defines; named ones are shared with every client that defines the same.
     fn define(&self, parse: &Parse<'_>) -> Arc<Statement> {
-        let same = self.statements.unnamed.as_ref().filter(|_| parse.name.is_empty());
+        let same = self.statements.find(b"").filter(|_| parse.name.is_empty());
         if let Some(same) = same.filter(|same| same.text() == parse.text && same.types() == parse.types) {
             return Arc::clone(same);
         }
         let path =
             self.profile.reported.value("search_path").or_else(|| self.profile.carried.value("search_path"));
-        let fresh = Statement::new(parse.text, parse.types, path, self.string_syntax());
+        let fresh = Statement::new(parse.text, parse.types, path, self.reading());
         if self.shares(parse.name) { self.interner.share(fresh) } else { Arc::new(fresh) }
+    }
+
+    /// Whether it is known what the name stands for; in session pooling it is the server's business.
+    fn is_certain(&self, name: &[u8]) -> bool {
+        self.options.pooling == Pooling::Session || self.statements.is_certain(name, self.tx.number())
+    }
+
+    /// The message waits until nothing is outstanding, what this batch has sent so far included.
+    fn wait(&mut self, out: &mut Output) -> Step {
+        if self.tx.batch() != Batch::Fresh {
+            out.backend.write(|w| {
+                w.flush();
+            });
+        }
+        self.hold = Hold::Settled;
+        Step::Stop(Stop::Replies)
     }
 
     /// Whether a statement of that name is shared between clients.
     fn shares(&self, name: &[u8]) -> bool {
         self.options.pooling == Pooling::Transaction && !name.is_empty()
-    }
-
-    fn bad_name(&self, name: &[u8]) -> Option<Refusal> {
-        if names::is_reserved(name) {
-            return Some(reserved(name));
-        }
-        let taken = self.shares(name) && self.statements.find(name).is_some();
-        let shown = String::from_utf8_lossy(name);
-        taken.then(|| Refusal::new("42P05", format!("prepared statement \"{shown}\" already exists"), "", ""))
     }
 
     pub(crate) fn bind(
@@ -126,12 +168,19 @@ impl<T: Tenancy> Engine<T> {
         if let Some(name) = [head.portal, head.statement].into_iter().find(|name| names::is_reserved(name)) {
             return Ok(self.refuse_frame(&reserved(name), frame, out));
         }
+        if !self.is_certain(head.statement) {
+            return Ok(self.wait(out));
+        }
         let statement = self.statements.find(head.statement).cloned();
         if let Some(statement) = &statement {
             match self.gate(statement, Purposes::Run, frame, now, out) {
                 Gate::Open(_released) => (),
                 Gate::Shut(step) => return Ok(step),
             }
+        }
+        let shared = statement.as_ref().filter(|_| self.shares(head.statement));
+        if let Some(step) = shared.and_then(|one| self.check_shape(head.statement, one, frame, out)) {
+            return Ok(step);
         }
         let name = self.backend_name(head.statement, statement.as_ref(), out);
         let shared = statement.as_ref().filter(|_| self.shares(head.statement));
@@ -156,10 +205,14 @@ impl<T: Tenancy> Engine<T> {
             self.queue.forward(Expect::DescribePortal);
             return Ok(self.forward(frame, 0, out));
         }
+        if !self.is_certain(target.name) {
+            return Ok(self.wait(out));
+        }
         let statement = self.statements.find(target.name).cloned();
         let name = self.backend_name(target.name, statement.as_ref(), out);
         let shared = statement.filter(|_| self.shares(target.name));
-        self.queue.push(Expect::DescribeStatement, shared.map_or(Fate::Client, Fate::Shared));
+        let fate = shared.map_or(Fate::Client, |one| Fate::Described(one, target.name.into()));
+        self.queue.push(Expect::DescribeStatement, fate);
         let Some(name) = name else { return Ok(self.forward(frame, 0, out)) };
         out.backend.write(|w| {
             w.describe(b'S', &name);
@@ -185,10 +238,7 @@ impl<T: Tenancy> Engine<T> {
                 Gate::Open(_released) => (),
                 Gate::Shut(step) => return Ok(step),
             }
-            let resets = statement.script().map(resetting).unwrap_or_default();
-            if resets != Resetting::Nothing {
-                fate = Fate::Reset(resets);
-            }
+            fate = self.execute_fate(statement);
         }
         self.queue.push(Expect::Execute, fate);
         self.tx.sent(Batch::Started);
@@ -200,6 +250,18 @@ impl<T: Tenancy> Engine<T> {
         Ok(step)
     }
 
+    fn execute_fate(&mut self, statement: &Statement) -> Fate {
+        let single = statement.script().and_then(|script| script.single());
+        match (single.map(|one| one.verb), &self.deallocating) {
+            (Some(Verb::ResetAll), _) => Fate::Command(Effect::Reset),
+            (Some(Verb::Deallocate { all: false }), Some(_)) => self
+                .deallocating
+                .take()
+                .map_or(Fate::Client, |naming| Fate::Command(Effect::Deallocate(naming))),
+            _ => Fate::Client,
+        }
+    }
+
     pub(crate) fn close(&mut self, frame: &Frame<'_>, out: &mut Output) -> Result<Step, SessionError> {
         let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
         let target = Target::read(payload)?;
@@ -209,8 +271,9 @@ impl<T: Tenancy> Engine<T> {
         self.tx.sent(Batch::Prepared);
         match target.kind {
             TargetKind::Portal => self.portals.close(target.name),
+            TargetKind::Statement if !self.is_certain(target.name) => return Ok(self.wait(out)),
             TargetKind::Statement => {
-                let known = self.statements.remove(target.name);
+                let known = self.statements.remove(target.name, self.tx.number());
                 if self.shares(target.name) {
                     let naming = known.map(|statement| {
                         Box::new(Naming { name: target.name.into(), statement, number: None })
@@ -257,21 +320,24 @@ impl<T: Tenancy> Engine<T> {
     /// The name of a shared statement on this backend, parsed in front if the backend does not know it.
     pub(crate) fn name_on_backend(&mut self, statement: &Arc<Statement>, out: &mut Output) -> Vec<u8> {
         let batch = self.tx.number();
-        let Some(backend) = &mut self.lease else { return Vec::new() };
+        let known = self.lease.as_ref().and_then(|backend| backend.shelf.find(statement, batch));
+        known.or_else(|| self.prepare_shared(statement, out)).map(names::of_statement).unwrap_or_default()
+    }
+
+    /// Parses a shared statement on this backend; `None` where it has to be the unnamed one (a pooler in between).
+    pub(crate) fn prepare_shared(&mut self, statement: &Arc<Statement>, out: &mut Output) -> Option<u64> {
+        let batch = self.tx.number();
+        let backend = self.lease.as_mut()?;
         if backend.capabilities.vehicle == Vehicle::InBatch {
             self.have_unnamed(statement, out);
-            return Vec::new();
-        }
-        if let Some(number) = backend.shelf.find(statement, batch) {
-            return names::of_statement(number);
+            return None;
         }
         let number = backend.shelf.prepare(statement, batch);
-        let name = names::of_statement(number);
         out.backend.write(|w| {
-            w.parse(&name, statement.text(), statement.types());
+            w.parse(&names::of_statement(number), statement.text(), statement.types());
         });
         self.queue.push(Expect::Parse, Fate::Own(Purpose::PrepareStatement(Arc::clone(statement), number)));
-        name
+        Some(number)
     }
 
     /// Sees to it that the backend's unnamed statement is this one.
@@ -297,7 +363,7 @@ impl<T: Tenancy> Engine<T> {
         now: u64,
         out: &mut Output,
     ) -> Gate {
-        let subject = Subject::Text { text: statement.text(), script: statement.script() };
+        let subject = Subject::Text { text: statement.text(), script: statement.read() };
         match self.permit(subject, now) {
             Permit::Granted => (),
             Permit::Refused(refusal) => return Gate::Shut(self.refuse_frame(&refusal, frame, out)),
@@ -305,8 +371,13 @@ impl<T: Tenancy> Engine<T> {
         }
         match self.passage(statement.script()) {
             Passage::Free(released) => Gate::Open(released),
-            Passage::Inject if purpose == Purposes::Prepare => Gate::Open(self.tx.exempt()),
-            Passage::Inject => Gate::Open(self.inject(out)),
+            Passage::Impossible if purpose == Purposes::Run => {
+                Gate::Shut(self.refuse_frame(&impossible(), frame, out))
+            }
+            Passage::Inject | Passage::Impossible if purpose == Purposes::Prepare => {
+                Gate::Open(self.tx.exempt())
+            }
+            Passage::Inject | Passage::Impossible => Gate::Open(self.inject(out)),
             Passage::SessionScope => Gate::Shut(match self.open_session_scope(out) {
                 Ok(stop) => Step::Stop(stop),
                 Err(refusal) => self.refuse_frame(&refusal, frame, out),

@@ -1,6 +1,7 @@
 //! Errors of the server: whose they are, what the client reads, and what of the queue they take away.
 
-use crate::engine::{Delivery, Engine, Resetting, SessionScope, Skipping};
+use crate::description::Outline;
+use crate::engine::{Delivery, Engine, SessionScope, Skipping};
 use crate::output::Output;
 use crate::queue::{Again, Answer, Entry, Expect, Fate, Naming, Purpose, SyncAt};
 use crate::refusal::{Refusal, SessionError};
@@ -16,7 +17,8 @@ const FEATURE_NOT_SUPPORTED: &[u8; 5] = b"0A000";
 impl<T: Tenancy> Engine<T> {
     pub(crate) fn error(&mut self, payload: &[u8], out: &mut Output) -> Result<Delivery, SessionError> {
         self.tx.doubt();
-        self.resetting = Resetting::Nothing;
+        self.outline = Outline::default();
+        self.ended |= ErrorFields::new(payload).find(b'V').is_some_and(|severity| severity != b"ERROR");
         match self.queue.front_mut() {
             Some(Entry::Await(expect, _)) if expect.is_extended() => Ok(self.batch_error(payload, out)),
             Some(Entry::Await(_, fate)) => query_error(fate, payload, out),
@@ -44,7 +46,7 @@ impl<T: Tenancy> Engine<T> {
     fn blame(&mut self, fate: &Fate, payload: &[u8], out: &mut Output) -> Delivery {
         let code = ErrorFields::new(payload).sqlstate();
         match fate {
-            Fate::Shared(statement) if code == *FEATURE_NOT_SUPPORTED => {
+            Fate::Shared(statement) | Fate::Described(statement, _) if code == *FEATURE_NOT_SUPPORTED => {
                 statement.retire();
                 Delivery::Forward
             }
@@ -57,7 +59,9 @@ impl<T: Tenancy> Engine<T> {
                 Delivery::Swallow
             }
             Fate::Own(Purpose::SessionSet) => {
-                self.scope = SessionScope::Failed(Box::new(injection_failed(payload)));
+                let refusal =
+                    if passes_through(code) { as_refusal(payload) } else { injection_failed(payload) };
+                self.scope = SessionScope::Failed(Box::new(refusal));
                 Delivery::Swallow
             }
             Fate::Client if is_block_refused(payload) && self.reported == Status::Idle => {
@@ -113,7 +117,7 @@ impl<T: Tenancy> Engine<T> {
                 self.statements.remove_exactly(&naming.name, &naming.statement);
             }
             Entry::Answer(Answer::CloseComplete(Some(naming))) => {
-                self.statements.insert(&naming.name, naming.statement);
+                self.statements.insert(&naming.name, naming.statement, self.tx.number());
             }
             Entry::Await(_, Fate::Own(purpose)) => self.undo_own(&purpose),
             Entry::Await(..) | Entry::Answer(_) => (),
@@ -174,6 +178,13 @@ fn injection_failed(payload: &[u8]) -> Refusal {
         format!("The server answered: {}", message_of(payload)),
         "Nothing of the statement was run. See the log of the server.",
     )
+}
+
+/// The server's error, to be given to the client when its turn comes.
+fn as_refusal(payload: &[u8]) -> Refusal {
+    let fields = ErrorFields::new(payload);
+    let text = |kind| String::from_utf8_lossy(fields.find(kind).unwrap_or_default()).into_owned();
+    Refusal::new(String::from_utf8_lossy(&fields.sqlstate()).into_owned(), text(b'M'), text(b'D'), text(b'H'))
 }
 
 fn message_of(payload: &[u8]) -> String {

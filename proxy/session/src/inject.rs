@@ -20,6 +20,8 @@ pub(crate) enum Passage {
     Inject,
     /// It cannot run in a block: the context has to be set for the session first.
     SessionScope,
+    /// It may end the transaction that its context would be set in, and no context can be set before it any more.
+    Impossible,
 }
 
 impl<T: Tenancy> Engine<T> {
@@ -33,6 +35,9 @@ impl<T: Tenancy> Engine<T> {
         if let Some(failed) = self.tx.failed() {
             return Passage::Free(failed);
         }
+        if self.is_refused_outside(script) {
+            return Passage::Free(self.tx.exempt());
+        }
         let alone = script.and_then(Script::single).is_some_and(cannot_run_in_block);
         if alone && self.tx.status() == Status::Idle && self.tx.batch() < Batch::Started {
             return match self.scope {
@@ -40,10 +45,23 @@ impl<T: Tenancy> Engine<T> {
                 _ => Passage::SessionScope,
             };
         }
+        if alone && self.tx.status() == Status::Idle && self.tenancy.fails_closed() {
+            return match self.scope {
+                SessionScope::Open => self.tx.bound().map_or(Passage::Impossible, Passage::Free),
+                _ => Passage::Impossible,
+            };
+        }
         match self.tx.bound() {
             Some(bound) if self.options.reassert == Reassert::Transaction => Passage::Free(bound),
             _ => Passage::Inject,
         }
+    }
+
+    /// DECLARE without HOLD is an error outside of a block (`RequireTransactionBlock`, `xact.c`), and has to stay one.
+    fn is_refused_outside(&self, script: Option<&Script>) -> bool {
+        let declares =
+            script.and_then(Script::single).is_some_and(|one| one.verb == Verb::Declare { hold: false });
+        declares && self.tx.status() == Status::Idle && self.tx.batch() < Batch::Started
     }
 
     /// How a simple query outside of a block gets its context.
@@ -65,7 +83,6 @@ impl<T: Tenancy> Engine<T> {
             Some(vehicle) => self.inject_in_batch(vehicle, out),
             None => (),
         }
-        self.tx.sent(Batch::Started);
         self.tx.injected()
     }
 
@@ -161,6 +178,16 @@ impl<T: Tenancy> Engine<T> {
             self.queue.push(Expect::Sync(SyncAt::AfterCopyEnd), Fate::Own(purpose()));
         }
     }
+}
+
+/// The error for CALL, DO and their like behind another statement of an unsynced batch.
+pub(crate) fn impossible() -> Refusal {
+    Refusal::new(
+        "0A000",
+        "a statement that may end its transaction cannot keep its tenant context behind another of the same batch",
+        "The context is set in front of such a statement, on its own; here the batch has begun already.",
+        "Send Sync in front of it, or begin a transaction block.",
+    )
 }
 
 /// CALL and DO may end the transaction they run in, the others refuse to run in a block.

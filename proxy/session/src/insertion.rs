@@ -1,5 +1,6 @@
 //! Context statements inside a simple query's own text: where they go, and how the reply is put right again.
 
+use crate::engine::{Engine, Reassert};
 use crate::queue::Insertions;
 use crate::tenancy::{Tenancy, needs_context};
 use crate::transaction::loses_context;
@@ -21,7 +22,7 @@ impl Plan {
     pub(crate) fn new(
         text: &[u8],
         script: Option<&Script>,
-        tenancy: &impl Tenancy,
+        session: &Engine<impl Tenancy>,
         (length, statements): (usize, u32),
     ) -> Self {
         let mut plan = Self::default();
@@ -31,12 +32,12 @@ impl Plan {
         };
         let (mut bound, mut replies) = (false, 0);
         for statement in script.statements() {
-            if !bound && needs_context(statement, tenancy) {
+            if !bound && needs_context(statement, &session.tenancy) {
                 let offset = if plan.offsets.is_empty() && replies == 0 { 0 } else { statement.span.start };
                 replies = plan.insert(text, offset, (length, statements), replies);
                 bound = true;
             }
-            bound = bound && !loses_context(statement);
+            bound = bound && !loses_context(statement) && session.options.reassert == Reassert::Transaction;
             replies += 1;
         }
         plan

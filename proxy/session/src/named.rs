@@ -1,47 +1,80 @@
 //! The prepared statements of one client, by the client's own names.
 
+use crate::description::Shape;
 use crate::statement::Statement;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The statements of one client, by the client's own names.
+/// A statement under one of the client's names.
+#[derive(Debug)]
+struct Known {
+    statement: Arc<Statement>,
+    /// What the client was told it returns.
+    told: Option<Shape>,
+    /// The batch that defined it; an error in it would have skipped the definition.
+    since: u64,
+}
+
+/// The statements of one client. The unnamed one has the empty name.
 #[derive(Debug, Default)]
 pub(crate) struct Named {
-    statements: HashMap<Box<[u8]>, Arc<Statement>>,
-    /// The unnamed statement.
-    pub(crate) unnamed: Option<Arc<Statement>>,
+    statements: HashMap<Box<[u8]>, Known>,
+    /// The batch that closed a statement last.
+    removed: Option<u64>,
+    /// Every batch before this one is settled.
+    settled: u64,
 }
 
 impl Named {
-    /// The statement of that name; the unnamed one for the empty name.
+    /// The statement of that name.
     pub(crate) fn find(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        if name.is_empty() { self.unnamed.as_ref() } else { self.statements.get(name) }
+        self.statements.get(name).map(|known| &known.statement)
+    }
+
+    /// Whether `batch` can rely on what is known of the name: nothing outstanding could have skipped its
+    /// definition, or its removal.
+    pub(crate) fn is_certain(&self, name: &[u8], batch: u64) -> bool {
+        let changed = self.statements.get(name).map_or(self.removed, |known| Some(known.since));
+        changed.is_none_or(|changed| changed == batch || changed < self.settled)
+    }
+
+    /// Nothing is outstanding; `batch` is the next.
+    pub(crate) fn settle(&mut self, batch: u64) {
+        self.settled = batch;
     }
 
     /// Names a statement.
-    pub(crate) fn insert(&mut self, name: &[u8], statement: Arc<Statement>) {
-        if name.is_empty() {
-            self.unnamed = Some(statement);
-        } else {
-            self.statements.insert(name.into(), statement);
+    pub(crate) fn insert(&mut self, name: &[u8], statement: Arc<Statement>, batch: u64) {
+        self.statements.insert(name.into(), Known { statement, told: None, since: batch });
+    }
+
+    /// What the client was told a statement returns.
+    pub(crate) fn shape(&self, name: &[u8]) -> Option<Shape> {
+        self.statements.get(name)?.told
+    }
+
+    /// The client is told what a statement returns.
+    pub(crate) fn described(&mut self, name: &[u8], shape: Shape) {
+        if let Some(known) = self.statements.get_mut(name) {
+            known.told = Some(shape);
         }
     }
 
     /// Forgets a name.
-    pub(crate) fn remove(&mut self, name: &[u8]) -> Option<Arc<Statement>> {
-        if name.is_empty() { self.unnamed.take() } else { self.statements.remove(name) }
+    pub(crate) fn remove(&mut self, name: &[u8], batch: u64) -> Option<Arc<Statement>> {
+        self.removed = Some(batch);
+        self.statements.remove(name).map(|known| known.statement)
     }
 
     /// Forgets a name if it still stands for `statement`.
     pub(crate) fn remove_exactly(&mut self, name: &[u8], statement: &Arc<Statement>) {
         if self.find(name).is_some_and(|found| Arc::ptr_eq(found, statement)) {
-            self.remove(name);
+            self.statements.remove(name);
         }
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.statements.clear();
-        self.unnamed = None;
     }
 }

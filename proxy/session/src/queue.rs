@@ -3,6 +3,7 @@
 //! Whatever pgwarden sends on its own account is here first, so its replies never reach the client; whatever it
 //! answers itself is here too, so no answer overtakes another.
 
+use crate::command::Effect;
 use crate::engine::Resetting;
 use crate::refusal::Refusal;
 use crate::statement::Statement;
@@ -57,8 +58,10 @@ pub(crate) enum Fate {
     Script(Box<Insertions>),
     /// The client; the reply concerns a statement that backends share.
     Shared(Arc<Statement>),
-    /// The client; all settings fall back to what it started with.
-    Reset(Resetting),
+    /// The client; it is told what a shared statement of that name returns.
+    Described(Arc<Statement>, Box<[u8]>),
+    /// The client; the command does more than its tag tells.
+    Command(Effect),
     /// Nobody: pgwarden sent it.
     Own(Purpose),
 }
@@ -114,6 +117,8 @@ pub(crate) enum Purpose {
     SessionClear,
     /// A client's statement is prepared on a backend that does not know it.
     PrepareStatement(Arc<Statement>, u64),
+    /// A shared statement is described, to be compared with what the client was told.
+    Describe(Arc<Statement>),
     /// The unnamed statement is taken away or replaced.
     Unnamed,
     /// Settings are brought along.
@@ -253,8 +258,10 @@ impl ReplyQueue {
         self.entries.iter().all(|entry| matches!(entry, Entry::Await(_, Fate::Own(Purpose::Settings))))
     }
 
-    /// The server has discarded the Syncs that were sent before the end of the COPY that now begins.
-    pub(crate) fn drop_syncs_before_copy_end(&mut self) {
+    /// The server has discarded the Syncs that were sent before the end of the COPY that now begins; how many.
+    pub(crate) fn drop_syncs_before_copy_end(&mut self) -> usize {
+        let before = self.entries.len();
         self.entries.retain(|entry| !matches!(entry, Entry::Await(Expect::Sync(SyncAt::BeforeCopyEnd), _)));
+        before - self.entries.len()
     }
 }

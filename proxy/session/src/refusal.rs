@@ -1,36 +1,45 @@
 //! An error of pgwarden's own, as the client reads it, and the errors that end a session.
 
 use pgwarden_wire::{FrameError, Malformed, Severity, Writer};
+use std::borrow::Cow;
 use thiserror::Error;
 
 /// An error that pgwarden answers instead of the server: one statement fails, the session goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The SQLSTATE.
-    pub sqlstate: &'static str,
+    pub sqlstate: Cow<'static, str>,
     /// Lower-case, without a full stop.
     pub message: String,
     /// Whole sentences; may be empty.
     pub detail: String,
     /// Whole sentences; may be empty.
     pub hint: String,
+    /// The server's function that would have raised it, where drivers go by its name.
+    pub routine: Option<&'static str>,
 }
 
 impl Refusal {
     /// A refusal with the texts given.
     #[must_use]
     pub fn new(
-        sqlstate: &'static str,
+        sqlstate: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
         detail: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { sqlstate, message: message.into(), detail: detail.into(), hint: hint.into() }
+        Self {
+            sqlstate: sqlstate.into(),
+            message: message.into(),
+            detail: detail.into(),
+            hint: hint.into(),
+            routine: None,
+        }
     }
 
     /// Writes it as an ErrorResponse.
     pub fn write(&self, severity: Severity, writer: &mut Writer<'_>) {
-        writer.error(severity, self.sqlstate, [&self.message, &self.detail, &self.hint]);
+        writer.error(severity, &self.sqlstate, [&self.message, &self.detail, &self.hint], self.routine);
     }
 }
 

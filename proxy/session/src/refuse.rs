@@ -29,7 +29,7 @@ impl<T: Tenancy> Engine<T> {
             Ruling::Ask => return Permit::Unknown,
             Ruling::Allow => (),
         }
-        let Subject::Text { script: Some(script), .. } = subject else { return Permit::Granted };
+        let Subject::Text { script: Ok(script), .. } = subject else { return Permit::Granted };
         if self.options.pooling == Pooling::Session || self.options.pins == PinPolicy::Allow {
             return Permit::Granted;
         }

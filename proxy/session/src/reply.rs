@@ -33,7 +33,7 @@ impl<T: Tenancy> Engine<T> {
             let tag = BackendTag::from_byte(header.tag).ok_or(SessionError::Desync { tag: header.tag })?;
             let available = header.length.min(rest.len());
             let whole = available == header.length;
-            if !whole && is_read(tag) {
+            if !whole && (is_read(tag) || self.is_described()) {
                 if header.length > self.options.message_limit {
                     return Err(SessionError::Desync { tag: header.tag });
                 }
@@ -48,6 +48,14 @@ impl<T: Tenancy> Engine<T> {
             at += available;
             self.emit_answers(out);
         }
+    }
+
+    /// A description that is compared has to be complete.
+    fn is_described(&self) -> bool {
+        matches!(
+            self.queue.front(),
+            Some(Entry::Await(_, Fate::Described(..) | Fate::Own(Purpose::Describe(_))))
+        )
     }
 
     fn pass_backend(&mut self, at: usize, available: usize, out: &mut Output) -> usize {
@@ -92,13 +100,12 @@ impl<T: Tenancy> Engine<T> {
                     }
                     _ => false,
                 };
-                let resets = match fate {
-                    Fate::Reset(resets) if tag == BackendTag::CommandComplete => *resets,
-                    Fate::Script(insertions) if tag == BackendTag::CommandComplete => insertions.resets,
-                    _ => Resetting::Nothing,
-                };
-                if resets != Resetting::Nothing {
-                    self.resetting = resets;
+                if tag == BackendTag::CommandComplete && !own {
+                    let effect = fate.take_effect();
+                    self.completed(payload, effect);
+                }
+                if tag == BackendTag::ParameterDescription {
+                    self.outline.add(byte_of(tag), payload);
                 }
                 if tag == BackendTag::CopyInResponse {
                     self.copy_in_begins();
@@ -111,7 +118,13 @@ impl<T: Tenancy> Engine<T> {
                     return Ok(Delivery::Swallow);
                 }
                 match self.queue.pop() {
-                    Some(Entry::Await(expect, fate)) => self.complete(expect, &fate, (tag, payload), out),
+                    Some(Entry::Await(expect, mut fate)) => {
+                        if tag == BackendTag::CommandComplete && !matches!(fate, Fate::Own(_)) {
+                            let effect = fate.take_effect();
+                            self.completed(payload, effect);
+                        }
+                        self.complete(expect, &fate, (tag, payload), out)
+                    }
                     _ => Err(stray),
                 }
             }
@@ -132,11 +145,9 @@ impl<T: Tenancy> Engine<T> {
         };
         match (fate, expect) {
             (Fate::Parse(naming), _) => self.parsed(naming),
-            (Fate::Reset(resets), Expect::Execute) if tag == BackendTag::CommandComplete => {
-                self.resetting = *resets;
-            }
             (Fate::Own(Purpose::SessionSet), Expect::Sync(_)) => self.session_set(),
             (Fate::Own(purpose), Expect::Parse) => self.own_parsed(purpose),
+            (Fate::Described(..) | Fate::Own(Purpose::Describe(_)), _) => self.described(fate, tag, payload),
             _ => (),
         }
         if tag == BackendTag::ReadyForQuery {
@@ -173,6 +184,18 @@ impl<T: Tenancy> Engine<T> {
         }
     }
 
+    fn described(&mut self, fate: &Fate, tag: BackendTag, payload: &[u8]) {
+        self.outline.add(byte_of(tag), payload);
+        let shape = self.outline.finish();
+        let (Fate::Described(statement, _) | Fate::Own(Purpose::Describe(statement))) = fate else { return };
+        if let Some(backend) = &mut self.lease {
+            backend.shelf.described(statement, shape);
+        }
+        if let Fate::Described(_, name) = fate {
+            self.statements.described(name, shape);
+        }
+    }
+
     fn session_set(&mut self) {
         if self.scope == SessionScope::Opening {
             self.scope = SessionScope::Open;
@@ -184,13 +207,15 @@ impl<T: Tenancy> Engine<T> {
         self.reported = status;
         self.copy = CopyIn::Closed;
         if self.queue.is_empty() {
+            self.copy_ends = 0;
+            self.statements.settle(self.tx.number());
             self.tx.settled(status);
             if status == Status::Idle {
                 self.portals.clear();
             }
         }
-        let resetting = std::mem::replace(&mut self.resetting, Resetting::Nothing);
-        if resetting != Resetting::Nothing && status == Status::Idle {
+        if status == Status::Idle && self.resetting != Resetting::Nothing {
+            let resetting = std::mem::take(&mut self.resetting);
             self.fall_back(resetting, out);
         }
     }
@@ -198,26 +223,9 @@ impl<T: Tenancy> Engine<T> {
     /// The server discards Syncs while it is in copy-in mode, those already sent included.
     fn copy_in_begins(&mut self) {
         self.copy = if self.copy_ends == 0 { CopyIn::Open } else { CopyIn::Closed };
-        if matches!(self.queue.front(), Some(Entry::Await(Expect::Execute, _))) {
-            self.queue.drop_syncs_before_copy_end();
-        }
-    }
-
-    /// RESET ALL means what the *client* started with, which is not what the backend started with.
-    fn fall_back(&mut self, resetting: Resetting, out: &mut Output) {
-        let believed = std::mem::replace(&mut self.profile, Arc::clone(&self.initial));
-        for (name, value) in self.profile.reported.iter() {
-            if believed.reported.value(name) != Some(value) {
-                out.client.write(|w| {
-                    w.parameter_status(name.as_bytes(), value.as_bytes());
-                });
-            }
-        }
-        if resetting == Resetting::Everything {
-            self.pin = None;
-        }
-        if self.pin.is_some() {
-            self.bring_along(out);
+        let extended = matches!(self.queue.front(), Some(Entry::Await(Expect::Execute, _)));
+        if extended && self.queue.drop_syncs_before_copy_end() > 0 {
+            self.tx.reopen();
         }
     }
 
@@ -228,16 +236,9 @@ impl<T: Tenancy> Engine<T> {
             return Ok(Delivery::Swallow);
         }
         let Some(backend) = &mut self.lease else { return Ok(Delivery::Forward) };
-        let resetting = self.resetting != Resetting::Nothing;
         let mut changed = Profile::clone(&backend.profile);
-        if resetting {
-            changed.carried = crate::settings::Settings::default();
-        }
         changed.reported.set(name, value);
         backend.profile = Arc::new(changed);
-        if resetting {
-            return Ok(Delivery::Swallow);
-        }
         self.profile = Arc::clone(&backend.profile);
         Ok(Delivery::Forward)
     }

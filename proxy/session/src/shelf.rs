@@ -1,5 +1,6 @@
 //! Where a backend knows the prepared statements that clients share.
 
+use crate::description::Shape;
 use crate::statement::Statement;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ struct Prepared {
     number: u64,
     generation: u64,
     proof: Proof,
+    shape: Option<Shape>,
 }
 
 /// Whether the server has said that it knows the statement.
@@ -48,8 +50,12 @@ impl Shelf {
     /// A new number for `statement`, whose Parse is sent in `batch`. Numbers are never used twice on a backend.
     pub(crate) fn prepare(&mut self, statement: &Arc<Statement>, batch: u64) -> u64 {
         self.last += 1;
-        let prepared =
-            Prepared { number: self.last, generation: statement.generation(), proof: Proof::SentIn(batch) };
+        let prepared = Prepared {
+            number: self.last,
+            generation: statement.generation(),
+            proof: Proof::SentIn(batch),
+            shape: None,
+        };
         self.prepared.insert(Arc::clone(statement), prepared);
         self.last
     }
@@ -71,6 +77,18 @@ impl Shelf {
     /// The statement is deallocated on the backend.
     pub(crate) fn forget_any(&mut self, statement: &Arc<Statement>) {
         self.prepared.remove(statement);
+    }
+
+    /// What the backend makes of the statement, once it was described there.
+    pub(crate) fn shape(&self, statement: &Arc<Statement>) -> Option<Shape> {
+        self.prepared.get(statement)?.shape
+    }
+
+    /// The statement was described.
+    pub(crate) fn described(&mut self, statement: &Arc<Statement>, shape: Shape) {
+        if let Some(known) = self.prepared.get_mut(statement) {
+            known.shape = Some(shape);
+        }
     }
 
     /// The backend dropped all statements (DISCARD ALL, DEALLOCATE ALL).

@@ -2,8 +2,9 @@
 
 use crate::carrier::SimpleForm;
 use crate::client::{Frame, Step};
-use crate::engine::{Engine, Hold, Pooling, Resetting, SessionScope, Stop};
-use crate::inject::Passage;
+use crate::command::Effect;
+use crate::engine::{Barrier, Engine, Hold, Pooling, Reassert, Resetting, SessionScope, Stop};
+use crate::inject::{Passage, impossible};
 use crate::insertion::Plan;
 use crate::output::Output;
 use crate::queue::{Again, Expect, Fate, Insertions};
@@ -11,7 +12,7 @@ use crate::refusal::SessionError;
 use crate::refuse::Permit;
 use crate::tenancy::{Subject, Tenancy, needs_context};
 use crate::transaction::{Batch, Released, loses_context};
-use pgwarden_sql::{Script, Statement, Verb, analyse};
+use pgwarden_sql::{Script, Statement, Verb};
 use pgwarden_wire::{FunctionCall, HEADER, Malformed, Status};
 
 impl<T: Tenancy> Engine<T> {
@@ -23,8 +24,8 @@ impl<T: Tenancy> Engine<T> {
     ) -> Result<Step, SessionError> {
         let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
         let text = query_text(payload)?;
-        let script = analyse(text, self.string_syntax()).ok();
-        match self.permit(Subject::Text { text, script: script.as_ref() }, now) {
+        let read = self.reading().read(text);
+        match self.permit(Subject::Text { text, script: read.as_ref().map_err(|unread| *unread) }, now) {
             Permit::Granted => (),
             Permit::Refused(refusal) => {
                 self.refuse_query(&refusal, out);
@@ -32,17 +33,24 @@ impl<T: Tenancy> Engine<T> {
             }
             Permit::Unknown => return Ok(Step::Stop(Stop::Question(text.to_vec()))),
         }
-        if let Some(own) = script.as_ref().and_then(|script| self.renamed_deallocate(text, script, out)) {
+        let script = read.ok();
+        if let Some((own, naming)) = script.as_ref().and_then(|one| self.renamed_deallocate(text, one, out)) {
             out.backend.write(|w| {
                 w.query(&own);
             });
-            self.query_sent(script.as_ref(), Fate::Client);
+            self.query_sent(script.as_ref(), Fate::Command(Effect::Deallocate(Box::new(naming))));
             return Ok(self.discard(frame));
         }
-        let several = script.as_ref().is_some_and(|script| changes_context_midway(script, &self.tenancy));
+        let several = script
+            .as_ref()
+            .is_some_and(|script| changes_context_midway(script, &self.tenancy, self.options.reassert));
         match self.passage(script.as_ref()) {
             Passage::Free(released) if !several => Ok(self.send_query(frame, script.as_ref(), released, out)),
             Passage::SessionScope => Ok(self.query_in_session_scope(frame, out)),
+            Passage::Impossible => {
+                self.refuse_query(&impossible(), out);
+                Ok(self.discard(frame))
+            }
             Passage::Free(_) | Passage::Inject => {
                 Ok(self.query_with_context(frame, text, script.as_ref(), out))
             }
@@ -66,7 +74,8 @@ impl<T: Tenancy> Engine<T> {
         script: Option<&Script>,
         out: &mut Output,
     ) -> Step {
-        let midway = script.is_some_and(|script| changes_context_midway(script, &self.tenancy));
+        let midway =
+            script.is_some_and(|script| changes_context_midway(script, &self.tenancy, self.options.reassert));
         if !self.queue.is_empty() && !self.queue.holds_only_settings() {
             self.hold = Hold::Settled;
             return Step::Stop(Stop::Replies);
@@ -106,7 +115,7 @@ impl<T: Tenancy> Engine<T> {
         out: &mut Output,
     ) -> Step {
         let Some(carrier) = self.tenancy.carrier() else { return self.discard(frame) };
-        let plan = Plan::new(text, script, &self.tenancy, (carrier.text.len(), carrier.statements));
+        let plan = Plan::new(text, script, self, (carrier.text.len(), carrier.statements));
         let length = frame.length + plan.offsets.len() * carrier.text.len() - 1;
         let field = i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes();
         out.backend.bytes(b"Q");
@@ -122,7 +131,9 @@ impl<T: Tenancy> Engine<T> {
         self.activity.text += 1;
         let _released = self.tx.injected();
         let mut insertions = plan.insertions;
-        insertions.resets = script.map(resetting).unwrap_or_default();
+        if script.is_some_and(resets_all) {
+            insertions.resets = Resetting::Settings;
+        }
         insertions.again = self.again(text, script);
         self.query_sent(script, Fate::Script(Box::new(insertions)));
         Step::Taken
@@ -130,12 +141,12 @@ impl<T: Tenancy> Engine<T> {
 
     fn query_fate(&self, frame: &Frame<'_>, script: Option<&Script>) -> Fate {
         let text = frame.available();
-        match script.map(resetting).unwrap_or_default() {
-            Resetting::Nothing => match self.again(text.strip_suffix(b"\0").unwrap_or(text), script) {
-                Again::Never => Fate::Client,
-                again => Fate::Script(Box::new(Insertions { again, ..Insertions::default() })),
-            },
-            resets => Fate::Reset(resets),
+        if script.is_some_and(resets_all) {
+            return Fate::Command(Effect::Reset);
+        }
+        match self.again(text.strip_suffix(b"\0").unwrap_or(text), script) {
+            Again::Never => Fate::Client,
+            again => Fate::Script(Box::new(Insertions { again, ..Insertions::default() })),
         }
     }
 
@@ -156,14 +167,14 @@ impl<T: Tenancy> Engine<T> {
             self.taint();
         }
         self.queue.push(Expect::Query, fate);
-        self.statements.unnamed = None;
+        self.statements.remove(b"", self.tx.number());
         if let Some(backend) = &mut self.lease {
             backend.unnamed_lost();
         }
         for statement in script.map(Script::statements).unwrap_or_default() {
             self.statement_sent(statement);
         }
-        self.tx.batch_sent();
+        self.end_of_batch();
     }
 
     /// Follows what a statement does to the session, as soon as it is sent.
@@ -173,10 +184,7 @@ impl<T: Tenancy> Engine<T> {
             self.pin = crate::pins::reason(statement, &self.profile.reported);
         }
         if matches!(statement.verb, Verb::DiscardAll | Verb::Deallocate { all: true }) {
-            self.statements.clear();
-            if let Some(backend) = &mut self.lease {
-                backend.statements_dropped();
-            }
+            self.barrier = Barrier::Due;
         }
     }
 
@@ -227,23 +235,23 @@ fn query_text(payload: &[u8]) -> Result<&[u8], Malformed> {
 
 /// Whether a string of several statements needs the context inside: behind transaction control, because a context in
 /// front of BEGIN would be a query before SET TRANSACTION, or behind what loses it.
-fn changes_context_midway(script: &Script, tenancy: &impl Tenancy) -> bool {
+fn changes_context_midway(script: &Script, tenancy: &impl Tenancy, reassert: Reassert) -> bool {
     let mut undisturbed = true;
     for statement in script.statements() {
-        if !undisturbed && needs_context(statement, tenancy) {
+        let needs = needs_context(statement, tenancy);
+        if !undisturbed && needs {
             return true;
         }
-        undisturbed &= !statement.verb.controls_transaction() && !loses_context(statement);
+        let disturbs = statement.verb.controls_transaction()
+            || statement.verb == Verb::SetTransaction
+            || loses_context(statement)
+            || (needs && reassert == Reassert::Statement);
+        undisturbed &= !disturbs;
     }
     false
 }
 
-/// What the statements reset.
-pub(crate) fn resetting(script: &Script) -> Resetting {
-    let has = |verb| script.statements().iter().any(|one| one.verb == verb);
-    match () {
-        () if has(Verb::DiscardAll) => Resetting::Everything,
-        () if has(Verb::ResetAll) => Resetting::Settings,
-        () => Resetting::Nothing,
-    }
+/// Whether RESET ALL is among the statements.
+pub(crate) fn resets_all(script: &Script) -> bool {
+    script.statements().iter().any(|one| one.verb == Verb::ResetAll)
 }

@@ -1,6 +1,7 @@
 //! Prepared statements: what the client named, and where a backend knows them.
 
-use pgwarden_sql::{Script, StringSyntax, analyse};
+use crate::reading::{Reading, Unread};
+use pgwarden_sql::Script;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,8 +20,7 @@ struct Key {
 pub struct Statement {
     key: Key,
     hash: u64,
-    /// `None` for a text that PostgreSQL's lexical rules do not accept.
-    script: Option<Script>,
+    script: Result<Script, Unread>,
     generation: AtomicU64,
 }
 
@@ -40,17 +40,11 @@ impl Hash for Statement {
 
 impl Statement {
     /// A statement that is not shared.
-    #[must_use]
-    pub fn new(text: &[u8], types: &[u8], search_path: Option<&str>, strings: StringSyntax) -> Self {
+    pub(crate) fn new(text: &[u8], types: &[u8], search_path: Option<&str>, reading: Reading) -> Self {
         let key = Key { text: text.into(), types: types.into(), search_path: search_path.map(Into::into) };
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
-        Self {
-            key,
-            hash: hasher.finish(),
-            script: analyse(text, strings).ok(),
-            generation: AtomicU64::new(0),
-        }
+        Self { key, hash: hasher.finish(), script: reading.read(text), generation: AtomicU64::new(0) }
     }
 
     /// The SQL text.
@@ -65,10 +59,15 @@ impl Statement {
         &self.key.types
     }
 
-    /// What the text says; `None` where it cannot be tokenised.
+    /// What the text says, or why that cannot be told.
+    pub(crate) fn read(&self) -> Result<&Script, Unread> {
+        self.script.as_ref().map_err(|unread| *unread)
+    }
+
+    /// What the text says, where that can be told.
     #[must_use]
     pub fn script(&self) -> Option<&Script> {
-        self.script.as_ref()
+        self.script.as_ref().ok()
     }
 
     /// Rises when every backend has to parse the statement anew.

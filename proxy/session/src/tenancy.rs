@@ -1,6 +1,7 @@
 //! The seam between a session and whoever decides about tenants.
 
 use crate::carrier::Carrier;
+use crate::reading::Unread;
 use crate::refusal::Refusal;
 use pgwarden_sql::{Script, Statement};
 use pgwarden_wire::Status;
@@ -8,12 +9,12 @@ use pgwarden_wire::Status;
 /// What a client wants to run.
 #[derive(Debug, Clone, Copy)]
 pub enum Subject<'a> {
-    /// SQL; `script` is `None` where the text cannot be tokenised.
+    /// SQL.
     Text {
         /// The text as sent.
         text: &'a [u8],
-        /// What it says.
-        script: Option<&'a Script>,
+        /// What it says, or why that cannot be told.
+        script: Result<&'a Script, Unread>,
     },
     /// A function called by OID (FunctionCall).
     Function(u32),
@@ -37,6 +38,9 @@ pub trait Tenancy {
 
     /// Decides about `subject` before a byte of it reaches the server. `now` is in seconds since 1970.
     fn rule(&mut self, subject: Subject<'_>, status: Status, now: u64) -> Ruling;
+
+    /// Whether a statement is refused rather than run without its context.
+    fn fails_closed(&self) -> bool;
 
     /// Whether pgwarden sets the setting of that name itself.
     fn protects(&self, setting: &str) -> bool;

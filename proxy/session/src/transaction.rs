@@ -113,14 +113,23 @@ impl Transaction {
     pub(crate) fn statement_sent(&mut self, statement: &Statement) {
         self.status = match (statement.verb, self.status) {
             (Verb::Begin, Status::Idle) => Status::InBlock,
-            (Verb::Commit { chain: true } | Verb::Rollback { chain: true }, _) => self.status,
-            (Verb::Commit { .. } | Verb::Rollback { .. } | Verb::PrepareTransaction, _) => Status::Idle,
-            (Verb::RollbackTo, Status::Failed) => Status::InBlock,
+            (
+                Verb::Commit { chain: false } | Verb::Rollback { chain: false } | Verb::PrepareTransaction,
+                _,
+            ) => Status::Idle,
+            // ROLLBACK TO and AND CHAIN mend a failed block; whatever else is sent there, it must not be taken for
+            // failed any more until the server says so.
+            (verb, Status::Failed) if verb.controls_transaction() => Status::InBlock,
             (_, status) => status,
         };
         if loses_context(statement) {
             self.doubt();
         }
+    }
+
+    /// The server discarded the Sync (copy-in mode): the batch goes on.
+    pub(crate) fn reopen(&mut self) {
+        self.batch = Batch::Started;
     }
 
     /// Sync was sent, or a simple query: the batch is over.

@@ -1,16 +1,17 @@
-//! The guard: statements that would change a protected setting, the role or row security.
+//! The guard: statements that would change a protected setting, or the role.
 //!
 //! The token scan of `pgwarden_sql` has classified the statement already, so an ordinary one costs two comparisons.
 
 use crate::finding::Finding;
-use pgwarden_session::Subject;
+use pgwarden_session::{Subject, Unread};
 use pgwarden_sql::{Marks, SetConfigTarget, Statement, StringSyntax, Verb, set_config_targets};
 
 /// `pg_catalog.set_config(text, text, boolean)`; system OIDs never change (`pg_proc.dat`).
 const SET_CONFIG_OID: u32 = 2078;
 
-/// Settings that decide who a statement acts as, whatever the configuration says.
-const IDENTITY: [&str; 3] = ["role", "session_authorization", "row_security"];
+/// Settings that decide who a statement acts as, whatever the configuration says. `row_security` is not among them:
+/// `off` makes the server refuse what policies would filter, and pg_dump sends it.
+const IDENTITY: [&str; 2] = ["role", "session_authorization"];
 
 /// The settings that clients may not touch.
 #[derive(Debug, Clone, Default)]
@@ -50,8 +51,9 @@ impl Protected {
         match subject {
             _ if self.names.is_empty() => None,
             Subject::Function(oid) => (oid == SET_CONFIG_OID).then_some(Finding::SettingTouched),
-            Subject::Text { script: None, .. } => Some(Finding::Unreadable),
-            Subject::Text { text, script: Some(script) } => script
+            Subject::Text { script: Err(Unread::Unclear), .. } => Some(Finding::Unreadable),
+            Subject::Text { script: Err(Unread::Malformed), .. } => None,
+            Subject::Text { text, script: Ok(script) } => script
                 .statements()
                 .iter()
                 .find_map(|statement| self.inspect_statement(text, statement, strings)),
@@ -94,8 +96,8 @@ mod tests {
 
     fn found(text: &str) -> Option<Finding> {
         let protected = Protected::new(&["app.current_org_id", "app.Current_User_Id"]);
-        let script = analyse(text.as_bytes(), StringSyntax::Standard).ok();
-        let subject = Subject::Text { text: text.as_bytes(), script: script.as_ref() };
+        let script = analyse(text.as_bytes(), StringSyntax::Standard).expect("readable");
+        let subject = Subject::Text { text: text.as_bytes(), script: Ok(&script) };
         protected.inspect(subject, StringSyntax::Standard)
     }
 
@@ -118,12 +120,7 @@ mod tests {
 
     #[test]
     fn changing_the_role_is_found() {
-        for text in [
-            "SET ROLE admin",
-            "set local role admin",
-            "SET SESSION AUTHORIZATION x",
-            "SET row_security = off",
-        ] {
+        for text in ["SET ROLE admin", "set local role admin", "SET SESSION AUTHORIZATION x"] {
             assert_eq!(found(text), Some(Finding::RoleTouched), "{text}");
         }
     }

@@ -108,13 +108,17 @@ impl Tenancy for Warden {
             return self.judge(finding);
         }
         match subject {
-            Subject::Text { text, script: Some(script) }
+            Subject::Text { text, script: Ok(script) }
                 if self.context.presence == Presence::Missing && self.missing == Missing::Refuse =>
             {
                 self.missing_context(text, script.statements().iter().map(|one| one.marks))
             }
             _ => Ruling::Allow,
         }
+    }
+
+    fn fails_closed(&self) -> bool {
+        self.mode == Mode::Enforce
     }
 
     fn protects(&self, setting: &str) -> bool {

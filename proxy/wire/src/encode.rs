@@ -100,6 +100,11 @@ impl<'a> Writer<'a> {
         self.message(b'S', |_| ())
     }
 
+    /// Flush.
+    pub fn flush(&mut self) -> &mut Self {
+        self.message(b'H', |_| ())
+    }
+
     /// A simple Query.
     pub fn query(&mut self, text: &[u8]) -> &mut Self {
         self.message(b'Q', |p| {
@@ -129,7 +134,13 @@ impl<'a> Writer<'a> {
     }
 
     /// ErrorResponse; empty detail and hint are left out.
-    pub fn error(&mut self, severity: Severity, sqlstate: &str, texts: [&str; 3]) -> &mut Self {
+    pub fn error(
+        &mut self,
+        severity: Severity,
+        sqlstate: &str,
+        texts: [&str; 3],
+        routine: Option<&str>,
+    ) -> &mut Self {
         let [message, detail, hint] = texts;
         self.message(b'E', |p| {
             for kind in [b'S', b'V'] {
@@ -141,6 +152,9 @@ impl<'a> Writer<'a> {
                 if !text.is_empty() {
                     p.byte(kind).string(text.as_bytes());
                 }
+            }
+            if let Some(routine) = routine {
+                p.byte(b'R').string(routine.as_bytes());
             }
             p.byte(0);
         })

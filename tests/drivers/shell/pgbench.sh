@@ -10,6 +10,9 @@
 source "$(dirname "${BASH_SOURCE[0]}")/scenario.sh"
 
 clients=${PGBENCH_CLIENTS:-16}
+# A thread for each client: pgbench prepares a statement and connects anew without letting the other clients of the thread
+# go on. One that waits for a backend would hold up those that have one in an open block, until the wait times out.
+threads=$clients
 transactions=${PGBENCH_TRANSACTIONS:-100}
 check_on() { # check_on EXPECTED
     [[ -z $1 ]] && echo "SELECT $context;" || echo "SELECT 1 / ($context IS NOT DISTINCT FROM '$1')::int;"
@@ -20,7 +23,7 @@ check=$(check_on "$expect")
 bench() {
     local what=$1 count=$2 out
     shift 2
-    out=$(timeout "$timeout_seconds" pgbench -n "$@" "$DATABASE_URL" 2>&1) || fail "$what: pgbench failed" "$out"
+    out=$(timeout "$timeout_seconds" pgbench -n -j "$threads" "$@" "$DATABASE_URL" 2>&1) || fail "$what: pgbench failed" "$out"
     contains "$out" "number of transactions actually processed: $count/$count" "$what"
     [[ $out != *"number of failed transactions"* ]] || contains "$out" "number of failed transactions: 0 " "$what"
 }
@@ -33,7 +36,7 @@ reads_in() { # reads_in MODE
 SELECT id, balance FROM $name WHERE id = :id;
 $check
 SCRIPT
-    bench "reads, $1" $((clients * transactions)) -M "$1" -c "$clients" -j 2 -t "$transactions" -f "$work/read.sql"
+    bench "reads, $1" $((clients * transactions)) -M "$1" -c "$clients" -t "$transactions" -f "$work/read.sql"
 }
 
 reads_simple() { reads_in simple; }
@@ -53,7 +56,7 @@ $check
 INSERT INTO $name VALUES (:id, :amount, 'entry');
 END;
 SCRIPT
-    bench "transfers, $1" $((clients * transactions)) -M "$1" -c "$clients" -j 2 -t "$transactions" -f "$work/transfer.sql"
+    bench "transfers, $1" $((clients * transactions)) -M "$1" -c "$clients" -t "$transactions" -f "$work/transfer.sql"
     equal "$(sql -c "SELECT count(*) FROM $name WHERE kind = 'entry'")" $((clients * transactions)) "entries, $1"
     equal "$(sql -c "SELECT count(*) FROM (SELECT id FROM $name GROUP BY id
         HAVING sum(amount) FILTER (WHERE kind = 'balance') <> coalesce(sum(amount) FILTER (WHERE kind = 'entry'), 0)) AS wrong")" 0 "wrong balances, $1"
@@ -69,7 +72,7 @@ autocommit_inserts() {
     echo "INSERT INTO $name VALUES (:client_id);" >"$work/insert.sql"
     local mode made=0
     for mode in simple extended prepared; do
-        bench "inserts, $mode" $((clients * transactions)) -M "$mode" -c "$clients" -j 2 -t "$transactions" -f "$work/insert.sql"
+        bench "inserts, $mode" $((clients * transactions)) -M "$mode" -c "$clients" -t "$transactions" -f "$work/insert.sql"
         made=$((made + clients * transactions))
         check_tenants "$name" "$made" "inserts, $mode"
     done
@@ -91,7 +94,7 @@ $check
 SCRIPT
     local mode made=0
     for mode in extended prepared; do
-        bench "pipeline, $mode" $((clients * transactions)) -M "$mode" -c "$clients" -j 2 -t "$transactions" -f "$work/pipeline.sql"
+        bench "pipeline, $mode" $((clients * transactions)) -M "$mode" -c "$clients" -t "$transactions" -f "$work/pipeline.sql"
         made=$((made + 3 * clients * transactions))
         check_tenants "$name" "$made" "pipeline, $mode"
     done
@@ -110,7 +113,7 @@ COMMIT;
 SCRIPT
     local mode made=0
     for mode in simple extended prepared; do
-        bench "savepoints, $mode" $((clients * transactions)) -M "$mode" -c "$clients" -j 2 -t "$transactions" -f "$work/savepoint.sql"
+        bench "savepoints, $mode" $((clients * transactions)) -M "$mode" -c "$clients" -t "$transactions" -f "$work/savepoint.sql"
         made=$((made + clients * transactions))
         check_tenants "$name" "$made" "savepoints, $mode"
     done
@@ -129,7 +132,7 @@ COMMIT;
 SCRIPT
     local mode made=0
     for mode in simple extended prepared; do
-        bench "serializable, $mode" 200 -M "$mode" -c 4 -j 2 -t 50 --max-tries=10000 -f "$work/increment.sql"
+        bench "serializable, $mode" 200 -M "$mode" -c 4 -t 50 --max-tries=10000 -f "$work/increment.sql"
         made=$((made + 200))
         equal "$(sql -c "SELECT counter FROM $name")" "$made" "no increment lost, $mode"
     done
@@ -139,7 +142,7 @@ connection_churn() {
     echo "$check" >"$work/churn.sql"
     local mode
     for mode in simple prepared; do
-        bench "one connection per transaction, $mode" 200 -C -M "$mode" -c 8 -j 2 -t 25 -f "$work/churn.sql"
+        bench "one connection per transaction, $mode" 200 -C -M "$mode" -c 8 -t 25 -f "$work/churn.sql"
     done
 }
 
@@ -174,9 +177,9 @@ built_in_scripts() {
         equal "$(sql -c 'SELECT count(*) FROM pgbench_accounts')" 200000 "accounts after $steps"
     done
     for mode in simple extended prepared; do
-        bench "tpcb-like, $mode" 400 -M "$mode" -c 8 -j 2 -t 50 -b tpcb-like
-        bench "simple-update, $mode" 400 -M "$mode" -c 8 -j 2 -t 50 -b simple-update
-        bench "select-only, $mode" 400 -M "$mode" -c 8 -j 2 -t 50 -b select-only
+        bench "tpcb-like, $mode" 400 -M "$mode" -c 8 -t 50 -b tpcb-like
+        bench "simple-update, $mode" 400 -M "$mode" -c 8 -t 50 -b simple-update
+        bench "select-only, $mode" 400 -M "$mode" -c 8 -t 50 -b select-only
         made=$((made + 800))
         equal "$(sql -c 'SELECT count(*) FROM pgbench_history')" "$made" "history, $mode"
         equal "$(sql -c 'SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(delta) FROM pgbench_history)')" t "balances, $mode"

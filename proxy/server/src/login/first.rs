@@ -19,8 +19,8 @@ const TLS_HANDSHAKE: u8 = 0x16;
 pub(super) enum Request {
     /// A session, on a stream that is encrypted if it is going to be.
     Session(Stream, Startup),
-    /// Something that runs is to be cancelled.
-    Cancel(ClientKey),
+    /// Something that runs is to be cancelled; the client waits until the connection is closed.
+    Cancel(Stream, ClientKey),
 }
 
 /// A connection that is not served, with the stream on which it can still be told why.
@@ -32,7 +32,9 @@ pub(super) async fn read(stream: Stream, app: &App) -> Result<Request, Rejected>
     let mut stream = direct_tls(stream, app).await?;
     loop {
         match packet_of(&mut stream).await {
-            Ok(First::Cancel { pid, secret }) => return Ok(Request::Cancel(ClientKey { pid, secret })),
+            Ok(First::Cancel { pid, secret }) => {
+                return Ok(Request::Cancel(stream, ClientKey { pid, secret }));
+            }
             Ok(First::Startup(_))
                 if app.settings.tls.mode == TlsMode::Require && matches!(stream, Stream::Tcp(_)) =>
             {

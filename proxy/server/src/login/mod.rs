@@ -64,9 +64,10 @@ pub(crate) async fn serve(stream: Stream, peer: Peer, app: Arc<App>) {
         Ok(Err(Rejected(None, _))) | Err(_) => return app.meters.login(LoginOutcome::Abandoned),
     };
     match request {
-        Request::Cancel(key) => {
+        Request::Cancel(stream, key) => {
             let outcome = app.cancels.cancel(&key).await;
             app.meters.cancel(outcome);
+            drop(stream);
         }
         Request::Session(mut stream, startup) => {
             let logging_in = greet::log_in(&mut stream, &startup, peer, &app);
@@ -92,7 +93,7 @@ async fn deny(stream: Stream, denied: Denied, app: &App) {
         return;
     };
     app.meters.login(outcome);
-    tracing::info!(sqlstate = refusal.sqlstate, reason = %refusal.message, "login refused");
+    tracing::info!(sqlstate = %refusal.sqlstate, reason = %refusal.message, "login refused");
     let mut bytes = Vec::new();
     refusal.write(Severity::Fatal, &mut Writer::new(&mut bytes));
     if packet::write(&mut stream, &bytes).await.is_ok() {

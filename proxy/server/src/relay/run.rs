@@ -74,7 +74,8 @@ impl Relay {
                 self.say_goodbye(&error.refusal()).await;
             }
             Event::Refused(refusal) => self.say_goodbye(&refusal).await,
-            Event::BackendGone => self.say_goodbye(&lost()).await,
+            Event::BackendGone if !self.engine.has_ended() => self.say_goodbye(&lost()).await,
+            Event::BackendGone => self.deliver().await,
             _ => (),
         }
         self.let_go().await;
@@ -83,6 +84,11 @@ impl Relay {
     /// Tells the client why the session ends.
     async fn say_goodbye(&mut self, refusal: &Refusal) {
         refusal.write(Severity::Fatal, &mut Writer::new(self.to_client.bytes()));
+        self.deliver().await;
+    }
+
+    /// Sees off what the client has not taken yet, and closes its connection.
+    async fn deliver(&mut self) {
         let (pending, client) = (&mut self.to_client, &mut self.client);
         let written = poll_fn(|cx| match pending.resume(client, cx) {
             Ok(_) if !pending.is_empty() => Poll::Pending,

@@ -63,7 +63,7 @@ impl Server {
         Writer::new(&mut startup).counted(|p| {
             p.bytes(&PROTOCOL_3_0.to_be_bytes());
             p.string(b"user").string(login.user.as_bytes()).string(b"database").string(database.as_bytes());
-            for (name, value) in settings {
+            for (name, value) in self.blanks().iter().chain(settings) {
                 p.string(name.as_bytes()).string(value.as_bytes());
             }
             p.byte(0);

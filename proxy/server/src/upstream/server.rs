@@ -43,19 +43,37 @@ pub(crate) struct Server {
     pub(crate) timeout: Duration,
     /// Whether a transaction pooler stands in between.
     pub(crate) pooler: pgwarden_config::Pooler,
+    /// Settings that every connection starts with: the context's variables, empty.
+    blanks: Vec<(String, String)>,
     facts: OnceLock<Facts>,
 }
 
 impl Server {
     /// A server that has not been talked to yet.
-    pub(crate) fn new(upstream: &pgwarden_config::Upstream, connector: Connector) -> Self {
+    pub(crate) fn new(
+        upstream: &pgwarden_config::Upstream,
+        connector: Connector,
+        variables: &[&str],
+    ) -> Self {
+        let blank = |name: &&str| ((*name).to_owned(), String::new());
+        // A pooler in between would refuse settings that it does not know.
+        let blanks = match upstream.downstream_pooler {
+            pgwarden_config::Pooler::No => variables.iter().map(blank).collect(),
+            pgwarden_config::Pooler::Transaction => Vec::new(),
+        };
         Self {
             endpoint: upstream.endpoint.clone(),
             connector,
             timeout: upstream.connect_timeout,
             pooler: upstream.downstream_pooler,
+            blanks,
             facts: OnceLock::new(),
         }
+    }
+
+    /// Settings that every connection starts with, so that a variable reads as empty and not as unknown.
+    pub(crate) fn blanks(&self) -> &[(String, String)] {
+        &self.blanks
     }
 
     /// What is known of the server; `None` before the first connection.

@@ -1,0 +1,92 @@
+//! What a completed command did to the session, told by its CommandComplete.
+
+use crate::engine::{Engine, Resetting};
+use crate::output::Output;
+use crate::queue::{Fate, Naming};
+use crate::settings::Settings;
+use crate::tenancy::Tenancy;
+use std::sync::Arc;
+
+/// What a command drops besides its reply.
+#[derive(Debug, Default)]
+pub(crate) enum Effect {
+    /// Nothing that matters here.
+    #[default]
+    Nothing,
+    /// RESET ALL is among the statements.
+    Reset,
+    /// One prepared statement.
+    Deallocate(Box<Naming>),
+}
+
+impl Fate {
+    /// Takes what the command that was just completed did, as far as its tag does not tell.
+    pub(crate) fn take_effect(&mut self) -> Effect {
+        match self {
+            Self::Command(effect) => match effect {
+                Effect::Reset => Effect::Reset,
+                effect => std::mem::take(effect),
+            },
+            Self::Script(insertions) if insertions.resets == Resetting::Settings => Effect::Reset,
+            _ => Effect::Nothing,
+        }
+    }
+}
+
+impl<T: Tenancy> Engine<T> {
+    /// A command of the client was completed.
+    pub(crate) fn completed(&mut self, tag: &[u8], effect: Effect) {
+        match (tag, effect) {
+            (b"DISCARD ALL\0", _) => {
+                self.statements_dropped();
+                self.resetting = Resetting::Everything;
+            }
+            (b"DEALLOCATE ALL\0", _) => self.statements_dropped(),
+            (b"DEALLOCATE\0", Effect::Deallocate(naming)) => {
+                self.statements.remove_exactly(&naming.name, &naming.statement);
+                if let Some(backend) = &mut self.lease {
+                    backend.shelf.forget_any(&naming.statement);
+                }
+            }
+            (b"RESET\0", Effect::Reset) if self.resetting == Resetting::Nothing => {
+                self.resetting = Resetting::Settings;
+            }
+            _ => (),
+        }
+    }
+
+    fn statements_dropped(&mut self) {
+        self.statements.clear();
+        if let Some(backend) = &mut self.lease {
+            backend.statements_dropped();
+        }
+    }
+
+    /// RESET ALL means what the *client* started with; the backend fell back to what it started with itself.
+    pub(crate) fn fall_back(&mut self, resetting: Resetting, out: &mut Output) {
+        let Some(backend) = &mut self.lease else { return };
+        let mut profile = (*self.profile).clone();
+        let mut changed = false;
+        for (name, value) in self.initial.reported.iter() {
+            let reset = profile.reported.value(name) == backend.fresh.reported.value(name);
+            if reset && profile.reported.set(name, value) {
+                changed = true;
+                out.client.write(|w| {
+                    w.parameter_status(name.as_bytes(), value.as_bytes());
+                });
+            }
+        }
+        if changed {
+            self.profile = Arc::new(profile);
+        }
+        let mut emptied = (*backend.profile).clone();
+        emptied.carried = Settings::default();
+        backend.profile = Arc::new(emptied);
+        if resetting == Resetting::Everything {
+            self.pin = None;
+        }
+        if self.pin.is_some() {
+            self.bring_along(out);
+        }
+    }
+}
