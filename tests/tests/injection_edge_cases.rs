@@ -45,8 +45,8 @@ fn a_backslash_that_reads_differently_splits_nothing_wrongly() {
 fn literal(server: &Server, value: &str) -> Pgwarden {
     Tenants::load(server);
     let config = format!(
-        "mode = \"enforce\"\n[auth]\nmethod = \"trust\"\n[context]\nmissing = \"empty\"\nmax_value_bytes = 10000000\n\
-         [[context.variables]]\nname = \"app.current_org_id\"\nsource = \"tenant\"\nkind = \"text\"\n\
+        "mode = \"enforce\"\n[auth]\nmethod = \"trust\"\n[context]\nmissing = \"empty\"\nmax_value_bytes = 1048576\n\
+         [[context.variables]]\nname = \"app.current_org_id\"\nfrom = \"tenant\"\nkind = \"text\"\n\
          [context.fixed.acme]\ntenant = {value:?}\n"
     );
     Pgwarden::builder()
@@ -78,14 +78,15 @@ fn values_with_quotes_backslashes_and_other_scripts_arrive_as_they_are() {
     for_each_version(async |server| {
         let text = "it's \\ 'x'; \"DROP\" $1 $$ é€😀 -- /* %s";
         let pgwarden = literal(server, text);
-        for encoding in ["UTF8", "LATIN1", "SQL_ASCII", "EUC_JP", "SJIS", "WIN1252"] {
+        for encoding in ["UTF8", "LATIN1", "SQL_ASCII", "EUC_JP", "EUC_KR", "WIN1252", "KOI8R"] {
             for strings in ["on", "off"] {
                 let mut acme = Wire::open(pgwarden.port(), "acme", "", "postgres");
                 acme.query(&format!("SET client_encoding = '{encoding}'"));
                 acme.query(&format!("SET standard_conforming_strings = {strings}"));
                 for (number, messages) in ways().into_iter().enumerate() {
                     acme.send(&messages);
-                    assert_eq!(values(&acme.until_ready()), [hex(text)], "{encoding} {strings} {number}");
+                    let answers = acme.until_ready();
+                    assert_eq!(values(&answers), [hex(text)], "{encoding} {strings} {number}: {answers:?}");
                 }
             }
         }
@@ -93,26 +94,34 @@ fn values_with_quotes_backslashes_and_other_scripts_arrive_as_they_are() {
 }
 
 #[test]
-fn long_values_arrive_whole() {
+fn a_value_of_a_megabyte_arrives_whole() {
     for_each_version(async |server| {
-        for length in [20_000, 8_000_000] {
-            let text = "x".repeat(length);
-            let pgwarden = literal(server, &text);
-            let mut acme = Wire::open(pgwarden.port(), "acme", "", "postgres");
-            let sql = "SELECT length(org()) || ' ' || (md5(org()) = md5(repeat('x', length(org()))))";
-            let expected = format!("{length} true");
-            for messages in [
-                Frontend::new().query(sql),
-                run(sql).sync(),
-                Frontend::new().query(&format!("BEGIN; {sql}; COMMIT")),
-            ] {
-                acme.send(&messages);
-                assert_eq!(values(&acme.until_ready()), [expected.clone()]);
-            }
-            drop((acme, pgwarden));
-            server.psql("DROP OWNED BY tenants, app, acme, globex; DROP TABLE items, notes; DROP FUNCTION org, who, poison");
-            server.psql("DROP ROLE acme, globex");
-            server.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'; DROP ROLE app, tenants");
+        let pgwarden = literal(server, &"x".repeat(1_000_000));
+        let mut acme = Wire::open(pgwarden.port(), "acme", "", "postgres");
+        let sql = "SELECT length(org()) || ' ' || (md5(org()) = md5(repeat('x', length(org()))))";
+        for messages in [
+            Frontend::new().query(sql),
+            run(sql).sync(),
+            Frontend::new().query(&format!("BEGIN; {sql}; COMMIT")),
+            Frontend::new().query(&format!("BEGIN; {sql}; COMMIT; {sql}")),
+        ] {
+            acme.send(&messages);
+            assert_eq!(values(&acme.until_ready())[0], "1000000 true");
+        }
+    });
+}
+
+#[test]
+fn a_statement_and_a_parameter_of_8_megabytes_pass() {
+    for_each_version(async |server| {
+        let stage = Tenants::start(server);
+        let text = "y".repeat(8_000_000);
+        let simple = Frontend::new().query(&format!("SELECT org(), length('{text}')"));
+        let several = Frontend::new().query(&format!("SELECT 1, length('{text}'); COMMIT; SELECT org()"));
+        let bound = Frontend::new().parse("", "SELECT org(), $1::text", &[]).bind("", "", &[Some(&text)]);
+        for messages in [simple, several, bound.execute("", 0).sync()] {
+            let answers = stage.like_direct(&messages, 1);
+            assert_eq!(values(&answers).last().map(String::as_str), Some(ACME));
         }
     });
 }
@@ -207,7 +216,7 @@ fn a_variable_once_set_reads_as_an_empty_string_and_never_null() {
 #[test]
 fn variable_names_are_dotted_identifiers_checked_when_the_config_is_read() {
     for name in
-        ["current_org_id", "app.", ".org", "app..org", "app.org-id", "app.1org", "app.org id", "app.o'rg"]
+        ["current_org_id", "app.", ".org", "app..org", "app.org-id", "app.1org", "app.org id", "app.örg"]
     {
         let started: Result<Pgwarden, Exit> = Tenants::builder("postgres://app@127.0.0.1:1/postgres")
             .env("PGWARDEN_CONTEXT", &format!("{name}=tenant:uuid"))
@@ -230,6 +239,27 @@ fn a_latin1_session_reads_and_writes_its_own_encoding() {
         let rows: Vec<_> = answers.iter().filter(|message| message.tag == b'D').collect();
         assert!(rows[0].body.windows(1).any(|byte| byte == b"\xe9"), "{rows:?}");
         assert_eq!(values(&stage.client("globex").query("SELECT org()")), [GLOBEX]);
+    });
+}
+
+#[test]
+fn a_session_in_an_encoding_that_hides_backslashes_can_still_end_its_transaction_and_leave() {
+    for_each_version(async |server| {
+        let stage = Tenants::start(server);
+        for encoding in ["SJIS", "BIG5", "GBK"] {
+            let mut acme = stage.client("acme");
+            acme.query("BEGIN");
+            assert_eq!(
+                error_code(&acme.query(&format!("SET client_encoding = '{encoding}'"))),
+                "",
+                "{encoding}"
+            );
+            assert_eq!(acme.query("ROLLBACK").last().unwrap().status(), 'I', "{encoding}");
+            acme.query(&format!("SET client_encoding = '{encoding}'"));
+            assert_eq!(values(&acme.query("SELECT org()")), [ACME], "{encoding}: plain ASCII is unambiguous");
+            assert_eq!(error_code(&acme.query("SET client_encoding = 'UTF8'")), "", "{encoding}");
+            assert_eq!(values(&acme.query("SELECT org()")), [ACME], "{encoding}");
+        }
     });
 }
 

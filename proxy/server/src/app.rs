@@ -53,6 +53,9 @@ pub(crate) enum StartError {
     /// Configuration: the server's password.
     #[error("the password in upstream.url: {0}")]
     Password(#[from] SecretError),
+    /// Configuration: it would let clients be who they want.
+    #[error("{0}")]
+    Unsafe(String),
     /// Configuration: a claim path.
     #[error("{0}")]
     Variable(String),
@@ -112,6 +115,14 @@ impl App {
     /// # Errors
     /// [`StartError`] says what cannot be used.
     pub(crate) fn new(settings: Settings, workers: Workers) -> Result<Arc<Self>, StartError> {
+        if settings.auth.method == Method::Jwt && settings.upstream.user.is_none() {
+            return Err(StartError::Unsafe(
+                "auth.method is \"jwt\" and upstream.url names no user: a token would let its holder log in to the \
+                 server under any name. Name the login in upstream.url."
+                    .into(),
+            ));
+        }
+        warn_about_clear_text(&settings);
         let mock_key = rand::random();
         let host = match &settings.upstream.endpoint {
             Endpoint::Tcp(host, _) => host.clone(),
@@ -186,8 +197,10 @@ impl App {
         Arc::clone(&pool)
     }
 
-    /// What happens to findings of this client.
+    /// What happens to findings of this client. A token says nothing about the user's name, so no override by name
+    /// applies to it.
     pub(crate) fn mode_for(&self, database: &str, user: &str) -> Mode {
+        let user = if self.settings.auth.method == Method::Jwt { "" } else { user };
         match self.settings.mode_for(database, user) {
             pgwarden_config::Mode::Passthrough => Mode::Passthrough,
             pgwarden_config::Mode::Shadow => Mode::Shadow,
@@ -221,6 +234,17 @@ impl App {
             },
             message_limit: self.settings.limits.message_bytes,
         }
+    }
+}
+
+/// Passwords and tokens that travel in the clear are worth a word at start.
+fn warn_about_clear_text(settings: &Settings) {
+    let clear = matches!(settings.auth.method, Method::Password | Method::Jwt);
+    let open = settings.listen.iter().any(|endpoint| !endpoint.is_local());
+    if clear && open && settings.tls.mode != pgwarden_config::TlsMode::Require {
+        tracing::warn!(
+            "passwords or tokens can reach a public address unencrypted; set tls.mode = \"require\""
+        );
     }
 }
 

@@ -117,8 +117,11 @@ impl Backend {
         self.unnamed = Some(Asked { what: Arc::clone(statement), batch: Some(batch) });
     }
 
-    /// The server acknowledged the unnamed statement.
+    /// The server acknowledged the unnamed statement. Behind a pooler that holds for this batch only.
     pub(crate) fn unnamed_parsed(&mut self) {
+        if self.capabilities.vehicle == Vehicle::InBatch {
+            return;
+        }
         if let Some(asked) = &mut self.unnamed {
             asked.batch = None;
         }

@@ -14,7 +14,7 @@ use crate::statement::Statement;
 use crate::tenancy::{Subject, Tenancy};
 use crate::transaction::{Batch, Released};
 use pgwarden_sql::Verb;
-use pgwarden_wire::{Execute, HEADER, Malformed, Parse, Status, Target, TargetKind, bind_head};
+use pgwarden_wire::{Execute, HEADER, Malformed, Target, TargetKind, bind_head};
 use std::sync::Arc;
 
 /// Whether a message of a batch may go, or what becomes of it instead.
@@ -24,124 +24,15 @@ pub(crate) enum Gate {
 }
 
 impl<T: Tenancy> Engine<T> {
-    pub(crate) fn parse(
-        &mut self,
-        frame: &Frame<'_>,
-        now: u64,
-        out: &mut Output,
-    ) -> Result<Step, SessionError> {
-        let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
-        let parse = Parse::read(payload)?;
-        if names::is_reserved(parse.name) {
-            return Ok(self.refuse_frame(&reserved(parse.name), frame, out));
-        }
-        if self.shares(parse.name) && !self.statements.is_certain(parse.name, self.tx.number()) {
-            return Ok(self.wait(out));
-        }
-        let statement = self.define(&parse);
-        if let Gate::Shut(step) = self.gate(&statement, Purposes::Prepare, frame, now, out) {
-            return Ok(step);
-        }
-        self.tx.sent(Batch::Prepared);
-        if self.shares(parse.name) && self.statements.find(parse.name).is_some() {
-            return Ok(self.parse_taken(frame, &parse, &statement, out));
-        }
-        let step = if self.shares(parse.name) {
-            self.parse_shared(frame, &parse, &statement, out)
-        } else {
-            self.parse_unshared(frame, &parse, &statement, out)
-        };
-        self.statements.insert(parse.name, statement, self.tx.number());
-        Ok(step)
-    }
-
-    /// The name is taken: the server looks at the text first, as it would, then fails the batch.
-    fn parse_taken(
-        &mut self,
-        frame: &Frame<'_>,
-        parse: &Parse<'_>,
-        statement: &Arc<Statement>,
-        out: &mut Output,
-    ) -> Step {
-        let Some(backend) = &mut self.lease else { return self.discard(frame) };
-        let number = backend.shelf.prepare(statement, self.tx.number());
-        out.backend.write(|w| {
-            w.parse(&names::of_statement(number), parse.text, parse.types);
-        });
-        self.queue.push(Expect::Parse, Fate::Own(Purpose::PrepareStatement(Arc::clone(statement), number)));
-        let shown = String::from_utf8_lossy(parse.name);
-        let taken = Refusal::new("42P05", format!("prepared statement \"{shown}\" already exists"), "", "");
-        self.refuse_frame(&taken, frame, out)
-    }
-
-    /// A statement that keeps its name: the unnamed one, and all in session pooling.
-    fn parse_unshared(
-        &mut self,
-        frame: &Frame<'_>,
-        parse: &Parse<'_>,
-        statement: &Arc<Statement>,
-        out: &mut Output,
-    ) -> Step {
-        let renamed = statement.script().and_then(|script| self.renamed_deallocate(parse.text, script, out));
-        self.name_sent(parse, statement, None);
-        let Some((text, naming)) = renamed else { return self.forward(frame, 0, out) };
-        self.deallocating = Some(Box::new(naming));
-        out.backend.write(|w| {
-            w.parse(parse.name, &text, parse.types);
-        });
-        self.discard(frame)
-    }
-
-    /// A named statement is renamed; where the backend knows it already, pgwarden answers.
-    fn parse_shared(
-        &mut self,
-        frame: &Frame<'_>,
-        parse: &Parse<'_>,
-        statement: &Arc<Statement>,
-        out: &mut Output,
-    ) -> Step {
-        let Some(backend) = &mut self.lease else { return self.discard(frame) };
-        // In a failed block the server refuses Parse itself.
-        if backend.shelf.is_acknowledged(statement) && self.tx.status() != Status::Failed {
-            let naming = Naming { name: parse.name.into(), statement: Arc::clone(statement), number: None };
-            self.queue.answer(Answer::ParseComplete(Box::new(naming)));
-            return self.discard(frame);
-        }
-        let number = backend.shelf.prepare(statement, self.tx.number());
-        out.backend.write(|w| {
-            w.parse(&names::of_statement(number), parse.text, parse.types);
-        });
-        self.name_sent(parse, statement, Some(number));
-        self.discard(frame)
-    }
-
-    fn name_sent(&mut self, parse: &Parse<'_>, statement: &Arc<Statement>, number: Option<u64>) {
-        let naming = Naming { name: parse.name.into(), statement: Arc::clone(statement), number };
-        self.queue.push(Expect::Parse, Fate::Parse(Box::new(naming)));
-        if let (true, Some(backend)) = (parse.name.is_empty(), &mut self.lease) {
-            backend.unnamed_sent(statement, self.tx.number());
-        }
-    }
-
-    /// The statement that a Parse defines; named ones are shared with every client that defines the same.
-    fn define(&self, parse: &Parse<'_>) -> Arc<Statement> {
-        let same = self.statements.find(b"").filter(|_| parse.name.is_empty());
-        if let Some(same) = same.filter(|same| same.text() == parse.text && same.types() == parse.types) {
-            return Arc::clone(same);
-        }
-        let path =
-            self.profile.reported.value("search_path").or_else(|| self.profile.carried.value("search_path"));
-        let fresh = Statement::new(parse.text, parse.types, path, self.reading());
-        if self.shares(parse.name) { self.interner.share(fresh) } else { Arc::new(fresh) }
-    }
-
     /// Whether it is known what the name stands for; in session pooling it is the server's business.
-    fn is_certain(&self, name: &[u8]) -> bool {
-        self.options.pooling == Pooling::Session || self.statements.is_certain(name, self.tx.number())
+    pub(crate) fn is_certain(&self, name: &[u8]) -> bool {
+        self.options.pooling == Pooling::Session
+            || self.queue.is_empty()
+            || self.statements.is_certain(name, self.tx.number())
     }
 
     /// The message waits until nothing is outstanding, what this batch has sent so far included.
-    fn wait(&mut self, out: &mut Output) -> Step {
+    pub(crate) fn wait(&mut self, out: &mut Output) -> Step {
         if self.tx.batch() != Batch::Fresh {
             out.backend.write(|w| {
                 w.flush();
@@ -152,7 +43,7 @@ impl<T: Tenancy> Engine<T> {
     }
 
     /// Whether a statement of that name is shared between clients.
-    fn shares(&self, name: &[u8]) -> bool {
+    pub(crate) fn shares(&self, name: &[u8]) -> bool {
         self.options.pooling == Pooling::Transaction && !name.is_empty()
     }
 
@@ -166,7 +57,7 @@ impl<T: Tenancy> Engine<T> {
             return if frame.payload().is_some() { Err(Malformed.into()) } else { Ok(Step::Incomplete) };
         };
         if let Some(name) = [head.portal, head.statement].into_iter().find(|name| names::is_reserved(name)) {
-            return Ok(self.refuse_frame(&reserved(name), frame, out));
+            return Ok(self.refuse_frame(&names::reserved(name), frame, out));
         }
         if !self.is_certain(head.statement) {
             return Ok(self.wait(out));
@@ -198,7 +89,7 @@ impl<T: Tenancy> Engine<T> {
         let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
         let target = Target::read(payload)?;
         if names::is_reserved(target.name) {
-            return Ok(self.refuse_frame(&reserved(target.name), frame, out));
+            return Ok(self.refuse_frame(&names::reserved(target.name), frame, out));
         }
         self.tx.sent(Batch::Prepared);
         if target.kind == TargetKind::Portal {
@@ -229,7 +120,7 @@ impl<T: Tenancy> Engine<T> {
         let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
         let execute = Execute::read(payload)?;
         if names::is_reserved(execute.portal) {
-            return Ok(self.refuse_frame(&reserved(execute.portal), frame, out));
+            return Ok(self.refuse_frame(&names::reserved(execute.portal), frame, out));
         }
         let statement = self.portals.find(execute.portal).cloned();
         let mut fate = Fate::Client;
@@ -266,7 +157,7 @@ impl<T: Tenancy> Engine<T> {
         let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
         let target = Target::read(payload)?;
         if names::is_reserved(target.name) {
-            return Ok(self.refuse_frame(&reserved(target.name), frame, out));
+            return Ok(self.refuse_frame(&names::reserved(target.name), frame, out));
         }
         self.tx.sent(Batch::Prepared);
         match target.kind {
@@ -355,7 +246,7 @@ impl<T: Tenancy> Engine<T> {
     }
 
     /// Asks whether the statement may be prepared or run, and sees to its context.
-    fn gate(
+    pub(crate) fn gate(
         &mut self,
         statement: &Arc<Statement>,
         purpose: Purposes,
@@ -371,13 +262,11 @@ impl<T: Tenancy> Engine<T> {
         }
         match self.passage(statement.script()) {
             Passage::Free(released) => Gate::Open(released),
-            Passage::Impossible if purpose == Purposes::Run => {
-                Gate::Shut(self.refuse_frame(&impossible(), frame, out))
-            }
-            Passage::Inject | Passage::Impossible if purpose == Purposes::Prepare => {
-                Gate::Open(self.tx.exempt())
-            }
-            Passage::Inject | Passage::Impossible => Gate::Open(self.inject(out)),
+            Passage::Impossible => Gate::Shut(self.refuse_frame(&impossible(), frame, out)),
+            Passage::Inject | Passage::Midway if purpose == Purposes::Prepare => Gate::Open(self.tx.exempt()),
+            Passage::Midway => Gate::Open(self.inject_midway(out)),
+            Passage::Inject if self.ends_block_in_doubt(statement) => Gate::Shut(self.wait(out)),
+            Passage::Inject => Gate::Open(self.inject(out)),
             Passage::SessionScope => Gate::Shut(match self.open_session_scope(out) {
                 Ok(stop) => Step::Stop(stop),
                 Err(refusal) => self.refuse_frame(&refusal, frame, out),
@@ -385,7 +274,14 @@ impl<T: Tenancy> Engine<T> {
         }
     }
 
-    fn refuse_frame(&mut self, refusal: &Refusal, frame: &Frame<'_>, out: &mut Output) -> Step {
+    /// A context in front of the COMMIT of a failed block would fail it, where it would roll back; so it is waited for
+    /// whether the block failed.
+    fn ends_block_in_doubt(&self, statement: &Statement) -> bool {
+        let single = statement.script().and_then(|script| script.single());
+        !self.queue.is_empty() && single.is_some_and(|one| self.tx.depends(one))
+    }
+
+    pub(crate) fn refuse_frame(&mut self, refusal: &Refusal, frame: &Frame<'_>, out: &mut Output) -> Step {
         self.refuse_batch(refusal, out);
         self.discard(frame)
     }
@@ -393,16 +289,7 @@ impl<T: Tenancy> Engine<T> {
 
 /// Why a statement passes the gate: preparing alone runs nothing and needs no context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purposes {
+pub(crate) enum Purposes {
     Prepare,
     Run,
-}
-
-fn reserved(name: &[u8]) -> Refusal {
-    Refusal::new(
-        "42939",
-        format!("the name \"{}\" is reserved", String::from_utf8_lossy(name)),
-        "Names that begin with \"pgwarden_\" belong to the proxy.",
-        "Choose another name.",
-    )
 }

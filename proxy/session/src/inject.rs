@@ -20,7 +20,9 @@ pub(crate) enum Passage {
     Inject,
     /// It cannot run in a block: the context has to be set for the session first.
     SessionScope,
-    /// It may end the transaction that its context would be set in, and no context can be set before it any more.
+    /// The same, but the batch has begun: the context is set for the session within it, and cleared behind it.
+    Midway,
+    /// The same, behind a pooler.
     Impossible,
 }
 
@@ -28,7 +30,8 @@ impl<T: Tenancy> Engine<T> {
     /// What has to happen before a text of `script` may run.
     pub(crate) fn passage(&self, script: Option<&Script>) -> Passage {
         let statements = script.map(Script::statements);
-        let needs = statements.is_none_or(|all| all.iter().any(|one| needs_context(one, &self.tenancy)));
+        let depends = |one: &Statement| needs_context(one, &self.tenancy) || self.tx.depends(one);
+        let needs = statements.is_none_or(|all| all.iter().any(depends));
         if self.tenancy.carrier().is_none() || !needs {
             return Passage::Free(self.tx.exempt());
         }
@@ -45,11 +48,8 @@ impl<T: Tenancy> Engine<T> {
                 _ => Passage::SessionScope,
             };
         }
-        if alone && self.tx.status() == Status::Idle && self.tenancy.fails_closed() {
-            return match self.scope {
-                SessionScope::Open => self.tx.bound().map_or(Passage::Impossible, Passage::Free),
-                _ => Passage::Impossible,
-            };
+        if alone && self.tx.status() == Status::Idle && self.scope != SessionScope::Open {
+            return if self.can_set_for_session() { Passage::Midway } else { Passage::Impossible };
         }
         match self.tx.bound() {
             Some(bound) if self.options.reassert == Reassert::Transaction => Passage::Free(bound),
@@ -61,13 +61,13 @@ impl<T: Tenancy> Engine<T> {
     fn is_refused_outside(&self, script: Option<&Script>) -> bool {
         let declares =
             script.and_then(Script::single).is_some_and(|one| one.verb == Verb::Declare { hold: false });
-        declares && self.tx.status() == Status::Idle && self.tx.batch() < Batch::Started
+        declares && self.tx.status() == Status::Idle
     }
 
     /// How a simple query outside of a block gets its context.
     pub(crate) fn simple_form(&self) -> SimpleForm {
         let Some(backend) = &self.lease else { return SimpleForm::Text };
-        let outside = self.tx.status() == Status::Idle && self.tx.batch() == Batch::Fresh;
+        let outside = self.tx.status() == Status::Idle && self.tx.batch() < Batch::Started;
         match backend.capabilities.vehicle {
             Vehicle::Prepared if outside => backend.capabilities.form,
             Vehicle::Prepared => SimpleForm::Front,
@@ -103,6 +103,21 @@ impl<T: Tenancy> Engine<T> {
         self.queue.push(Expect::Injection(1), Fate::Own(Purpose::Context));
     }
 
+    /// Sets the context for the session inside a batch that has begun: it outlives a COMMIT of the statement that
+    /// follows. (A ROLLBACK in there goes back to the session's own value, which is empty.)
+    pub(crate) fn inject_midway(&mut self, out: &mut Output) -> Released {
+        let (Some(carrier), Some(backend)) = (self.tenancy.carrier(), &mut self.lease) else {
+            return self.tx.exempt();
+        };
+        let (vehicle, name) = (backend.capabilities.vehicle, backend.fresh_name());
+        let mut closes = 0;
+        out.backend.write(|w| closes = carrier.in_batch(vehicle, Scope::Session, &name, w));
+        self.queue.push(Expect::Injection(closes), Fate::Own(Purpose::Context));
+        self.activity.session += 1;
+        self.scope = SessionScope::Open;
+        self.tx.session_scope()
+    }
+
     /// Brings the context along as statements that do not outlive the batch.
     fn inject_in_batch(&mut self, vehicle: Vehicle, out: &mut Output) {
         let (Some(carrier), Some(backend)) = (self.tenancy.carrier(), &mut self.lease) else { return };
@@ -119,12 +134,7 @@ impl<T: Tenancy> Engine<T> {
             scope => self.scope = scope,
         }
         if !self.can_set_for_session() {
-            return Err(Box::new(Refusal::new(
-                "0A000",
-                "a statement that cannot run in a transaction block has no tenant context behind a pooler",
-                "Setting the context, the statement and clearing it again could reach three different servers.",
-                "Run it through a pgwarden that is connected to the server directly.",
-            )));
+            return Err(Box::new(impossible()));
         }
         self.hold = Hold::Settled;
         let waits = self.tx.batch() == Batch::Fresh && !self.queue.is_empty();
@@ -180,13 +190,13 @@ impl<T: Tenancy> Engine<T> {
     }
 }
 
-/// The error for CALL, DO and their like behind another statement of an unsynced batch.
+/// Behind a pooler, set, statement and clear could reach three servers.
 pub(crate) fn impossible() -> Refusal {
     Refusal::new(
         "0A000",
-        "a statement that may end its transaction cannot keep its tenant context behind another of the same batch",
-        "The context is set in front of such a statement, on its own; here the batch has begun already.",
-        "Send Sync in front of it, or begin a transaction block.",
+        "a statement that cannot run in a transaction block has no tenant context behind a pooler",
+        "Setting the context, the statement and clearing it again could reach three different servers.",
+        "Run it through a pgwarden that is connected to the server directly.",
     )
 }
 

@@ -3,7 +3,7 @@
 use crate::engine::{Engine, Reassert};
 use crate::queue::Insertions;
 use crate::tenancy::{Tenancy, needs_context};
-use crate::transaction::loses_context;
+use crate::transaction::{ends_transaction, loses_context, runs_deferred};
 use pgwarden_sql::Script;
 
 /// A text with places where the context is to be put in.
@@ -30,14 +30,16 @@ impl Plan {
             plan.insert(text, 0, (length, statements), 0);
             return plan;
         };
-        let (mut bound, mut replies) = (false, 0);
+        let (mut bound, mut lost, mut replies) = (false, false, 0);
         for statement in script.statements() {
-            if !bound && needs_context(statement, &session.tenancy) {
+            let depends = session.tx.depends(statement) || (lost && runs_deferred(statement));
+            if !bound && (depends || needs_context(statement, &session.tenancy)) {
                 let offset = if plan.offsets.is_empty() && replies == 0 { 0 } else { statement.span.start };
                 replies = plan.insert(text, offset, (length, statements), replies);
                 bound = true;
             }
             bound = bound && !loses_context(statement) && session.options.reassert == Reassert::Transaction;
+            lost = (lost && !bound) || (loses_context(statement) && !ends_transaction(statement));
             replies += 1;
         }
         plan

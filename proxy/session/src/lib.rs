@@ -18,6 +18,7 @@ mod insertion;
 mod named;
 mod names;
 mod output;
+mod parse;
 mod pins;
 mod portals;
 mod queue;

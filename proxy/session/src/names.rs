@@ -1,5 +1,8 @@
 //! Names that pgwarden gives on a backend; clients cannot use them.
 
+use crate::refusal::Refusal;
+use pgwarden_sql::{Marks, Statement, Verb};
+
 /// What every statement and portal of pgwarden's own begins with.
 pub(crate) const RESERVED: &[u8] = b"pgwarden_";
 
@@ -26,4 +29,29 @@ pub(crate) fn of_context(seed: u64, count: u64) -> Vec<u8> {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     format!("pgwarden_context_{:016x}", mixed ^ (mixed >> 31)).into_bytes()
+}
+
+/// Whether a statement of SQL names what is pgwarden's, where a prepared statement can be named or made a secret of:
+/// EXECUTE and its kin, and bodies in other languages. Unicode escapes in a name are not followed but not let by.
+pub(crate) fn is_reached_for(text: &[u8], statement: &Statement) -> bool {
+    let names_statements = matches!(
+        statement.verb,
+        Verb::ExecutePrepared | Verb::Deallocate { all: false } | Verb::Prepare | Verb::Explain
+    );
+    if !names_statements && !statement.marks.contains(Marks::BODY) {
+        return false;
+    }
+    let text = text.get(statement.span.clone()).unwrap_or_default();
+    let holds = |word: &[u8]| text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
+    holds(RESERVED) || (names_statements && holds(b"u&\""))
+}
+
+/// The error for a client that names what is pgwarden's.
+pub(crate) fn reserved(name: &[u8]) -> Refusal {
+    Refusal::new(
+        "42939",
+        format!("the name \"{}\" is reserved", String::from_utf8_lossy(name)),
+        "Names that begin with \"pgwarden_\" belong to the proxy.",
+        "Choose another name.",
+    )
 }

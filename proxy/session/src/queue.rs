@@ -260,8 +260,22 @@ impl ReplyQueue {
 
     /// The server has discarded the Syncs that were sent before the end of the COPY that now begins; how many.
     pub(crate) fn drop_syncs_before_copy_end(&mut self) -> usize {
-        let before = self.entries.len();
-        self.entries.retain(|entry| !matches!(entry, Entry::Await(Expect::Sync(SyncAt::BeforeCopyEnd), _)));
+        let is_sync =
+            |entry: &Entry, wanted| matches!(entry, Entry::Await(Expect::Sync(at), _) if *at == wanted);
+        let end = self.entries.iter().position(|entry| is_sync(entry, SyncAt::AfterCopyEnd));
+        let (end, before) = (end.unwrap_or(self.entries.len()), self.entries.len());
+        let mut index = 0;
+        self.entries.retain(|entry| {
+            index += 1;
+            index > end || !is_sync(entry, SyncAt::BeforeCopyEnd)
+        });
         before - self.entries.len()
+    }
+
+    /// Whether the end of the COPY that now begins was sent already.
+    pub(crate) fn holds_copy_end(&self) -> bool {
+        let is_end =
+            |entry: &Entry| matches!(entry, Entry::Await(Expect::Sync(SyncAt::AfterCopyEnd), Fate::Client));
+        self.entries.iter().any(is_end)
     }
 }

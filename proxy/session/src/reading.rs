@@ -21,24 +21,30 @@ pub enum Unread {
 pub(crate) enum Reading {
     /// With this meaning of backslashes.
     As(StringSyntax),
-    /// Not at all, because of the client's encoding.
-    Impossible,
+    /// The same, but only texts without characters beyond ASCII, because of the client's encoding.
+    Ascii(StringSyntax),
 }
 
 impl Reading {
     /// How texts read under these settings.
     pub(crate) fn under(settings: &Settings) -> Self {
         let encoding = settings.value("client_encoding").unwrap_or_default();
-        match settings.value("standard_conforming_strings") {
-            _ if AMBIGUOUS.iter().any(|name| name.eq_ignore_ascii_case(encoding)) => Self::Impossible,
-            Some("off") => Self::As(StringSyntax::Backslash),
-            _ => Self::As(StringSyntax::Standard),
-        }
+        let syntax = match settings.value("standard_conforming_strings") {
+            Some("off") => StringSyntax::Backslash,
+            _ => StringSyntax::Standard,
+        };
+        let ambiguous = AMBIGUOUS.iter().any(|name| name.eq_ignore_ascii_case(encoding));
+        if ambiguous { Self::Ascii(syntax) } else { Self::As(syntax) }
     }
 
     /// Reads a text.
     pub(crate) fn read(self, text: &[u8]) -> Result<Script, Unread> {
-        let Self::As(syntax) = self else { return Err(Unread::Unclear) };
+        let syntax = match self {
+            Self::As(syntax) => syntax,
+            // Without a lead byte there is no trail byte.
+            Self::Ascii(syntax) if text.is_ascii() => syntax,
+            Self::Ascii(_) => return Err(Unread::Unclear),
+        };
         let other = match syntax {
             StringSyntax::Standard => StringSyntax::Backslash,
             StringSyntax::Backslash => StringSyntax::Standard,
@@ -67,7 +73,8 @@ mod tests {
     fn encodings_that_hide_a_backslash_are_not_read() {
         let mut settings = Settings::default();
         settings.set("client_encoding", "SJIS");
-        assert_eq!(Reading::under(&settings), Reading::Impossible);
-        assert_eq!(Reading::Impossible.read(b"select 1"), Err(Unread::Unclear));
+        let reading = Reading::under(&settings);
+        assert!(reading.read(b"select 1").is_ok());
+        assert_eq!(reading.read(b"select '\x83\x5c'"), Err(Unread::Unclear));
     }
 }

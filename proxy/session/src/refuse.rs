@@ -29,7 +29,10 @@ impl<T: Tenancy> Engine<T> {
             Ruling::Ask => return Permit::Unknown,
             Ruling::Allow => (),
         }
-        let Subject::Text { script: Ok(script), .. } = subject else { return Permit::Granted };
+        let Subject::Text { text, script: Ok(script) } = subject else { return Permit::Granted };
+        if script.statements().iter().any(|one| names::is_reached_for(text, one)) {
+            return Permit::Refused(Box::new(names::reserved(b"pgwarden_")));
+        }
         if self.options.pooling == Pooling::Session || self.options.pins == PinPolicy::Allow {
             return Permit::Granted;
         }

@@ -222,9 +222,10 @@ impl<T: Tenancy> Engine<T> {
 
     /// The server discards Syncs while it is in copy-in mode, those already sent included.
     fn copy_in_begins(&mut self) {
-        self.copy = if self.copy_ends == 0 { CopyIn::Open } else { CopyIn::Closed };
+        let synced = self.queue.holds_copy_end();
+        self.copy = if synced || self.copy_ends > 0 { CopyIn::Closed } else { CopyIn::Open };
         let extended = matches!(self.queue.front(), Some(Entry::Await(Expect::Execute, _)));
-        if extended && self.queue.drop_syncs_before_copy_end() > 0 {
+        if extended && self.queue.drop_syncs_before_copy_end() > 0 && !synced {
             self.tx.reopen();
         }
     }

@@ -11,7 +11,7 @@ use crate::queue::{Again, Expect, Fate, Insertions};
 use crate::refusal::SessionError;
 use crate::refuse::Permit;
 use crate::tenancy::{Subject, Tenancy, needs_context};
-use crate::transaction::{Batch, Released, loses_context};
+use crate::transaction::{Batch, Released, ends_transaction, loses_context, runs_deferred};
 use pgwarden_sql::{Script, Statement, Verb};
 use pgwarden_wire::{FunctionCall, HEADER, Malformed, Status};
 
@@ -51,7 +51,7 @@ impl<T: Tenancy> Engine<T> {
                 self.refuse_query(&impossible(), out);
                 Ok(self.discard(frame))
             }
-            Passage::Free(_) | Passage::Inject => {
+            Passage::Free(_) | Passage::Inject | Passage::Midway => {
                 Ok(self.query_with_context(frame, text, script.as_ref(), out))
             }
         }
@@ -77,8 +77,7 @@ impl<T: Tenancy> Engine<T> {
         let midway =
             script.is_some_and(|script| changes_context_midway(script, &self.tenancy, self.options.reassert));
         if !self.queue.is_empty() && !self.queue.holds_only_settings() {
-            self.hold = Hold::Settled;
-            return Step::Stop(Stop::Replies);
+            return self.wait(out);
         }
         if midway || self.simple_form() == SimpleForm::Text {
             return self.send_with_text(frame, text, script, out);
@@ -236,9 +235,9 @@ fn query_text(payload: &[u8]) -> Result<&[u8], Malformed> {
 /// Whether a string of several statements needs the context inside: behind transaction control, because a context in
 /// front of BEGIN would be a query before SET TRANSACTION, or behind what loses it.
 fn changes_context_midway(script: &Script, tenancy: &impl Tenancy, reassert: Reassert) -> bool {
-    let mut undisturbed = true;
+    let (mut undisturbed, mut lost) = (true, false);
     for statement in script.statements() {
-        let needs = needs_context(statement, tenancy);
+        let needs = needs_context(statement, tenancy) || (lost && runs_deferred(statement));
         if !undisturbed && needs {
             return true;
         }
@@ -247,6 +246,7 @@ fn changes_context_midway(script: &Script, tenancy: &impl Tenancy, reassert: Rea
             || loses_context(statement)
             || (needs && reassert == Reassert::Statement);
         undisturbed &= !disturbs;
+        lost = loses_context(statement) && !ends_transaction(statement);
     }
     false
 }

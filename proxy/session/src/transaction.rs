@@ -23,6 +23,8 @@ pub(crate) struct Released(());
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Context {
     Absent,
+    /// It was there in this transaction, and may be gone: what the commit runs needs it again.
+    Lost,
     Bound,
     /// Set for the session, around one message that cannot run in a block.
     Session,
@@ -72,7 +74,7 @@ impl Transaction {
 
     /// Whether the context is in place: the proof that a message which needs it may go.
     pub(crate) fn bound(&self) -> Option<Released> {
-        (self.context != Context::Absent).then_some(Released(()))
+        matches!(self.context, Context::Bound | Context::Session).then_some(Released(()))
     }
 
     /// A failed block runs nothing but its end: the server refuses the message itself (25P02).
@@ -122,9 +124,18 @@ impl Transaction {
             (verb, Status::Failed) if verb.controls_transaction() => Status::InBlock,
             (_, status) => status,
         };
-        if loses_context(statement) {
-            self.doubt();
+        if loses_context(statement) && self.context == Context::Bound {
+            self.context = if self.status == Status::Idle { Context::Absent } else { Context::Lost };
         }
+        if self.status == Status::Idle && self.context == Context::Lost {
+            self.context = Context::Absent;
+        }
+    }
+
+    /// Whether the statement reads what the transaction left behind while its context was there, and it is gone:
+    /// deferred triggers and constraints.
+    pub(crate) fn depends(&self, statement: &Statement) -> bool {
+        self.context == Context::Lost && runs_deferred(statement)
     }
 
     /// The server discarded the Sync (copy-in mode): the batch goes on.
@@ -144,10 +155,22 @@ impl Transaction {
     /// ReadyForQuery was read and nothing is outstanding: the server's word counts.
     pub(crate) fn settled(&mut self, status: Status) {
         self.status = status;
-        if status != Status::InBlock {
+        if status == Status::Failed {
             self.doubt();
+        } else if status == Status::Idle && self.context != Context::Session {
+            self.context = Context::Absent;
         }
     }
+}
+
+/// Whether the statement runs deferred triggers or constraints (`AfterTriggerFireDeferred`, `trigger.c`).
+pub(crate) fn runs_deferred(statement: &Statement) -> bool {
+    matches!(statement.verb, Verb::Commit { .. } | Verb::PrepareTransaction | Verb::SetConstraints)
+}
+
+/// Whether nothing of the transaction is left after the statement.
+pub(crate) fn ends_transaction(statement: &Statement) -> bool {
+    matches!(statement.verb, Verb::Commit { .. } | Verb::Rollback { .. } | Verb::PrepareTransaction)
 }
 
 /// Whether the context may be gone after the statement: see "Loss" in the documentation of the injection.

@@ -155,8 +155,8 @@ fn refusal(finding: Finding) -> Refusal {
         Finding::Unreadable => Refusal::new(
             "42601",
             "the statement cannot be read",
-            "Its quotes or comments do not end, or a backslash in a literal reads differently depending on standard_conforming_strings.",
-            "Write literals with a backslash as E'…'.",
+            "A backslash in it reads differently depending on standard_conforming_strings or on client_encoding.",
+            "Write literals with a backslash as E'…', and use client_encoding UTF8.",
         ),
     }
 }

@@ -34,10 +34,11 @@ pub(super) fn identify(
     Ok(Warden::new((app.mode_for(database, user), app.missing()), context, carrier, &app.tenancy))
 }
 
-/// A fixed tenant first, then the token, then the default tenant.
+/// The token where there is one: nothing has verified the user's *name* then, so it means nothing. Otherwise a fixed
+/// tenant, then the default tenant.
 fn identity(user: &str, claims: Option<Claims>, app: &App) -> Identity {
     let settings = &app.settings.context;
-    let fixed = settings.fixed.get(user);
+    let fixed = settings.fixed.get(user).filter(|_| claims.is_none());
     let fallback = settings.default_tenant.as_ref().filter(|_| fixed.is_none() && claims.is_none());
     if let Some(known) = fixed.or(fallback) {
         return Identity { tenant: known.tenant.clone(), user: known.user.clone(), claims };

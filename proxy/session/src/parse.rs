@@ -1,0 +1,136 @@
+//! Parse: what a client prepares, under a name that the backend keeps apart from other clients'.
+
+use crate::carrier::Vehicle;
+use crate::client::{Frame, Step};
+use crate::engine::Engine;
+use crate::extended::{Gate, Purposes};
+use crate::names;
+use crate::output::Output;
+use crate::queue::{Answer, Expect, Fate, Naming, Purpose};
+use crate::refusal::{Refusal, SessionError};
+use crate::statement::Statement;
+use crate::tenancy::Tenancy;
+use crate::transaction::Batch;
+use pgwarden_wire::{Parse, Status};
+use std::sync::Arc;
+
+impl<T: Tenancy> Engine<T> {
+    pub(crate) fn parse(
+        &mut self,
+        frame: &Frame<'_>,
+        now: u64,
+        out: &mut Output,
+    ) -> Result<Step, SessionError> {
+        let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
+        let parse = Parse::read(payload)?;
+        if names::is_reserved(parse.name) {
+            return Ok(self.refuse_frame(&names::reserved(parse.name), frame, out));
+        }
+        if self.shares(parse.name) && !self.is_certain(parse.name) {
+            return Ok(self.wait(out));
+        }
+        let statement = self.define(&parse);
+        if let Gate::Shut(step) = self.gate(&statement, Purposes::Prepare, frame, now, out) {
+            return Ok(step);
+        }
+        self.tx.sent(Batch::Prepared);
+        if self.shares(parse.name) && self.statements.find(parse.name).is_some() {
+            return Ok(self.parse_taken(frame, &parse, &statement, out));
+        }
+        let step = if self.shares(parse.name) {
+            self.parse_shared(frame, &parse, &statement, out)
+        } else {
+            self.parse_unshared(frame, &parse, &statement, out)
+        };
+        self.statements.insert(parse.name, statement, self.tx.number());
+        Ok(step)
+    }
+
+    /// The name is taken: the server looks at the text first, as it would, then fails the batch.
+    fn parse_taken(
+        &mut self,
+        frame: &Frame<'_>,
+        parse: &Parse<'_>,
+        statement: &Arc<Statement>,
+        out: &mut Output,
+    ) -> Step {
+        let Some(backend) = &mut self.lease else { return self.discard(frame) };
+        let number = backend.shelf.prepare(statement, self.tx.number());
+        out.backend.write(|w| {
+            w.parse(&names::of_statement(number), parse.text, parse.types);
+        });
+        self.queue.push(Expect::Parse, Fate::Own(Purpose::PrepareStatement(Arc::clone(statement), number)));
+        let shown = String::from_utf8_lossy(parse.name);
+        let taken = Refusal::new("42P05", format!("prepared statement \"{shown}\" already exists"), "", "");
+        self.refuse_frame(&taken, frame, out)
+    }
+
+    /// A statement that keeps its name: the unnamed one, and all in session pooling.
+    fn parse_unshared(
+        &mut self,
+        frame: &Frame<'_>,
+        parse: &Parse<'_>,
+        statement: &Arc<Statement>,
+        out: &mut Output,
+    ) -> Step {
+        let renamed = statement.script().and_then(|script| self.renamed_deallocate(parse.text, script, out));
+        self.name_sent(parse, statement, None);
+        let Some((text, naming)) = renamed else { return self.forward(frame, 0, out) };
+        self.deallocating = Some(Box::new(naming));
+        out.backend.write(|w| {
+            w.parse(parse.name, &text, parse.types);
+        });
+        self.discard(frame)
+    }
+
+    /// A named statement is renamed; where the backend knows it already, pgwarden answers.
+    fn parse_shared(
+        &mut self,
+        frame: &Frame<'_>,
+        parse: &Parse<'_>,
+        statement: &Arc<Statement>,
+        out: &mut Output,
+    ) -> Step {
+        let Some(backend) = &mut self.lease else { return self.discard(frame) };
+        if backend.capabilities.vehicle == Vehicle::InBatch {
+            backend.unnamed_sent(statement, self.tx.number());
+            out.backend.write(|w| {
+                w.parse(b"", parse.text, parse.types);
+            });
+            self.name_sent(parse, statement, None);
+            return self.discard(frame);
+        }
+        // In a failed block the server refuses Parse itself.
+        if backend.shelf.is_acknowledged(statement) && self.tx.status() != Status::Failed {
+            let naming = Naming { name: parse.name.into(), statement: Arc::clone(statement), number: None };
+            self.queue.answer(Answer::ParseComplete(Box::new(naming)));
+            return self.discard(frame);
+        }
+        let number = backend.shelf.prepare(statement, self.tx.number());
+        out.backend.write(|w| {
+            w.parse(&names::of_statement(number), parse.text, parse.types);
+        });
+        self.name_sent(parse, statement, Some(number));
+        self.discard(frame)
+    }
+
+    fn name_sent(&mut self, parse: &Parse<'_>, statement: &Arc<Statement>, number: Option<u64>) {
+        let naming = Naming { name: parse.name.into(), statement: Arc::clone(statement), number };
+        self.queue.push(Expect::Parse, Fate::Parse(Box::new(naming)));
+        if let (true, Some(backend)) = (parse.name.is_empty(), &mut self.lease) {
+            backend.unnamed_sent(statement, self.tx.number());
+        }
+    }
+
+    /// The statement that a Parse defines; named ones are shared with every client that defines the same.
+    fn define(&self, parse: &Parse<'_>) -> Arc<Statement> {
+        let same = self.statements.find(b"").filter(|_| parse.name.is_empty());
+        if let Some(same) = same.filter(|same| same.text() == parse.text && same.types() == parse.types) {
+            return Arc::clone(same);
+        }
+        let path =
+            self.profile.reported.value("search_path").or_else(|| self.profile.carried.value("search_path"));
+        let fresh = Statement::new(parse.text, parse.types, path, self.reading());
+        if self.shares(parse.name) { self.interner.share(fresh) } else { Arc::new(fresh) }
+    }
+}
