@@ -59,6 +59,7 @@ pub(crate) fn needs_context(statement: &Statement, tenancy: &impl Tenancy) -> bo
         | Verb::Reset
         | Verb::ResetAll
         | Verb::SetTransaction
+        | Verb::SetConstraints
         | Verb::SetSessionCharacteristics
         | Verb::SetRole
         | Verb::SetSessionAuthorization
