@@ -4,6 +4,7 @@
 //! Where it matters, tenants share one backend. What COPY TO sends is left to the other drivers: here it counts that it
 //! ran for the tenant, and that the session goes on.
 
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -13,9 +14,7 @@ use pgwarden_tests::{Server, connect, for_each_version, until_async};
 use tokio::task::JoinSet;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{
-    Client, CopyOutStream, Error, IsolationLevel, NoTls, Row, SimpleQueryMessage, Statement,
-};
+use tokio_postgres::{CancelToken, Client, Error, IsolationLevel, NoTls, Row, SimpleQueryMessage, Statement};
 
 const CONTEXT: &str = "SELECT current_setting('app.current_org_id', true)";
 
@@ -68,9 +67,8 @@ fn text(row: &Row) -> &str {
 
 /// Rows of a table, and the organisations and users that wrote them.
 async fn written(client: &Client, table: &str) -> String {
-    let sql = format!(
-        "SELECT count(*) || ' by ' || coalesce(string_agg(DISTINCT org || '/' || writer, ','), 'nobody') FROM {table}"
-    );
+    let writers = "coalesce(string_agg(DISTINCT org || '/' || writer, ','), 'nobody')";
+    let sql = format!("SELECT count(*) || ' by ' || {writers} FROM {table}");
     one(client, &sql).await
 }
 
@@ -377,11 +375,7 @@ fn savepoints() {
             }
             assert_eq!(one(outer.client(), CONTEXT).await, ACME);
             assert_eq!(ok(outer.query_one(&insert, &[&(number + 200)]).await).get::<_, &str>(0), ACME);
-            if number < 4 {
-                ok(outer.commit().await)
-            } else {
-                ok(outer.rollback().await)
-            }
+            ok(if number < 4 { outer.commit().await } else { outer.rollback().await });
             assert_eq!(ok(column(transaction.client(), CONTEXT).await), [Some(ACME.to_owned())]);
         }
         ok(transaction.commit().await);
@@ -392,12 +386,7 @@ fn savepoints() {
 }
 
 /// Sends rows by COPY, and ends it unless told to leave it.
-async fn copy_in(
-    client: &Client,
-    table: &str,
-    ids: std::ops::Range<i32>,
-    finish: bool,
-) -> Result<u64, Error> {
+async fn copy_in(client: &Client, table: &str, ids: Range<i32>, finish: bool) -> Result<u64, Error> {
     let sink = client.copy_in(&format!("COPY {table} (id, words) FROM STDIN (FORMAT binary)")).await?;
     let mut writer = pin!(BinaryCopyInWriter::new(sink, &[Type::INT4, Type::TEXT]));
     for id in ids {
@@ -434,9 +423,8 @@ fn copy_in_from_the_client() {
 fn copy_out_to_the_client() {
     each(1, async |_, mut acme, globex| {
         table(&acme, "sent", "id int").await;
-        let insert = |rows: i32| {
-            format!("COPY (INSERT INTO sent SELECT generate_series(1, {rows}) RETURNING *) TO STDOUT")
-        };
+        let insert =
+            |rows| format!("COPY (INSERT INTO sent SELECT generate_series(1, {rows}) RETURNING *) TO STDOUT");
         // The driver reads to the end what nobody wants.
         drop(ok(acme.copy_out(&insert(10)).await));
         assert_eq!(written(&acme, "sent").await, format!("10 by {ACME}/{ANN}"));

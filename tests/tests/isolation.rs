@@ -426,12 +426,28 @@ fn a_failed_block_that_is_chained_has_its_context_in_a_pipeline() {
     }
 }
 
+/// What pgwarden says instead of running a procedure without a context that it can vouch for.
+const BEHIND_ANOTHER: &str = "a statement that may end its transaction cannot keep its tenant context behind \
+                              another of the same batch";
+
 #[test]
-fn a_procedure_that_commits_behind_another_statement_of_its_batch_keeps_its_context() {
+fn a_procedure_behind_another_statement_of_its_batch_is_refused_and_nothing_leaks() {
     let run = |messages: Frontend, sql| messages.parse("", sql, &[]).bind("", "", &[]).execute("", 0);
-    let batch = run(run(Frontend::new(), "SELECT 1"), "CALL commits('t1')").sync();
-    let answer = on_a_poisoned_backend(0, &batch, 1);
-    assert_eq!(probes(&answer), ["t1/t1 t1/t1"], "{answer:?}");
+    for call in ["CALL commits('t1')", "CALL rolls_back('t1')", "DO $$ BEGIN COMMIT; END $$", "VACUUM notes"] {
+        let stage = Stage::set(versions()[0]);
+        let port = stage.pgwardens[0].port();
+        Wire::open(port, "bob", "", "live").query("SELECT poison('t3')");
+        let mut wire = Wire::open(port, "ann", "", "live");
+        wire.send(&run(run(Frontend::new(), "SELECT probe()"), call).sync());
+        let answer = wire.until_ready();
+        let error = answer.iter().find(|message| message.tag == b'E').map(Message::fields);
+        let error = error.unwrap_or_else(|| panic!("{call} is not refused: {answer:?}"));
+        assert_eq!((error.code(), error.message()), ("0A000", BEHIND_ANOTHER), "{call}");
+        assert_eq!(probes(&answer), ["t1/t1"], "{call}: {answer:?}");
+        assert_eq!(answer.last().map(Message::status), Some('I'), "{call}: {answer:?}");
+        assert_eq!(probes(&wire.query("SELECT probe()")), ["t1/t1"], "{call}");
+        assert_eq!(stage.misplaced(), "", "{call}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a client does: random programs, as messages for pgwarden and for a plain server.
 
+use std::collections::BTreeSet;
+
 use pgwarden_tests::Frontend;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -152,7 +154,10 @@ impl Step {
             }
             Step::Poison => none.query("ROLLBACK").query(&poison),
             Step::PoisonExtended => {
-                none.query("ROLLBACK").parse("", &poison, &[]).bind("", "", &[]).execute("", 0).sync()
+                let poison = none.query("ROLLBACK").parse("", &poison, &[]).bind("", "", &[]).execute("", 0);
+                // Nobody is to run it again in front of a read of the same transaction: that a function cannot
+                // change the context in the middle of one is promised by `reassert = "statement"` alone.
+                poison.close_statement("").sync()
             }
             Step::PoisonCall => none.query("ROLLBACK").query(&fill("CALL poisons('{other}')")),
             Step::PoisonChained => none
@@ -219,5 +224,48 @@ fn step() -> impl Strategy<Value = Step> {
 /// What a client does on its connections, one after the other.
 pub fn sessions() -> impl Strategy<Value = Vec<Session>> {
     let end = prop_oneof![3 => Just(End::Clean), 1 => Just(End::Abrupt)];
-    vec((vec(step(), 1..12), end).prop_map(|(steps, end)| Session { steps, end }), 1..3)
+    let session = |(steps, end)| Session { steps: with_leaders_in_front(steps), end };
+    vec((vec(step(), 1..12), end).prop_map(session), 1..3)
+}
+
+/// Whether the statement may end its transaction or cannot run in a block: pgwarden refuses it behind another
+/// statement of the same batch, where PostgreSQL does not.
+fn is_leader(sql: Sql) -> bool {
+    ["CALL", "DO ", "VACUUM"].iter().any(|verb| sql.starts_with(verb))
+}
+
+/// The same steps with a Sync in front of every leader that follows something.
+fn with_leaders_in_front(steps: Vec<Step>) -> Vec<Step> {
+    // Names and portals that may stand for a leader.
+    let mut names = BTreeSet::new();
+    let mut portals = BTreeSet::new();
+    let mut separated = Vec::new();
+    for step in steps {
+        let Step::Extended(parts) = step else {
+            separated.push(step);
+            continue;
+        };
+        let mut batch = Vec::new();
+        for part in parts {
+            let leads = match part {
+                Part::All(name, sql) | Part::Prepare(name, sql) if is_leader(sql) => {
+                    names.insert(name);
+                    portals.insert("");
+                    matches!(part, Part::All(..))
+                }
+                Part::Run(name, portal, _) if names.contains(name) => {
+                    portals.insert(portal);
+                    true
+                }
+                Part::Continue(portal) => portals.contains(portal),
+                _ => false,
+            };
+            if leads && !batch.is_empty() {
+                separated.push(Step::Extended(std::mem::take(&mut batch)));
+            }
+            batch.push(part);
+        }
+        separated.push(Step::Extended(batch));
+    }
+    separated
 }
