@@ -7,6 +7,7 @@ use crate::endpoint::Endpoint;
 use crate::mistake::Fault;
 use crate::reader::Reader;
 use crate::secret::SecretText;
+use crate::upstream::Upstream;
 use crate::word::words;
 
 const REFRESH: Duration = Duration::from_secs(300);
@@ -26,7 +27,7 @@ pub enum Method {
     Trust,
     /// By its password, in clear text.
     Password,
-    /// By an MD5 hash of its password and a salt.
+    /// By an MD5 hash of its password and a salt; by SCRAM where a SCRAM verifier is what is stored.
     Md5,
     /// By SCRAM-SHA-256.
     ScramSha256,
@@ -97,8 +98,8 @@ pub struct Auth {
     pub jwt: Option<Jwt>,
 }
 
-/// Reads `[auth]`.
-pub(crate) fn resolve(reader: &mut Reader<'_>, listen: &[Endpoint]) -> Auth {
+/// Reads `[auth]`; `upstream` is missing where it has mistakes of its own.
+pub(crate) fn resolve(reader: &mut Reader<'_>, listen: &[Endpoint], upstream: Option<&Upstream>) -> Auth {
     let auth = Auth {
         method: reader.word("auth.method").unwrap_or(Method::ScramSha256),
         users_file: reader.path("auth.users_file"),
@@ -107,8 +108,18 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, listen: &[Endpoint]) -> Auth {
     };
     if !reader.is_spoiled("auth.method") {
         check(reader, &auth, listen);
+        check_login(reader, &auth, upstream);
     }
     auth
+}
+
+/// A token says nothing about the name that its holder gives: where the server is logged in to under that name, the
+/// token would let its holder in as anybody.
+fn check_login(reader: &mut Reader<'_>, auth: &Auth, upstream: Option<&Upstream>) {
+    if auth.method == Method::Jwt && upstream.is_some_and(|upstream| upstream.user.is_none()) {
+        let problem = "jwt would let the holder of a token log in to the server under any name";
+        reader.wrong("auth.method", Fault::new(problem, "a user in upstream.url"));
+    }
 }
 
 fn check(reader: &mut Reader<'_>, auth: &Auth, listen: &[Endpoint]) {

@@ -4,7 +4,7 @@
 pub(crate) const CONFIG: &str = "PGWARDEN_CONFIG";
 
 /// What every variable of pgwarden starts with.
-pub(crate) const PREFIX: &str = "PGWARDEN_";
+pub const PREFIX: &str = "PGWARDEN_";
 
 /// The keys, dotted. The last four hold a whole tree of their own.
 pub(crate) const KEYS: &[(&str, Option<&str>)] = &[

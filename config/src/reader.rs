@@ -159,13 +159,15 @@ impl<'a> Reader<'a> {
     /// The value of an environment variable that the configuration refers to.
     pub(crate) fn env(&mut self, name: &str) -> Result<SecretText, Fault> {
         self.referred.push(name.to_owned());
-        let value = self.source.env(name).filter(|value| !value.is_empty());
-        value.map(SecretText::new).ok_or_else(|| {
+        let fault = |problem| {
             Fault::new(
-                format!("environment variable {name:?} is not set"),
+                format!("environment variable {name:?} is not {problem}"),
                 "a variable that holds the secret",
             )
-        })
+        };
+        let value = self.source.env(name).filter(|value| !value.is_empty());
+        let value = value.ok_or_else(|| fault("set"))?;
+        value.into_string().map(SecretText::new).map_err(|_| fault("UTF-8 text"))
     }
 
     /// Checks that a file can be read.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use crate::auth::{self, Auth};
 use crate::context::{self, ContextSettings};
 use crate::endpoint::{self, Endpoint};
+use crate::limits::{self, Limits};
 use crate::mistake::Fault;
 use crate::pool::{self, Pool};
 use crate::reader::{self, Reader, single};
@@ -18,15 +18,6 @@ use crate::written::Value;
 
 const LISTEN: &str = "127.0.0.1:6432";
 const ADMIN: (&str, u16) = ("127.0.0.1", 6433);
-
-/// The longest message that PostgreSQL takes (`PQ_LARGE_MESSAGE_LIMIT`).
-const MESSAGE_BYTES: usize = 0x3fff_ffff;
-const QUERY_BYTES: usize = 64 * 1024 * 1024;
-const TOKEN_BYTES: usize = 64 * 1024;
-const MAX_CLIENTS: usize = 10_000;
-const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// How far pgwarden goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,28 +61,6 @@ pub struct Admin {
     pub port: u16,
     /// What a caller must bring; present unless the host is loopback.
     pub token: Option<SecretText>,
-}
-
-/// What is too much, too many or too late.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// The longest message that passes, in bytes.
-    pub message_bytes: usize,
-    /// The longest message that has to be held whole (statements), in bytes.
-    pub query_bytes: usize,
-    /// The longest password or token, in bytes.
-    pub token_bytes: usize,
-    /// The most clients at once.
-    pub max_clients: usize,
-    /// How long a client may take to log in.
-    pub login_timeout: Duration,
-    /// How long running transactions may take to finish when pgwarden stops.
-    pub drain_timeout: Duration,
-}
-
-impl Limits {
-    /// The longest startup packet, in bytes (`MAX_STARTUP_PACKET_LENGTH` in PostgreSQL).
-    pub const STARTUP_BYTES: usize = 10_000;
 }
 
 /// The whole configuration.
@@ -139,7 +108,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let listen = listen(reader);
     let upstream = upstream::resolve(reader);
     let pool = pool::resolve(reader);
-    let auth = auth::resolve(reader, &listen);
+    let auth = auth::resolve(reader, &listen, upstream.as_ref());
     let tls = tls::resolve(reader, auth.method);
     let context = context::resolve(reader, &auth);
     let mode = mode(reader);
@@ -149,7 +118,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let admin = admin(reader);
     let workers = workers(reader);
     let log = log(reader);
-    let limits = limits(reader);
+    let limits = limits::resolve(reader);
     let upstream = upstream?;
     Some(Settings {
         listen,
@@ -307,17 +276,4 @@ fn log_level(text: &str) -> Result<String, Fault> {
         }
     }
     Ok(text.to_owned())
-}
-
-fn limits(reader: &mut Reader<'_>) -> Limits {
-    let second = Duration::from_secs(1);
-    let message_bytes = reader.size("limits.message_bytes", 1_024..=0x3fff_ffff).unwrap_or(MESSAGE_BYTES);
-    Limits {
-        message_bytes,
-        query_bytes: reader.size("limits.query_bytes", 1_024..=0x3fff_ffff).unwrap_or(QUERY_BYTES),
-        token_bytes: reader.size("limits.token_bytes", 64..=1_048_576).unwrap_or(TOKEN_BYTES),
-        max_clients: reader.number("limits.max_clients", 1..=1_000_000).unwrap_or(MAX_CLIENTS),
-        login_timeout: reader.duration("limits.login_timeout", second, DAY).unwrap_or(LOGIN_TIMEOUT),
-        drain_timeout: reader.duration("limits.drain_timeout", Duration::ZERO, DAY).unwrap_or(DRAIN_TIMEOUT),
-    }
 }

@@ -1,5 +1,6 @@
 //! Where the contents behind `file:` and `env:` come from.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
@@ -12,6 +13,6 @@ pub trait Source {
     /// Whatever stops it from being read.
     fn file(&self, path: &Path) -> io::Result<Vec<u8>>;
 
-    /// The value of an environment variable, if it is set.
-    fn env(&self, name: &str) -> Option<String>;
+    /// The value of an environment variable, if it is set; it need not be text.
+    fn env(&self, name: &str) -> Option<OsString>;
 }

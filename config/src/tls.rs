@@ -29,12 +29,14 @@ pub struct Identity {
     pub key: PathBuf,
 }
 
-/// Whether clients must bring a certificate.
+/// Whether clients that use TLS must bring a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientCert {
     /// They are not asked.
     None,
-    /// They must bring one that these authorities have signed.
+    /// They must bring one that these authorities have signed, whatever `auth.method` is, as with
+    /// `clientcert=verify-ca` in PostgreSQL's pg_hba.conf. One that is not valid ends the handshake; without any the
+    /// login is refused. Clients in clear text bring none: only [`TlsMode::Require`] keeps them out.
     Verify {
         /// The authorities, PEM.
         ca: PathBuf,
@@ -48,7 +50,7 @@ pub struct ClientTls {
     pub mode: TlsMode,
     /// pgwarden's own certificate; present unless the mode is `disable`.
     pub identity: Option<Identity>,
-    /// Whether clients must bring a certificate.
+    /// Whether clients that use TLS must bring a certificate.
     pub client_cert: ClientCert,
 }
 

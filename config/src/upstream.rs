@@ -19,9 +19,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub enum UpstreamTlsMode {
     /// No TLS.
     Disable,
-    /// TLS if the server has it; nothing is checked.
+    /// TLS if the server has it. Nothing is checked, unless there is a root: then as [`Self::VerifyCa`].
     Prefer,
-    /// TLS; nothing is checked.
+    /// TLS. Nothing is checked, unless there is a root: then as [`Self::VerifyCa`], as libpq does.
     Require,
     /// TLS; the certificate must be signed by the root.
     VerifyCa,
@@ -53,7 +53,7 @@ words!(Pooler { No = "no", Transaction = "transaction" });
 pub struct UpstreamTls {
     /// Whether it is used and what is checked; `disable` for a unix socket.
     pub mode: UpstreamTlsMode,
-    /// The authorities, PEM; present for `verify-ca` and `verify-full`.
+    /// The authorities, PEM; present for `verify-ca` and `verify-full`, and where `prefer` or `require` shall check.
     pub root_cert: Option<PathBuf>,
     /// The certificate that pgwarden shows, with its key.
     pub identity: Option<Identity>,
@@ -64,7 +64,7 @@ pub struct UpstreamTls {
 pub struct Upstream {
     /// Where it listens.
     pub endpoint: Endpoint,
-    /// The login for every client; without one, each client's own name.
+    /// The login for every client; without one, each client's own name. Present for `jwt`.
     pub user: Option<String>,
     /// The password of that login.
     pub password: Option<SecretText>,

@@ -17,6 +17,10 @@ pub struct Identity {
     pub certificate: String,
     /// The private key.
     pub key: String,
+    /// The file with the certificate, for `sslcert`; it is there as long as the authority is.
+    pub certificate_path: String,
+    /// The file with the key, for `sslkey`.
+    pub key_path: String,
 }
 
 /// A certificate authority of a test's own.
@@ -25,6 +29,31 @@ pub struct Authority {
     identity: Identity,
     directory: Directory,
 }
+
+impl Identity {
+    fn read(certificate_path: String, key_path: String) -> Identity {
+        let read = |path| fs::read_to_string(path).expect("openssl has written it");
+        Identity { certificate: read(&certificate_path), key: read(&key_path), certificate_path, key_path }
+    }
+}
+
+/// What `openssl ca` wants to know: it alone signs for a time of one's own.
+const PAST: &str = "
+[ca]
+default_ca = past
+[past]
+database = index.txt
+new_certs_dir = .
+rand_serial = yes
+default_md = sha256
+policy = names
+x509_extensions = user
+[names]
+commonName = supplied
+[user]
+basicConstraints = critical,CA:FALSE
+extendedKeyUsage = clientAuth
+";
 
 impl Authority {
     /// A new authority that nobody else trusts.
@@ -57,7 +86,27 @@ impl Authority {
 
     /// An identity for the database user `name`.
     pub fn user(&self, name: &str) -> Identity {
-        self.issue("user", name, "extendedKeyUsage=clientAuth")
+        self.issue(&format!("user-{name}"), name, "extendedKeyUsage=clientAuth")
+    }
+
+    /// The same, but it was valid in January 2020 only.
+    pub fn expired_user(&self, name: &str) -> Identity {
+        let (directory, file) = (self.directory.path(), format!("expired-{name}"));
+        let path = |end: &str| directory.join(end).to_string_lossy().into_owned();
+        let (key, request, certificate) =
+            (path(&format!("{file}.key")), path(&format!("{file}.csr")), path(&format!("{file}.crt")));
+        fs::write(path("ca.conf"), PAST).and_then(|()| fs::write(path("index.txt"), "")).expect("a file");
+        let subject = format!("/CN={name}");
+        let mut asked = Command::new("openssl");
+        asked.args(["req", "-new", "-nodes", "-config", "/dev/null", "-subj", &subject, "-newkey", "ec"]);
+        asked.args(["-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", &key, "-out", &request]);
+        run(asked);
+        let mut signed = Command::new("openssl");
+        signed.current_dir(directory).args(["ca", "-batch", "-notext", "-config", "ca.conf"]);
+        signed.args(["-cert", "authority.crt", "-keyfile", "authority.key", "-in", &request]);
+        signed.args(["-startdate", "20200101000000Z", "-enddate", "20200131000000Z", "-out", &certificate]);
+        run(signed);
+        Identity::read(certificate, key)
     }
 
     fn issue(&self, file: &str, name: &str, extension: &str) -> Identity {
@@ -102,8 +151,8 @@ fn request(
     extensions: &[&str],
     signer: &[String],
 ) -> Identity {
-    let (key, certificate) =
-        (directory.path().join(format!("{file}.key")), directory.path().join(format!("{file}.crt")));
+    let path = |end: &str| directory.path().join(format!("{file}.{end}")).to_string_lossy().into_owned();
+    let (key, certificate) = (path("key"), path("crt"));
     let mut openssl = Command::new("openssl");
     openssl.args([
         "req",
@@ -121,8 +170,11 @@ fn request(
         openssl.args(["-addext", extension]);
     }
     openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+    run(openssl);
+    Identity::read(certificate, key)
+}
+
+fn run(mut openssl: Command) {
     let output = openssl.output().expect("openssl is installed");
     assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
-    let read = |path| fs::read_to_string(path).expect("openssl has written it");
-    Identity { certificate: read(certificate), key: read(key) }
 }

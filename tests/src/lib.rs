@@ -8,6 +8,7 @@
 //! * [`PgBouncer`]: the neighbour that some have between;
 //! * [`Wire`]: the protocol spoken by hand, for what no driver would ever send;
 //! * [`certificates`]: an authority for TLS tests;
+//! * [`tokens`]: issuers of JSON Web Tokens;
 //! * [`platform`]: the example schema with its policies;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
@@ -24,13 +25,14 @@ mod postgres;
 mod proxy;
 mod template;
 pub mod tenants;
+pub mod tokens;
 mod version;
 mod wait;
 pub mod wire;
 
 pub use client::connect;
 pub use pgbouncer::PgBouncer;
-pub use postgres::{Database, SUPERUSER, Server, ServerBuilder, psql};
+pub use postgres::{Database, SUPERUSER, Server, ServerBuilder, psql, psql_with_libpq};
 pub use proxy::{Exit, Pgwarden, PgwardenBuilder, binary};
 pub use rustix::process::Signal;
 pub use version::{Version, for_each_version, for_version, versions};

@@ -313,7 +313,17 @@ impl Database {
 
 /// Runs psql against any URL: quiet, unaligned, rows only, no psqlrc, stops at the first error.
 pub fn psql(url: &str, arguments: &[&str]) -> Output {
+    run_psql(Command::new(Version(15).programs().join("psql")), url, arguments)
+}
+
+/// The same psql with the libpq of another version, for what only that one can.
+pub fn psql_with_libpq(version: Version, url: &str, arguments: &[&str]) -> Output {
     let mut psql = Command::new(Version(15).programs().join("psql"));
+    psql.env("LD_LIBRARY_PATH", version.libraries());
+    run_psql(psql, url, arguments)
+}
+
+fn run_psql(mut psql: Command, url: &str, arguments: &[&str]) -> Output {
     psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url]).args(arguments);
     psql.stdin(std::process::Stdio::null()).output().expect("psql is installed")
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::certificates::Identity;
 use crate::client;
 use crate::directory::Directory;
 use crate::launch::{Account, Process, command};
@@ -22,6 +23,31 @@ pub struct PgwardenBuilder {
     variables: BTreeMap<String, String>,
     arguments: Vec<String>,
     files: Vec<(String, String)>,
+    given: Given,
+    heard: Heard,
+}
+
+/// Whether the builder names the listeners by itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Given {
+    #[default]
+    Listeners,
+    Nothing,
+}
+
+/// Whether anybody reads what pgwarden says.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Heard {
+    #[default]
+    InAFile,
+    ByNobody,
+}
+
+/// The ports that a pgwarden listens on unless it is told otherwise.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    clients: u16,
+    admin: u16,
 }
 
 impl PgwardenBuilder {
@@ -31,7 +57,8 @@ impl PgwardenBuilder {
         self.env("PGWARDEN_UPSTREAM", url)
     }
 
-    /// Any variable. `{dir}` in the value stands for the directory of [`PgwardenBuilder::file`].
+    /// Any variable. `{dir}` in the value stands for the directory of [`PgwardenBuilder::file`], `{port}` and
+    /// `{admin_port}` for the ports that the builder has chosen.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> PgwardenBuilder {
         self.variables.insert(name.to_owned(), value.to_owned());
@@ -45,7 +72,38 @@ impl PgwardenBuilder {
         self
     }
 
-    /// A file for pgwarden to read: a key, a user list, a configuration.
+    /// No variables that the test has not given: `{port}` and `{admin_port}` have to be named somewhere.
+    #[must_use]
+    pub fn given_nothing(mut self) -> PgwardenBuilder {
+        self.given = Given::Nothing;
+        self
+    }
+
+    /// Standard output and error are pipes that nobody reads, closed at the other end.
+    #[must_use]
+    pub fn heard_by_nobody(mut self) -> PgwardenBuilder {
+        self.heard = Heard::ByNobody;
+        self
+    }
+
+    /// TLS towards clients in a mode of `tls.mode`, with this identity.
+    #[must_use]
+    pub fn tls(self, mode: &str, identity: &Identity) -> PgwardenBuilder {
+        self.file("server.crt", &identity.certificate)
+            .file("server.key", &identity.key)
+            .env("PGWARDEN_TLS_MODE", mode)
+            .env("PGWARDEN_TLS_CERT", "{dir}/server.crt")
+            .env("PGWARDEN_TLS_KEY", "{dir}/server.key")
+    }
+
+    /// Client certificates have to be signed by these authorities, PEM.
+    #[must_use]
+    pub fn client_authority(self, certificates: &str) -> PgwardenBuilder {
+        self.file("clients.crt", certificates).env("PGWARDEN_TLS_CLIENT_CA", "{dir}/clients.crt")
+    }
+
+    /// A file for pgwarden to read: a key, a user list, a configuration. Its contents may hold the same words in
+    /// braces as [`PgwardenBuilder::env`].
     #[must_use]
     pub fn file(mut self, name: &str, contents: &str) -> PgwardenBuilder {
         self.files.push((name.to_owned(), contents.to_owned()));
@@ -60,18 +118,8 @@ impl PgwardenBuilder {
     }
 
     /// Starts pgwarden and returns when `/healthz` answers 200, or how it ended before that.
-    pub fn try_start(mut self) -> Result<Pgwarden, Exit> {
-        let directory = Directory::create("pgwarden");
-        for (name, contents) in &self.files {
-            fs::write(directory.path().join(name), contents).expect("a file can be written");
-        }
-        let (port, admin_port) = (free_port(), free_port());
-        self.variables.entry("PGWARDEN_LISTEN".to_owned()).or_insert_with(|| format!("127.0.0.1:{port}"));
-        self.variables
-            .entry("PGWARDEN_ADMIN".to_owned())
-            .or_insert_with(|| format!("127.0.0.1:{admin_port}"));
-        let process = Process::start(self.command(&directory));
-        let pgwarden = Pgwarden { process: Mutex::new(process), directory, port, admin_port };
+    pub fn try_start(self) -> Result<Pgwarden, Exit> {
+        let pgwarden = self.start_unasked();
         let exit = until("pgwarden becomes ready", || {
             if let Some(status) = pgwarden.process().exited() {
                 return Some(Some(status));
@@ -84,20 +132,58 @@ impl PgwardenBuilder {
         }
     }
 
-    fn command(&self, directory: &Directory) -> Command {
-        let place = directory.path().to_string_lossy();
-        let fill = |text: &String| text.replace("{dir}", &place);
+    /// Starts pgwarden and returns at once, for one that nobody can ask whether it is ready.
+    pub fn start_unasked(mut self) -> Pgwarden {
+        let ports = Ports { clients: free_port(), admin: free_port() };
+        if self.given == Given::Listeners {
+            let mut default = |name: &str, port: u16| {
+                self.variables.entry(name.to_owned()).or_insert_with(|| format!("127.0.0.1:{port}"));
+            };
+            default("PGWARDEN_LISTEN", ports.clients);
+            default("PGWARDEN_ADMIN", ports.admin);
+        }
+        let (directory, process) = self.launch(&["serve"], ports);
+        Pgwarden { process: Mutex::new(process), directory, port: ports.clients, admin_port: ports.admin }
+    }
+
+    /// Runs another command than `serve`, such as `config check`, to its end; nothing is added to the variables.
+    #[track_caller]
+    pub fn run(self, subcommand: &[&str]) -> Exit {
+        let ports = Ports { clients: free_port(), admin: free_port() };
+        let (directory, mut process) = self.launch(subcommand, ports);
+        let status = until("pgwarden ends", || process.exited());
+        Exit { status, stderr: said(&directory) }
+    }
+
+    fn launch(&self, subcommand: &[&str], ports: Ports) -> (Directory, Process) {
+        let directory = Directory::create("pgwarden");
+        let place = directory.path().to_string_lossy().into_owned();
+        let fill = |text: &str| {
+            let [port, admin] = [ports.clients, ports.admin].map(|port| port.to_string());
+            text.replace("{dir}", &place).replace("{port}", &port).replace("{admin_port}", &admin)
+        };
+        for (name, contents) in &self.files {
+            fs::write(directory.path().join(name), fill(contents)).expect("a file can be written");
+        }
         let mut command = command(binary(), Account::Own, "KILL");
         // Unknown names are errors, and the tests have some of their own.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PGWARDEN_")) {
             command.env_remove(name);
         }
-        command.arg("serve").args(self.arguments.iter().map(fill));
+        command.args(subcommand).args(self.arguments.iter().map(|argument| fill(argument)));
         command.envs(self.variables.iter().map(|(name, value)| (name, fill(value))));
-        let stderr = File::create(directory.path().join("stderr")).expect("a file can be created");
-        command.current_dir(directory.path()).stdout(stderr.try_clone().expect("a file can be shared"));
-        command.stderr(stderr);
-        command
+        command.current_dir(directory.path());
+        match self.heard {
+            Heard::InAFile => {
+                let file = File::create(directory.path().join("stderr")).expect("a file can be created");
+                command.stdout(file.try_clone().expect("a file can be shared")).stderr(file);
+            }
+            Heard::ByNobody => {
+                let (_, output) = std::io::pipe().expect("a pipe can be made");
+                command.stdout(output.try_clone().expect("a pipe can be shared")).stderr(output);
+            }
+        }
+        (directory, Process::start(command))
     }
 }
 
@@ -128,6 +214,11 @@ impl Pgwarden {
     /// The port for clients on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port of the admin listener on 127.0.0.1.
+    pub fn admin_port(&self) -> u16 {
+        self.admin_port
     }
 
     /// Its process id.
@@ -165,8 +256,20 @@ impl Pgwarden {
 
     /// Everything it wrote to standard output and error so far.
     pub fn stderr(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.directory.path().join("stderr")).unwrap_or_default())
-            .into_owned()
+        said(&self.directory)
+    }
+
+    /// How often its log holds `text` by now.
+    pub fn logged(&self, text: &str) -> usize {
+        self.stderr().matches(text).count()
+    }
+
+    /// The log, as soon as it holds `text` more often than `before`: a thread of its own writes it.
+    #[track_caller]
+    pub fn until_logged(&self, text: &str, before: usize) -> String {
+        until(&format!("it logs {text:?} more often than {before} times"), || {
+            Some(self.stderr()).filter(|log| log.matches(text).count() > before)
+        })
     }
 
     /// Waits until it has ended by itself.
@@ -192,6 +295,11 @@ impl Pgwarden {
     fn process(&self) -> std::sync::MutexGuard<'_, Process> {
         self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// What a pgwarden with this directory wrote to standard output and error.
+fn said(directory: &Directory) -> String {
+    String::from_utf8_lossy(&fs::read(directory.path().join("stderr")).unwrap_or_default()).into_owned()
 }
 
 fn join_chunks(mut body: &str) -> String {

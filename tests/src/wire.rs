@@ -9,6 +9,7 @@
 //! assert_eq!(wire.expect("12DCZ")[2].row(), [Some("1".to_owned())]);
 //! ```
 
+mod closing;
 mod frontend;
 mod login;
 mod message;

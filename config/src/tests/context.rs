@@ -88,7 +88,7 @@ fn the_file_knows_three_ways_to_write_variables() {
 #[test]
 fn claims_may_name_tenant_and_user() {
     let settings = from_file(
-        "upstream.url = \"postgres://h\"\nmode = \"shadow\"\nauth.method = \"jwt\"\nauth.jwt.key = \"file:/k\"\n\
+        "upstream.url = \"postgres://u@h\"\nmode = \"shadow\"\nauth.method = \"jwt\"\nauth.jwt.key = \"file:/k\"\n\
          [context]\ntenant_claim = \"org.id\"\nuser_claim = \"sub\"\nvariables = \"a.b=tenant, a.c=user\"\n\
          [context.fixed.alice]\ntenant = \"1\"",
     )

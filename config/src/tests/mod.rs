@@ -7,9 +7,12 @@ mod mistakes;
 mod precedence;
 mod reference;
 mod secrets;
+mod token_mistakes;
 mod variables;
 
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use crate::{Settings, Source, load};
@@ -33,8 +36,11 @@ impl Source for Fake {
         }
     }
 
-    fn env(&self, name: &str) -> Option<String> {
-        name.ends_with("SECRET").then(|| "hunter2-from-env".to_owned())
+    fn env(&self, name: &str) -> Option<OsString> {
+        match name {
+            "BINARY" => Some(OsString::from_vec(vec![0xff, 0xfe])),
+            _ => name.ends_with("SECRET").then(|| "hunter2-from-env".into()),
+        }
     }
 }
 

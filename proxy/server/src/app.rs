@@ -2,80 +2,25 @@
 
 use crate::admin::Readiness;
 use crate::cancel::Registry;
-use crate::keys::{KeyStore, KeyStoreError};
+use crate::loaded::Loaded;
 use crate::login::Tokens;
 use crate::meters::Meters;
 use crate::pool::{Pool, PoolKey};
 use crate::questions::Parser;
 use crate::signals::Shutdown;
+use crate::start_error::StartError;
 use crate::stream::Peer;
-use crate::tls::{self, Acceptor, TlsError};
+use crate::tls::Acceptor;
 use crate::upstream::{Credentials, Server};
-use crate::users::{Users, Verifiers};
+use crate::users::Users;
 use crate::worker::Workers;
 use dashmap::DashMap;
-use pgwarden_auth::jwt::JwtPolicy;
-use pgwarden_auth::secret::{Secret, SecretError};
-use pgwarden_auth::users::{UserList, UserListError};
-use pgwarden_config::{Endpoint, Method, PoolMode, Settings};
-use pgwarden_session::{Interner, Options, PinPolicy, Pooling, Reassert, Refusal};
+use pgwarden_auth::secret::Secret;
+use pgwarden_config::{Method, PoolMode, Settings};
+use pgwarden_session::{Interner, Limits, Options, PinPolicy, Pooling, Reassert, Refusal};
 use pgwarden_tenant::{Missing, Mode, Protected, RelationCache, Shared, Variable};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use thiserror::Error;
-
-/// Why pgwarden cannot start with these settings.
-#[derive(Debug, Error)]
-pub(crate) enum StartError {
-    /// Configuration: certificates or keys.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// Configuration: the keys that verify tokens.
-    #[error(transparent)]
-    Keys(#[from] KeyStoreError),
-    /// Configuration: the users file cannot be read.
-    #[error("cannot read the users file {path}: {error}")]
-    UsersFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        error: std::io::Error,
-    },
-    /// Configuration: the users file is malformed.
-    #[error("the users file {path}: {error}")]
-    Users {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: UserListError,
-    },
-    /// Configuration: the server's password.
-    #[error("the password in upstream.url: {0}")]
-    Password(#[from] SecretError),
-    /// Configuration: it would let clients be who they want.
-    #[error("{0}")]
-    Unsafe(String),
-    /// Configuration: a claim path.
-    #[error("{0}")]
-    Variable(String),
-    /// System: a thread, a socket or a signal handler.
-    #[error("{what}: {error}")]
-    System {
-        /// What was tried.
-        what: String,
-        /// What the system says.
-        error: std::io::Error,
-    },
-}
-
-impl StartError {
-    /// A failure of the system.
-    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
-        let what = what.into();
-        move |error| Self::System { what, error }
-    }
-}
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -86,6 +31,7 @@ pub(crate) struct App {
     pub(crate) users: Users,
     pub(crate) tokens: Tokens,
     pub(crate) variables: Vec<Variable>,
+    upstream_secret: Option<Secret>,
     pub(crate) tenancy: Shared,
     pub(crate) parser: Parser,
     pub(crate) interner: Arc<Interner>,
@@ -110,26 +56,13 @@ impl Drop for Place {
 }
 
 impl App {
-    /// Loads what the settings name.
+    /// Puts together what all sessions share.
     ///
     /// # Errors
-    /// [`StartError`] says what cannot be used.
-    pub(crate) fn new(settings: Settings, workers: Workers) -> Result<Arc<Self>, StartError> {
-        if settings.auth.method == Method::Jwt && settings.upstream.user.is_none() {
-            return Err(StartError::Unsafe(
-                "auth.method is \"jwt\" and upstream.url names no user: a token would let its holder log in to the \
-                 server under any name. Name the login in upstream.url."
-                    .into(),
-            ));
-        }
+    /// [`StartError::System`] when the parser's thread cannot be started.
+    pub(crate) fn new(settings: Settings, loaded: Loaded, workers: Workers) -> Result<Arc<Self>, StartError> {
         warn_about_clear_text(&settings);
-        let mock_key = rand::random();
-        let host = match &settings.upstream.endpoint {
-            Endpoint::Tcp(host, _) => host.clone(),
-            Endpoint::Unix { .. } => String::new(),
-        };
-        let connector = tls::connector(&settings.upstream.tls, &host)?;
-        let variables = crate::assemble::variables(&settings)?;
+        let Loaded { connector, acceptor, users, tokens, variables, upstream_secret, mock_key } = loaded;
         let names: Vec<&str> = variables.iter().map(|variable| variable.name.as_str()).collect();
         let server = Arc::new(Server::new(&settings.upstream, connector, &names));
         let meters = Arc::new(Meters::new());
@@ -140,10 +73,11 @@ impl App {
         let tenancy = Shared { protected: Arc::new(Protected::new(&names)), observer, relations };
         Ok(Arc::new(Self {
             server,
-            acceptor: tls::acceptor(&settings.tls)?,
-            users: users(&settings, &mock_key)?,
-            tokens: tokens(&settings)?,
+            acceptor,
+            users,
+            tokens,
             variables,
+            upstream_secret,
             tenancy,
             parser,
             interner: Arc::new(Interner::default()),
@@ -186,10 +120,7 @@ impl App {
     pub(crate) fn pool(&self, database: &str, user: &str) -> Arc<Pool> {
         let upstream = &self.settings.upstream;
         let login = match &upstream.user {
-            Some(login) => {
-                let secret = upstream.password.as_ref().and_then(|text| Secret::parse(text.expose()).ok());
-                Credentials { user: login.clone(), secret }
-            }
+            Some(login) => Credentials { user: login.clone(), secret: self.upstream_secret.clone() },
             None => Credentials { user: user.to_owned(), secret: self.users.secret(user).cloned() },
         };
         let key = PoolKey { database: database.to_owned(), user: login.user.clone() };
@@ -232,7 +163,10 @@ impl App {
                 pgwarden_config::Reassert::Transaction => Reassert::Transaction,
                 pgwarden_config::Reassert::Statement => Reassert::Statement,
             },
-            message_limit: self.settings.limits.message_bytes,
+            limits: Limits {
+                message: self.settings.limits.message_bytes,
+                held: self.settings.limits.query_bytes,
+            },
         }
     }
 }
@@ -246,30 +180,4 @@ fn warn_about_clear_text(settings: &Settings) {
             "passwords or tokens can reach a public address unencrypted; set tls.mode = \"require\""
         );
     }
-}
-
-fn users(settings: &Settings, mock_key: &[u8; 32]) -> Result<Users, StartError> {
-    let Some(path) = &settings.auth.users_file else { return Ok(Users::default()) };
-    let text =
-        std::fs::read_to_string(path).map_err(|error| StartError::UsersFile { path: path.clone(), error })?;
-    let list = UserList::parse(&text).map_err(|error| StartError::Users { path: path.clone(), error })?;
-    let wanted = match settings.auth.method {
-        Method::ScramSha256 => Verifiers::Derived,
-        _ => Verifiers::NotNeeded,
-    };
-    Ok(Users::new(list, mock_key, wanted))
-}
-
-fn tokens(settings: &Settings) -> Result<Tokens, StartError> {
-    let Some(jwt) = &settings.auth.jwt else {
-        return Ok(Tokens { keys: None, policy: JwtPolicy::default() });
-    };
-    let policy = JwtPolicy {
-        algorithms: jwt.algorithms.iter().filter_map(|name| name.parse().ok()).collect(),
-        issuer: jwt.issuer.clone(),
-        audience: jwt.audience.clone(),
-        leeway_seconds: jwt.leeway.as_secs(),
-        require_exp: true,
-    };
-    Ok(Tokens { keys: Some(KeyStore::load(&jwt.key)?), policy })
 }

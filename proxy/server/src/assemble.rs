@@ -1,6 +1,6 @@
 //! The configuration's words for context variables, as the tenant layer's.
 
-use crate::app::StartError;
+use crate::start_error::StartError;
 use pgwarden_auth::jwt::ClaimPath;
 use pgwarden_config::{Settings, ValueFrom};
 use pgwarden_tenant::{Kind, Source, Variable};

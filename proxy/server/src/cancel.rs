@@ -3,6 +3,7 @@
 use crate::meters::CancelOutcome;
 use crate::upstream::Server;
 use dashmap::DashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -29,12 +30,14 @@ pub(crate) struct ClientKey {
 pub(crate) struct Target {
     state: Mutex<State>,
     finished: Notify,
+    cancelled: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     held: Option<(Arc<Server>, Arc<BackendKey>)>,
     in_flight: usize,
+    waiting: bool,
 }
 
 impl Target {
@@ -64,8 +67,26 @@ impl Target {
         }
     }
 
+    /// For the time that the client waits for a backend: ends when a cancel comes. Cancel safe.
+    pub(crate) async fn cancelled(&self) {
+        let mut cancelled = pin!(self.cancelled.notified());
+        cancelled.as_mut().enable();
+        self.state().waiting = true;
+        let _waiting = Waiting(self);
+        cancelled.await;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client that waits for a backend.
+struct Waiting<'a>(&'a Target);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.state().waiting = false;
     }
 }
 
@@ -108,7 +129,8 @@ impl Registry {
         Registration { registry: Arc::clone(self), key, target }
     }
 
-    /// Forwards a cancel, if the client with that key runs something; returns when the server has taken it.
+    /// Forwards a cancel, if the client with that key runs something, and returns when the server has taken it. A
+    /// client that still waits for a backend waits no longer.
     ///
     /// Cancel safe: the backend is released either way.
     pub(crate) async fn cancel(&self, key: &ClientKey) -> CancelOutcome {
@@ -117,7 +139,13 @@ impl Registry {
         };
         let (server, backend) = {
             let mut state = target.state();
-            let Some((server, backend)) = state.held.clone() else { return CancelOutcome::Idle };
+            let Some((server, backend)) = state.held.clone() else {
+                if !state.waiting {
+                    return CancelOutcome::Idle;
+                }
+                target.cancelled.notify_waiters();
+                return CancelOutcome::Waiting;
+            };
             state.in_flight += 1;
             (server, backend)
         };

@@ -1,6 +1,7 @@
 //! The sockets that clients connect to.
 
-use crate::app::{App, StartError};
+use crate::app::App;
+use crate::start_error::StartError;
 use crate::stream::Peer;
 use crate::worker::Accepted;
 use pgwarden_config::Endpoint;

@@ -4,10 +4,12 @@ mod admin;
 mod app;
 mod assemble;
 mod cancel;
+mod causes;
 mod cli;
 mod clock;
 mod keys;
 mod listen;
+mod loaded;
 mod logging;
 mod login;
 mod meters;
@@ -18,14 +20,21 @@ mod relay;
 mod serve;
 mod settings;
 mod signals;
+mod start_error;
 mod stream;
 mod tls;
 mod upstream;
 mod users;
 mod worker;
 
+use causes::WithCauses;
 use clap::Parser;
 use cli::{Cli, Command, ConfigCommand};
+use loaded::Purpose;
+use pgwarden_config::Settings;
+use start_error::{Blame, StartError};
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -37,41 +46,51 @@ const BAD_CONFIGURATION: u8 = 64;
 const BAD_SYSTEM: u8 = 71;
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Serve(flags) => match settings::load(&flags) {
-            Ok(settings) => run(settings),
-            Err(code) => code,
-        },
-        Command::Config { command: ConfigCommand::Check(flags) } => settings::load(&flags).map_or_else(
-            |code| code,
-            |_| {
-                println!("the configuration is right");
-                ExitCode::SUCCESS
-            },
-        ),
-        Command::Config { command: ConfigCommand::Show(flags) } => settings::load(&flags).map_or_else(
-            |code| code,
-            |settings| {
-                print!("{}", pgwarden_config::effective(&settings));
-                ExitCode::SUCCESS
-            },
-        ),
-        Command::Config { command: ConfigCommand::Reference } => {
-            print!("{}", pgwarden_config::REFERENCE);
-            ExitCode::SUCCESS
+    let done = match Cli::parse().command {
+        Command::Serve(flags) => settings::load(&flags).and_then(run),
+        Command::Config { command: ConfigCommand::Check(flags) } => {
+            settings::load(&flags).and_then(|settings| check(&settings))
         }
-    }
+        Command::Config { command: ConfigCommand::Show(flags) } => {
+            settings::load(&flags).map(|settings| say(&pgwarden_config::effective(&settings)))
+        }
+        Command::Config { command: ConfigCommand::Reference } => {
+            say(pgwarden_config::REFERENCE);
+            Ok(())
+        }
+    };
+    done.map_or_else(|code| code, |()| ExitCode::SUCCESS)
 }
 
-fn run(settings: pgwarden_config::Settings) -> ExitCode {
-    match serve::serve(settings) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("pgwarden: {error}");
-            match error {
-                app::StartError::System { .. } => ExitCode::from(BAD_SYSTEM),
-                _ => ExitCode::from(BAD_CONFIGURATION),
-            }
-        }
+/// Prints; that nobody reads it changes nothing.
+fn say(text: &str) {
+    let _unread = io::stdout().write_all(text.as_bytes());
+}
+
+/// Prints a line on standard error; that nobody reads it changes nothing.
+fn complain(line: &dyn Display) {
+    let _unread = writeln!(io::stderr(), "{line}");
+}
+
+/// Reads all that `serve` reads, without listening, and without asking anybody.
+fn check(settings: &Settings) -> Result<(), ExitCode> {
+    loaded::load(settings, Purpose::Check).map_err(|mistakes| refuse(&mistakes))?;
+    say("the configuration is right\n");
+    Ok(())
+}
+
+fn run(settings: Settings) -> Result<(), ExitCode> {
+    let loaded = loaded::load(&settings, Purpose::Serve).map_err(|mistakes| refuse(&mistakes))?;
+    serve::serve(settings, loaded).map_err(|error| refuse(&[error]))
+}
+
+/// Names each mistake; returns the exit code.
+fn refuse(mistakes: &[StartError]) -> ExitCode {
+    for mistake in mistakes {
+        complain(&format_args!("pgwarden: {}", WithCauses(mistake)));
+    }
+    match mistakes.iter().any(|mistake| mistake.blame() == Blame::System) {
+        true => ExitCode::from(BAD_SYSTEM),
+        false => ExitCode::from(BAD_CONFIGURATION),
     }
 }

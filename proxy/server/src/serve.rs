@@ -1,9 +1,11 @@
-//! `pgwarden serve`: load, bind, run, drain.
+//! `pgwarden serve`: bind, run, drain.
 
 use crate::admin::{self, AdminState, Unready};
-use crate::app::{App, StartError};
+use crate::app::App;
 use crate::listen::{self, Listener};
+use crate::loaded::Loaded;
 use crate::logging;
+use crate::start_error::StartError;
 use crate::worker::{self, Workers};
 use pgwarden_config::Settings;
 use std::sync::Arc;
@@ -20,10 +22,10 @@ const LOOK: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// [`StartError`] when it cannot start.
-pub(crate) fn serve(settings: Settings) -> Result<(), StartError> {
-    let _log = logging::start(&settings.log).map_err(|error| StartError::Variable(error.to_string()))?;
+pub(crate) fn serve(settings: Settings, loaded: Loaded) -> Result<(), StartError> {
+    let _log = logging::start(&settings.log)?;
     let (workers, receivers) = Workers::channels(settings.workers.get());
-    let app = App::new(settings, workers)?;
+    let app = App::new(settings, loaded, workers)?;
     let listeners = listen::bind(&app.settings.listen)?;
     let threads = receivers
         .into_iter()

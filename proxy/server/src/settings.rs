@@ -1,8 +1,9 @@
 //! Reading the configuration: the one place where its files and variables are opened.
 
-use crate::BAD_CONFIGURATION;
 use crate::cli;
-use pgwarden_config::{Settings, Source, config_path, load as resolve};
+use crate::{BAD_CONFIGURATION, complain};
+use pgwarden_config::{Mistake, Origin, PREFIX, Settings, Source, config_path, load as resolve};
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,8 +16,8 @@ impl Source for System {
         std::fs::read(path)
     }
 
-    fn env(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+    fn env(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
     }
 }
 
@@ -25,26 +26,54 @@ impl Source for System {
 /// # Errors
 /// The exit code.
 pub(crate) fn load(flags: &cli::Settings) -> Result<Settings, ExitCode> {
-    let environment: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let (environment, not_text) = environment();
     let overrides = flags.overrides();
     let path = config_path(&environment, &overrides);
-    let text = match &path {
-        None => None,
-        Some(path) => match std::fs::read_to_string(path) {
-            Ok(text) => Some(text),
-            Err(error) => {
-                eprintln!("pgwarden: cannot read {}: {error}", path.display());
-                return Err(ExitCode::from(BAD_CONFIGURATION));
-            }
-        },
+    let text = match path.as_ref().map(std::fs::read_to_string).transpose() {
+        Ok(text) => text,
+        Err(error) => {
+            let path = path.unwrap_or_default();
+            not_text.iter().for_each(|mistake| complain(mistake));
+            complain(&format_args!("pgwarden: cannot read {}: {error}", path.display()));
+            return Err(ExitCode::from(BAD_CONFIGURATION));
+        }
     };
     let file = path.as_deref().zip(text.as_deref());
-    resolve(file, &environment, &overrides, &System).map_err(|mistakes| {
-        for mistake in &mistakes {
-            eprintln!("{mistake}");
+    let (settings, mut mistakes) = match resolve(file, &environment, &overrides, &System) {
+        Ok(settings) => (Some(settings), Vec::new()),
+        Err(mistakes) => (None, mistakes),
+    };
+    let flags_begin = mistakes.partition_point(|mistake| {
+        matches!(mistake.origin, Origin::File { .. } | Origin::Environment { .. })
+    });
+    mistakes.splice(flags_begin..flags_begin, not_text);
+    mistakes.iter().for_each(|mistake| complain(mistake));
+    settings.filter(|_| mistakes.is_empty()).ok_or(ExitCode::from(BAD_CONFIGURATION))
+}
+
+/// The environment as text. What is not text and has our prefix is a mistake: overlooked, a mode that somebody wrote
+/// would not be in force.
+fn environment() -> (Vec<(String, String)>, Vec<Mistake>) {
+    let mut variables = Vec::new();
+    let mut not_text = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => variables.push((name, value)),
+            (Ok(name), Err(_)) if name.starts_with(PREFIX) => not_text.push(mistake(name)),
+            (Err(name), _) if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) => {
+                not_text.push(mistake(name.to_string_lossy().into_owned()));
+            }
+            _ => {}
         }
-        ExitCode::from(BAD_CONFIGURATION)
-    })
+    }
+    (variables, not_text)
+}
+
+fn mistake(name: String) -> Mistake {
+    Mistake {
+        origin: Origin::Environment { name },
+        key: String::new(),
+        problem: "is not UTF-8 text".to_owned(),
+        expected: "a name and a value in UTF-8, or the variable left out".to_owned(),
+    }
 }

@@ -47,6 +47,12 @@ impl Shutdown {
         self.advance(Phase::Stopped);
     }
 
+    /// Ends when the process is further than that. Cancel safe.
+    pub(crate) async fn passed(&self, phase: Phase) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.subscribe().wait_for(|now| *now > phase).await;
+    }
+
     /// Ends when the process drains or stops. Cancel safe.
     pub(crate) async fn draining(&self) {
         self.reached(Phase::Draining).await;

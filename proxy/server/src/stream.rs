@@ -1,6 +1,8 @@
 //! A connection to a client or a server: TCP, unix socket, or either side of TLS.
 
+use socket2::SockRef;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -37,16 +39,40 @@ impl Stream {
         Pin::new(self).poll_read(&mut context, &mut buffer).is_pending()
     }
 
-    /// Moves the socket to the reactor of the calling worker; a TLS stream stays where it is and works from there.
+    /// Moves the socket of a peer that should be silent to the reactor of the calling worker; a TLS stream stays where
+    /// it is and works from there.
     ///
     /// # Errors
-    /// When the socket cannot be registered.
+    /// When the peer is not silent, or the socket cannot be registered.
     pub(crate) fn rehome(self) -> io::Result<Self> {
         match self {
-            Self::Tcp(socket) => TcpStream::from_std(socket.into_std()?).map(Self::Tcp),
-            Self::Unix(socket) => UnixStream::from_std(socket.into_std()?).map(Self::Unix),
-            tls @ Self::Tls(_) => Ok(tls),
+            Self::Tcp(socket) => {
+                let socket = socket.into_std()?;
+                silent(&SockRef::from(&socket))?;
+                TcpStream::from_std(socket).map(Self::Tcp)
+            }
+            Self::Unix(socket) => {
+                let socket = socket.into_std()?;
+                silent(&SockRef::from(&socket))?;
+                UnixStream::from_std(socket).map(Self::Unix)
+            }
+            mut tls @ Self::Tls(_) => {
+                if tls.is_quiet() {
+                    Ok(tls)
+                } else {
+                    Err(io::ErrorKind::ConnectionReset.into())
+                }
+            }
         }
+    }
+}
+
+/// Asks the system itself: a reactor that has just met the socket knows nothing of it yet.
+fn silent(socket: &SockRef<'_>) -> io::Result<()> {
+    match socket.peek(&mut [MaybeUninit::uninit()]) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Ok(_) => Err(io::ErrorKind::ConnectionReset.into()),
+        Err(error) => Err(error),
     }
 }
 

@@ -11,6 +11,17 @@ use std::collections::HashMap;
 pub(crate) struct Users {
     list: Option<UserList>,
     verifiers: HashMap<String, Secret>,
+    strangers: Strangers,
+}
+
+/// How those are taken who are not in the list, or have no secret there, so that they do not stand out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Strangers {
+    /// Like users with a password or its hash.
+    #[default]
+    AnswerAnything,
+    /// Like users with a SCRAM verifier, because there are no others.
+    AnswerOnlyScram,
 }
 
 impl Users {
@@ -23,7 +34,12 @@ impl Users {
                 .map(|(name, secret)| (name.to_owned(), verifier(name, secret, mock_key)))
                 .collect(),
         };
-        Self { list: Some(list), verifiers }
+        let strangers =
+            match list.iter().next().is_some() && list.iter().all(|(_, secret)| is_verifier(secret)) {
+                true => Strangers::AnswerOnlyScram,
+                false => Strangers::AnswerAnything,
+            };
+        Self { list: Some(list), verifiers, strangers }
     }
 
     /// The secret as it is stored.
@@ -33,8 +49,17 @@ impl Users {
 
     /// The secret as SCRAM needs it.
     pub(crate) fn verifier(&self, user: &str) -> Option<&Secret> {
-        self.verifiers.get(user)
+        self.verifiers.get(user).or_else(|| self.secret(user).filter(|secret| is_verifier(secret)))
     }
+
+    /// Whether nothing but SCRAM can check this user, because a verifier is all that is stored.
+    pub(crate) fn answers_only_scram(&self, user: &str) -> bool {
+        self.secret(user).map_or(self.strangers == Strangers::AnswerOnlyScram, is_verifier)
+    }
+}
+
+fn is_verifier(secret: &Secret) -> bool {
+    matches!(secret, Secret::Scram(_))
 }
 
 /// Whether SCRAM verifiers are wanted.
@@ -52,5 +77,41 @@ fn verifier(name: &str, secret: &Secret, mock_key: &[u8; 32]) -> Secret {
             Secret::Scram(derive_verifier(password, name, mock_key))
         }
         other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERIFIER: &str = "SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$\
+        AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+    fn users(lines: &[(&str, &str)]) -> Users {
+        let text: String = lines.iter().map(|(name, secret)| format!("\"{name}\" \"{secret}\"\n")).collect();
+        Users::new(UserList::parse(&text).unwrap(), &[0; 32], Verifiers::NotNeeded)
+    }
+
+    #[test]
+    fn a_verifier_answers_only_scram_whoever_else_is_in_the_list() {
+        let users = users(&[("alice", VERIFIER), ("bob", "secret")]);
+        assert!(users.answers_only_scram("alice") && !users.answers_only_scram("bob"));
+        assert!(users.verifier("alice").is_some() && users.verifier("bob").is_none());
+    }
+
+    #[test]
+    fn who_is_not_there_is_taken_like_those_who_are() {
+        for (lines, only_scram) in [
+            (vec![("alice", VERIFIER)], true),
+            (vec![("alice", VERIFIER), ("carol", "")], true),
+            (vec![("alice", VERIFIER), ("bob", "secret")], false),
+            (vec![("bob", "secret")], false),
+            (vec![("carol", "")], false),
+            (vec![], false),
+        ] {
+            let users = users(&lines);
+            assert_eq!(users.answers_only_scram("stranger"), only_scram, "{lines:?}");
+            assert_eq!(users.answers_only_scram("carol"), only_scram, "{lines:?}");
+        }
     }
 }

@@ -14,9 +14,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
 
 /// Bytes read at once; every worker has one buffer of this size, and no client has any.
 const SCRATCH: usize = 64 * 1024;
+
+/// How long sessions have to end when pgwarden stops.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a worker is asked to do.
 #[derive(Debug)]
@@ -113,29 +117,39 @@ pub(crate) fn start(
     })
 }
 
-async fn work(mut commands: UnboundedReceiver<Command>, app: Arc<App>) {
+async fn work(commands: UnboundedReceiver<Command>, app: Arc<App>) {
+    let mut commands = commands;
+    let mut sessions = JoinSet::new();
+    serve_all(&mut commands, &mut sessions, &app).await;
+    // They have seen it too, and say goodbye.
+    let farewell = async { while sessions.join_next().await.is_some() {} };
+    let _overdue = tokio::time::timeout(FAREWELL, farewell).await;
+}
+
+async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut JoinSet<()>, app: &Arc<App>) {
     let shutdown = app.shutdown.clone();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             command = commands.recv() => match command {
-                Some(Command::Serve(client)) => serve(client, &app),
+                Some(Command::Serve(client)) => serve(client, sessions, app),
                 Some(Command::Offer(pool)) => pool.share_idle(),
                 None => return,
             },
             _ = tick.tick() => {
                 let now = clock::now();
-                app.pools.iter().for_each(|pool| pool.prune(&app, now));
+                app.pools.iter().for_each(|pool| pool.prune(app, now));
             }
+            Some(_) = sessions.join_next(), if !sessions.is_empty() => (),
             () = shutdown.stopped() => return,
         }
     }
 }
 
-fn serve(client: Accepted, app: &Arc<App>) {
+fn serve(client: Accepted, sessions: &mut JoinSet<()>, app: &Arc<App>) {
     match client.register() {
         Ok((stream, peer)) => {
-            tokio::spawn(login::serve(stream, peer, Arc::clone(app)));
+            sessions.spawn(login::serve(stream, peer, Arc::clone(app)));
         }
         Err(error) => tracing::warn!(%error, "a client could not be taken over"),
     }

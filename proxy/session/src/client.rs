@@ -2,7 +2,7 @@
 
 use crate::engine::{Barrier, CopyIn, Delivery, Engine, Flow, Hold, SessionScope, Skipping, Stop};
 use crate::output::Output;
-use crate::queue::{Answer, Expect, Fate, SyncAt};
+use crate::queue::{Answer, Expect, Fate};
 use crate::refusal::SessionError;
 use crate::tenancy::Tenancy;
 use crate::transaction::Batch;
@@ -79,21 +79,20 @@ impl<T: Tenancy> Engine<T> {
             }
             let Some(header) = header(rest)? else { break Stop::Input };
             let tag = FrontendTag::from_byte(header.tag).ok_or(SessionError::UnknownMessage(header.tag))?;
-            if header.length > self.options.message_limit {
-                return Err(SessionError::TooLong {
-                    length: header.length,
-                    limit: self.options.message_limit,
-                });
-            }
+            self.options.limits.check(tag, header.length)?;
             let bytes = rest.get(..header.length).unwrap_or(rest);
             let frame = Frame { tag, at, length: header.length, bytes };
             match self.client_message(&frame, now, out)? {
                 Step::Taken => at += bytes.len(),
-                Step::Incomplete => break Stop::Input,
+                Step::Incomplete => {
+                    self.options.limits.check_held(bytes.len())?;
+                    break Stop::Input;
+                }
                 Step::Stop(stop) => break stop,
             }
+            // Before the next message is looked at: it may have to wait until nothing is owed.
+            self.emit_answers(out);
         };
-        self.emit_answers(out);
         Ok(Taken { consumed: at, stop })
     }
 
@@ -114,7 +113,11 @@ impl<T: Tenancy> Engine<T> {
     ) -> Result<Step, SessionError> {
         use FrontendTag as F;
         match frame.tag {
-            F::Terminate => return Ok(Step::Stop(Stop::Terminate)),
+            F::Terminate if self.queue.is_empty() || self.copy == CopyIn::Open => {
+                return Ok(Step::Stop(Stop::Terminate));
+            }
+            // What stands in front of it runs to its end.
+            F::Terminate => return Ok(Step::Stop(Stop::Farewell)),
             F::CopyData | F::CopyDone | F::CopyFail => return Ok(self.copy_message(frame, out)),
             F::Sync if self.skipping == Skipping::Local => return Ok(self.answer_sync(frame)),
             F::Sync => (),
@@ -205,9 +208,10 @@ impl<T: Tenancy> Engine<T> {
         if self.hold == Hold::Own && self.queue.front_is_own() {
             return Step::Stop(Stop::Replies);
         }
-        if frame.tag != FrontendTag::CopyData {
-            self.copy_ends += 1;
-            self.copy = CopyIn::Closed;
+        match (frame.tag, self.copy) {
+            (FrontendTag::CopyData, _) => (),
+            (_, CopyIn::Open) => self.copy = CopyIn::Closed,
+            (_, CopyIn::Closed) => self.queue.copy_end_sent(),
         }
         self.forward(frame, 0, out)
     }
@@ -229,10 +233,8 @@ impl<T: Tenancy> Engine<T> {
     }
 
     fn sync(&mut self, frame: &Frame<'_>, out: &mut Output) -> Step {
-        let at = if self.copy_ends > 0 { SyncAt::AfterCopyEnd } else { SyncAt::BeforeCopyEnd };
-        self.copy_ends = 0;
         self.skipping = Skipping::Nothing;
-        self.queue.push(Expect::Sync(at), Fate::Client);
+        self.queue.push(Expect::Sync, Fate::Client);
         let step = self.forward(frame, 0, out);
         self.end_of_batch();
         if self.scope == SessionScope::Open {

@@ -9,6 +9,20 @@ use pgwarden_sql::{Script, Verb};
 use std::sync::Arc;
 
 impl<T: Tenancy> Engine<T> {
+    /// The name that a single DEALLOCATE of transaction pooling gives up.
+    fn deallocated(&self, text: &[u8], script: &Script) -> Option<Vec<u8>> {
+        let statement = script.single().filter(|one| one.verb == Verb::Deallocate { all: false })?;
+        if self.options.pooling == Pooling::Session {
+            return None;
+        }
+        last_identifier(text.get(statement.span.clone())?)
+    }
+
+    /// Whether a DEALLOCATE has to wait until it is known what its name stands for.
+    pub(crate) fn deallocates_in_doubt(&self, text: &[u8], script: Option<&Script>) -> bool {
+        script.and_then(|script| self.deallocated(text, script)).is_some_and(|name| !self.is_certain(&name))
+    }
+
     /// The text under which the backend knows the statement that a single DEALLOCATE names; `None` where the text
     /// can go as it is.
     pub(crate) fn renamed_deallocate(
@@ -17,11 +31,7 @@ impl<T: Tenancy> Engine<T> {
         script: &Script,
         out: &mut Output,
     ) -> Option<(Vec<u8>, Naming)> {
-        let statement = script.single().filter(|one| one.verb == Verb::Deallocate { all: false })?;
-        if self.options.pooling == Pooling::Session {
-            return None;
-        }
-        let name = last_identifier(text.get(statement.span.clone())?)?;
+        let name = self.deallocated(text, script)?;
         let known = Arc::clone(self.statements.find(&name)?);
         let on_backend = self.name_on_backend(&known, out);
         let naming = Naming { name: name.into(), statement: known, number: None };

@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, Health};
 use crate::description::Outline;
+use crate::limits::Limits;
 use crate::named::Named;
 use crate::output::Output;
 use crate::pins::Pin;
@@ -52,8 +53,8 @@ pub struct Options {
     pub pins: PinPolicy,
     /// How often the context is set.
     pub reassert: Reassert,
-    /// The longest message taken, in bytes.
-    pub message_limit: usize,
+    /// How long messages may be.
+    pub limits: Limits,
 }
 
 /// Why the client's input is not taken any further.
@@ -69,6 +70,8 @@ pub enum Stop {
     Question(Vec<u8>),
     /// The client ended the session.
     Terminate,
+    /// The client has ended the session behind statements that still run: nothing else comes from it.
+    Farewell,
 }
 
 /// The rest of a message that passes in parts.
@@ -174,7 +177,6 @@ pub struct Engine<T> {
     pub(crate) skipping: Skipping,
     pub(crate) scope: SessionScope,
     pub(crate) copy: CopyIn,
-    pub(crate) copy_ends: u32,
     pub(crate) resetting: Resetting,
     pub(crate) barrier: Barrier,
     pub(crate) outline: Outline,
@@ -208,7 +210,6 @@ impl<T: Tenancy> Engine<T> {
             skipping: Skipping::Nothing,
             scope: SessionScope::Closed,
             copy: CopyIn::Closed,
-            copy_ends: 0,
             resetting: Resetting::Nothing,
             barrier: Barrier::default(),
             outline: Outline::default(),
@@ -254,6 +255,11 @@ impl<T: Tenancy> Engine<T> {
     /// Whether the server has said goodbye: the client has read why (FATAL or PANIC).
     pub fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether the client has only a part of a message of the server: nothing of another may follow.
+    pub fn is_mid_reply(&self) -> bool {
+        self.from_backend.remaining > 0 && self.from_backend.delivery == Delivery::Forward
     }
 
     /// Whether backends are shared between transactions.

@@ -1,10 +1,11 @@
 //! The extended protocol: statements and portals, under names that every backend understands.
 
+use crate::backend::Backend;
 use crate::carrier::Vehicle;
 use crate::client::{Frame, Step};
 use crate::command::Effect;
 use crate::engine::{Engine, Hold, Pooling, Stop};
-use crate::inject::{Passage, impossible};
+use crate::inject::Passage;
 use crate::names;
 use crate::output::Output;
 use crate::queue::{Answer, Expect, Fate, Naming, Purpose};
@@ -125,9 +126,10 @@ impl<T: Tenancy> Engine<T> {
         let statement = self.portals.find(execute.portal).cloned();
         let mut fate = Fate::Client;
         if let Some(statement) = &statement {
-            match self.gate(statement, Purposes::Run, frame, now, out) {
-                Gate::Open(_released) => (),
-                Gate::Shut(step) => return Ok(step),
+            let gated = !self.is_in_session_scope(statement.script());
+            match gated.then(|| self.gate(statement, Purposes::Run, frame, now, out)) {
+                None | Some(Gate::Open(_)) => (),
+                Some(Gate::Shut(step)) => return Ok(step),
             }
             fate = self.execute_fate(statement);
         }
@@ -145,6 +147,7 @@ impl<T: Tenancy> Engine<T> {
         let single = statement.script().and_then(|script| script.single());
         match (single.map(|one| one.verb), &self.deallocating) {
             (Some(Verb::ResetAll), _) => Fate::Command(Effect::Reset),
+            (Some(Verb::Other), _) if self.is_outside_with_context() => Fate::Unsure,
             (Some(Verb::Deallocate { all: false }), Some(_)) => self
                 .deallocating
                 .take()
@@ -162,18 +165,23 @@ impl<T: Tenancy> Engine<T> {
         self.tx.sent(Batch::Prepared);
         match target.kind {
             TargetKind::Portal => self.portals.close(target.name),
-            TargetKind::Statement if !self.is_certain(target.name) => return Ok(self.wait(out)),
+            TargetKind::Statement if self.shares(target.name) && !self.is_certain(target.name) => {
+                return Ok(self.wait(out));
+            }
             TargetKind::Statement => {
-                let known = self.statements.remove(target.name, self.tx.number());
+                let known = self
+                    .statements
+                    .remove(target.name, self.tx.number())
+                    .map(|statement| Box::new(Naming { name: target.name.into(), statement, number: None }));
                 if self.shares(target.name) {
-                    let naming = known.map(|statement| {
-                        Box::new(Naming { name: target.name.into(), statement, number: None })
-                    });
-                    self.queue.answer(Answer::CloseComplete(naming));
+                    self.queue.answer(Answer::CloseComplete(known));
                     return Ok(self.discard(frame));
                 }
-                if let (true, Some(backend)) = (target.name.is_empty(), &mut self.lease) {
-                    backend.unnamed_lost();
+                if target.name.is_empty() {
+                    self.lease.iter_mut().for_each(Backend::unnamed_lost);
+                    self.statements.unnamed_changed(self.queue.next_place());
+                    self.queue.push(Expect::Close, Fate::CloseUnnamed);
+                    return Ok(self.forward(frame, 0, out));
                 }
             }
         }
@@ -260,10 +268,19 @@ impl<T: Tenancy> Engine<T> {
             Permit::Refused(refusal) => return Gate::Shut(self.refuse_frame(&refusal, frame, out)),
             Permit::Unknown => return Gate::Shut(Step::Stop(Stop::Question(statement.text().to_vec()))),
         }
+        let running = statement.script().filter(|_| purpose == Purposes::Run);
+        if let Some(refusal) = running.and_then(|script| self.stray_sequence(statement.text(), script)) {
+            return Gate::Shut(self.refuse_frame(&refusal, frame, out));
+        }
         match self.passage(statement.script()) {
             Passage::Free(released) => Gate::Open(released),
-            Passage::Impossible => Gate::Shut(self.refuse_frame(&impossible(), frame, out)),
-            Passage::Inject | Passage::Midway if purpose == Purposes::Prepare => Gate::Open(self.tx.exempt()),
+            Passage::Inject | Passage::Midway | Passage::Wait | Passage::Impossible(_)
+                if purpose == Purposes::Prepare =>
+            {
+                Gate::Open(self.tx.exempt())
+            }
+            Passage::Wait => Gate::Shut(self.wait(out)),
+            Passage::Impossible(refusal) => Gate::Shut(self.refuse_frame(&refusal, frame, out)),
             Passage::Midway => Gate::Open(self.inject_midway(out)),
             Passage::Inject if self.ends_block_in_doubt(statement) => Gate::Shut(self.wait(out)),
             Passage::Inject => Gate::Open(self.inject(out)),

@@ -1,12 +1,12 @@
 //! Errors of the server: whose they are, what the client reads, and what of the queue they take away.
 
 use crate::description::Outline;
-use crate::engine::{Delivery, Engine, SessionScope, Skipping};
+use crate::engine::{CopyIn, Delivery, Engine, SessionScope, Skipping};
 use crate::output::Output;
-use crate::queue::{Again, Answer, Entry, Expect, Fate, Naming, Purpose, SyncAt};
+use crate::queue::{Again, Answer, Entry, Expect, Fate, Naming, Purpose};
 use crate::refusal::{Refusal, SessionError};
 use crate::tenancy::Tenancy;
-use pgwarden_wire::{ErrorFields, Severity, Status};
+use pgwarden_wire::{ErrorFields, Severity};
 
 /// For a client that sent alone, by extended messages, what pgwarden could not know to refuse a block.
 const SEND_SIMPLE: &str = "pgwarden sets the tenant context in front of the statement, which makes a transaction; send it as a simple query.";
@@ -18,12 +18,14 @@ impl<T: Tenancy> Engine<T> {
     pub(crate) fn error(&mut self, payload: &[u8], out: &mut Output) -> Result<Delivery, SessionError> {
         self.tx.doubt();
         self.outline = Outline::default();
+        // A COPY that fails ends at once: the server waits for a Sync again.
+        self.copy = CopyIn::Closed;
         self.ended |= ErrorFields::new(payload).find(b'V').is_some_and(|severity| severity != b"ERROR");
         match self.queue.front_mut() {
             Some(Entry::Await(expect, _)) if expect.is_extended() => Ok(self.batch_error(payload, out)),
-            Some(Entry::Await(_, fate)) => query_error(fate, payload, out),
+            Some(Entry::Await(_, fate)) if !self.ended => query_error(fate, payload, out),
             // Nobody asked: the server is about to close the connection (57P01 and its kin).
-            Some(Entry::Answer(_)) | None => {
+            Some(_) | None => {
                 self.taint();
                 Ok(Delivery::Forward)
             }
@@ -37,8 +39,13 @@ impl<T: Tenancy> Engine<T> {
             Entry::Await(_, fate) => self.blame(fate, payload, out),
             Entry::Answer(_) => Delivery::Forward,
         };
-        self.undo(entry);
+        if let Entry::Await(_, Fate::Parse(naming)) = &entry {
+            // The server drops the unnamed statement before it looks at the text of the next one.
+            self.statements.forget_unnamed(&naming.name);
+        }
         self.skip_to_sync(out);
+        self.undo(entry);
+        self.statements.recall_unnamed(self.queue.front_place());
         delivery
     }
 
@@ -64,7 +71,7 @@ impl<T: Tenancy> Engine<T> {
                 self.scope = SessionScope::Failed(Box::new(refusal));
                 Delivery::Swallow
             }
-            Fate::Client if is_block_refused(payload) && self.reported == Status::Idle => {
+            Fate::Unsure if is_block_refused(payload) => {
                 rewrite(payload, |position| position, Some(SEND_SIMPLE), out);
                 Delivery::Swallow
             }
@@ -76,28 +83,39 @@ impl<T: Tenancy> Engine<T> {
         }
     }
 
-    /// Takes away what the server will not answer any more.
+    /// Takes away what the server will not answer any more, the last of it first: a name that was taken and given up
+    /// again is free.
     fn skip_to_sync(&mut self, out: &mut Output) {
+        let mut skipped = Vec::new();
+        let synced = self.take_skipped(&mut skipped, out);
+        while let Some(entry) = skipped.pop() {
+            self.undo_skipped(entry);
+        }
+        if !synced && self.skipping == Skipping::Nothing {
+            self.skipping = Skipping::Backend;
+        }
+    }
+
+    /// Whether a Sync ends what is skipped.
+    fn take_skipped(&mut self, skipped: &mut Vec<Entry>, out: &mut Output) -> bool {
         while let Some(entry) = self.queue.pop() {
             match entry {
-                Entry::Await(Expect::Sync(_), _) => {
+                Entry::Await(Expect::Sync, _) => {
                     self.queue.unpop(entry);
-                    return;
+                    return true;
                 }
                 Entry::Await(Expect::Query | Expect::FunctionCall, _) => {
                     // The server skipped the client's message too, and waits for a Sync that the client never sends.
                     out.backend.write(|w| {
                         w.sync();
                     });
-                    self.queue.unpop(Entry::Await(Expect::Sync(SyncAt::AfterCopyEnd), Fate::Client));
-                    return;
+                    self.queue.unpop(Entry::Await(Expect::Sync, Fate::Client));
+                    return true;
                 }
-                skipped => self.undo_skipped(skipped),
+                entry => skipped.push(entry),
             }
         }
-        if self.skipping == Skipping::Nothing {
-            self.skipping = Skipping::Backend;
-        }
+        false
     }
 
     fn undo_skipped(&mut self, entry: Entry) {
@@ -163,7 +181,8 @@ fn query_error(fate: &mut Fate, payload: &[u8], out: &mut Output) -> Result<Deli
 
 /// `… cannot run inside a transaction block` (`PreventInTransactionBlock`, `xact.c`).
 fn is_block_refused(payload: &[u8]) -> bool {
-    ErrorFields::new(payload).sqlstate() == *b"25001"
+    let fields = ErrorFields::new(payload);
+    fields.sqlstate() == *b"25001" && fields.find(b'R') == Some(b"PreventInTransactionBlock")
 }
 
 /// Errors that concern the transaction or the server, whatever was running: they stand for the client's own.

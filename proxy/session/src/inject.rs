@@ -4,7 +4,7 @@ use crate::carrier::{Scope, SimpleForm, Vehicle};
 use crate::engine::{Engine, Hold, Reassert, SessionScope, Stop};
 use crate::names;
 use crate::output::Output;
-use crate::queue::{Expect, Fate, Purpose, SyncAt};
+use crate::queue::{Expect, Fate, Purpose};
 use crate::refusal::Refusal;
 use crate::tenancy::{Tenancy, needs_context};
 use crate::transaction::{Batch, Released};
@@ -18,12 +18,14 @@ pub(crate) enum Passage {
     Free(Released),
     /// The context has to be put in front.
     Inject,
+    /// Whether there is a block has to be known first.
+    Wait,
     /// It cannot run in a block: the context has to be set for the session first.
     SessionScope,
     /// The same, but the batch has begun: the context is set for the session within it, and cleared behind it.
     Midway,
-    /// The same, behind a pooler.
-    Impossible,
+    /// There is no way to give it a context that holds to its end.
+    Impossible(Box<Refusal>),
 }
 
 impl<T: Tenancy> Engine<T> {
@@ -42,6 +44,9 @@ impl<T: Tenancy> Engine<T> {
             return Passage::Free(self.tx.exempt());
         }
         let alone = script.and_then(Script::single).is_some_and(cannot_run_in_block);
+        if alone && self.tx.status() != Status::Idle && self.queue.changes_transaction() {
+            return Passage::Wait;
+        }
         if alone && self.tx.status() == Status::Idle && self.tx.batch() < Batch::Started {
             return match self.scope {
                 SessionScope::Open => self.tx.bound().map_or(Passage::SessionScope, Passage::Free),
@@ -49,11 +54,36 @@ impl<T: Tenancy> Engine<T> {
             };
         }
         if alone && self.tx.status() == Status::Idle && self.scope != SessionScope::Open {
-            return if self.can_set_for_session() { Passage::Midway } else { Passage::Impossible };
+            return self.passage_midway(script);
         }
         match self.tx.bound() {
             Some(bound) if self.options.reassert == Reassert::Transaction => Passage::Free(bound),
+            _ if alone && self.tx.status() == Status::Idle => self.passage_midway(script),
             _ => Passage::Inject,
+        }
+    }
+
+    /// Whether a statement has a block only because of its context.
+    pub(crate) fn is_outside_with_context(&self) -> bool {
+        self.tx.status() == Status::Idle && self.tenancy.carrier().is_some()
+    }
+
+    /// Whether the statement was bound under a context that is set for the session: nothing may come in between.
+    pub(crate) fn is_in_session_scope(&self, script: Option<&Script>) -> bool {
+        self.scope == SessionScope::Open && script.and_then(Script::single).is_some_and(cannot_run_in_block)
+    }
+
+    /// What a procedure rolls back in the middle of a batch includes a context that was set there: the session's own
+    /// value comes back, which a function may have left.
+    fn passage_midway(&self, script: Option<&Script>) -> Passage {
+        let ends_itself =
+            script.and_then(Script::single).is_some_and(|one| matches!(one.verb, Verb::Call | Verb::Do));
+        if !self.can_set_for_session() {
+            Passage::Impossible(Box::new(behind_pooler()))
+        } else if ends_itself && self.tenancy.fails_closed() {
+            Passage::Impossible(Box::new(behind_another()))
+        } else {
+            Passage::Midway
         }
     }
 
@@ -134,7 +164,7 @@ impl<T: Tenancy> Engine<T> {
             scope => self.scope = scope,
         }
         if !self.can_set_for_session() {
-            return Err(Box::new(impossible()));
+            return Err(Box::new(behind_pooler()));
         }
         self.hold = Hold::Settled;
         let waits = self.tx.batch() == Batch::Fresh && !self.queue.is_empty();
@@ -185,18 +215,27 @@ impl<T: Tenancy> Engine<T> {
                 w.sync();
             });
             self.queue.push(Expect::Injection(closes), Fate::Own(purpose()));
-            self.queue.push(Expect::Sync(SyncAt::AfterCopyEnd), Fate::Own(purpose()));
+            self.queue.push(Expect::Sync, Fate::Own(purpose()));
         }
     }
 }
 
 /// Behind a pooler, set, statement and clear could reach three servers.
-pub(crate) fn impossible() -> Refusal {
+fn behind_pooler() -> Refusal {
     Refusal::new(
         "0A000",
         "a statement that cannot run in a transaction block has no tenant context behind a pooler",
         "Setting the context, the statement and clearing it again could reach three different servers.",
         "Run it through a pgwarden that is connected to the server directly.",
+    )
+}
+
+fn behind_another() -> Refusal {
+    Refusal::new(
+        "0A000",
+        "a statement that may end its transaction cannot keep its tenant context behind another of the same batch",
+        "What it rolls back would include the context.",
+        "Send a Sync in front of it, or begin a transaction block.",
     )
 }
 

@@ -5,6 +5,7 @@ use crate::queue::Insertions;
 use crate::tenancy::{Tenancy, needs_context};
 use crate::transaction::{ends_transaction, loses_context, runs_deferred};
 use pgwarden_sql::Script;
+use pgwarden_wire::Status;
 
 /// A text with places where the context is to be put in.
 #[derive(Debug, Default)]
@@ -31,9 +32,12 @@ impl Plan {
             return plan;
         };
         let (mut bound, mut lost, mut replies) = (false, false, 0);
+        let mut failed = session.tx.status() == Status::Failed;
         for statement in script.statements() {
             let depends = session.tx.depends(statement) || (lost && runs_deferred(statement));
-            if !bound && (depends || needs_context(statement, &session.tenancy)) {
+            // A failed block runs nothing but what ends or mends it.
+            let runs = !std::mem::take(&mut failed);
+            if runs && !bound && (depends || needs_context(statement, &session.tenancy)) {
                 let offset = if plan.offsets.is_empty() && replies == 0 { 0 } else { statement.span.start };
                 replies = plan.insert(text, offset, (length, statements), replies);
                 bound = true;

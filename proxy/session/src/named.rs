@@ -19,6 +19,10 @@ struct Known {
 #[derive(Debug, Default)]
 pub(crate) struct Named {
     statements: HashMap<Box<[u8]>, Known>,
+    /// The unnamed statement that the server has acknowledged: it is still there when what replaces it is skipped.
+    unnamed: Option<Arc<Statement>>,
+    /// Where in the reply queue the unnamed statement was changed last.
+    changed: usize,
     /// The batch that closed a statement last.
     removed: Option<u64>,
     /// Every batch before this one is settled.
@@ -60,10 +64,45 @@ impl Named {
         }
     }
 
+    /// The server has acknowledged a statement.
+    pub(crate) fn acknowledged(&mut self, name: &[u8], statement: &Arc<Statement>) {
+        if name.is_empty() {
+            self.unnamed = Some(Arc::clone(statement));
+        }
+    }
+
+    /// The unnamed statement was defined, closed or dropped by what is at `place` in the reply queue.
+    pub(crate) fn unnamed_changed(&mut self, place: usize) {
+        self.changed = place;
+    }
+
+    /// A batch failed, and was skipped up to `place` in the reply queue: unless something behind has changed it, the
+    /// unnamed statement is what the server has acknowledged.
+    pub(crate) fn recall_unnamed(&mut self, place: usize) {
+        if self.changed > place {
+            return;
+        }
+        match &self.unnamed {
+            None => _ = self.statements.remove(b"".as_slice()),
+            Some(statement) => {
+                let since = self.settled.saturating_sub(1);
+                let known = Known { statement: Arc::clone(statement), told: None, since };
+                self.statements.insert(Box::default(), known);
+            }
+        }
+    }
+
     /// Forgets a name.
     pub(crate) fn remove(&mut self, name: &[u8], batch: u64) -> Option<Arc<Statement>> {
         self.removed = Some(batch);
         self.statements.remove(name).map(|known| known.statement)
+    }
+
+    /// The server has dropped the unnamed statement.
+    pub(crate) fn forget_unnamed(&mut self, name: &[u8]) {
+        if name.is_empty() {
+            self.unnamed = None;
+        }
     }
 
     /// Forgets a name if it still stands for `statement`.
@@ -73,8 +112,9 @@ impl Named {
         }
     }
 
-    /// Forgets everything.
+    /// Forgets everything but the unnamed statement, which DISCARD ALL and DEALLOCATE ALL do not touch
+    /// (`DropAllPreparedStatements`).
     pub(crate) fn clear(&mut self) {
-        self.statements.clear();
+        self.statements.retain(|name, _| name.is_empty());
     }
 }

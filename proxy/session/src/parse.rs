@@ -30,6 +30,9 @@ impl<T: Tenancy> Engine<T> {
             return Ok(self.wait(out));
         }
         let statement = self.define(&parse);
+        if self.deallocates_in_doubt(parse.text, statement.script()) {
+            return Ok(self.wait(out));
+        }
         if let Gate::Shut(step) = self.gate(&statement, Purposes::Prepare, frame, now, out) {
             return Ok(step);
         }
@@ -42,6 +45,9 @@ impl<T: Tenancy> Engine<T> {
         } else {
             self.parse_unshared(frame, &parse, &statement, out)
         };
+        if parse.name.is_empty() {
+            self.statements.unnamed_changed(self.queue.next_place() - 1);
+        }
         self.statements.insert(parse.name, statement, self.tx.number());
         Ok(step)
     }
@@ -101,7 +107,12 @@ impl<T: Tenancy> Engine<T> {
             return self.discard(frame);
         }
         // In a failed block the server refuses Parse itself.
-        if backend.shelf.is_acknowledged(statement) && self.tx.status() != Status::Failed {
+        let fails = match self.tx.status() {
+            Status::Idle => false,
+            Status::InBlock => self.queue.ends_batch(),
+            Status::Failed => true,
+        };
+        if backend.shelf.is_acknowledged(statement) && !fails {
             let naming = Naming { name: parse.name.into(), statement: Arc::clone(statement), number: None };
             self.queue.answer(Answer::ParseComplete(Box::new(naming)));
             return self.discard(frame);

@@ -4,7 +4,7 @@
 //! answers itself is here too, so no answer overtakes another.
 
 use crate::command::Effect;
-use crate::engine::Resetting;
+use crate::engine::{CopyIn, Resetting};
 use crate::refusal::Refusal;
 use crate::statement::Statement;
 use pgwarden_wire::BackendTag;
@@ -35,16 +35,7 @@ pub(crate) enum Expect {
     Query,
     /// A whole function call, until ReadyForQuery.
     FunctionCall,
-    Sync(SyncAt),
-}
-
-/// Where a Sync stands, should the server turn out to be in copy-in mode (it then discards what precedes CopyDone).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SyncAt {
-    /// Nothing of a COPY was sent before it.
-    BeforeCopyEnd,
-    /// CopyDone or CopyFail was sent before it.
-    AfterCopyEnd,
+    Sync,
 }
 
 /// Who gets the reply.
@@ -52,8 +43,12 @@ pub(crate) enum SyncAt {
 pub(crate) enum Fate {
     /// The client.
     Client,
+    /// The client; the statement is of an unknown kind, and may refuse the block that its context makes.
+    Unsure,
     /// The client; the statement becomes known on the backend when ParseComplete comes.
     Parse(Box<Naming>),
+    /// The client; the unnamed statement is gone.
+    CloseUnnamed,
     /// The client, except for what answers statements that were put into its text.
     Script(Box<Insertions>),
     /// The client; the reply concerns a statement that backends share.
@@ -190,7 +185,7 @@ impl Expect {
                 &[B::ReadyForQuery],
             ),
             Self::FunctionCall => (&[B::FunctionCallResponse], &[B::ReadyForQuery]),
-            Self::Sync(_) => (&[], &[B::ReadyForQuery]),
+            Self::Sync => (&[], &[B::ReadyForQuery]),
         };
         match () {
             () if last.contains(&tag) => Progress::Last,
@@ -201,7 +196,7 @@ impl Expect {
 
     /// Whether an error makes the server skip everything up to the next Sync.
     pub(crate) fn is_extended(self) -> bool {
-        !matches!(self, Self::Query | Self::FunctionCall | Self::Sync(_))
+        !matches!(self, Self::Query | Self::FunctionCall | Self::Sync)
     }
 }
 
@@ -209,6 +204,10 @@ impl Expect {
 #[derive(Debug, Default)]
 pub(crate) struct ReplyQueue {
     entries: VecDeque<Entry>,
+    /// How many entries have been taken from the front: the number of the one that is there now.
+    taken: usize,
+    /// The numbers of the entries that follow a CopyDone or CopyFail, sent before it was known that a COPY runs.
+    copy_ends: VecDeque<usize>,
 }
 
 impl ReplyQueue {
@@ -225,12 +224,25 @@ impl ReplyQueue {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Entry> {
-        self.entries.pop_front()
+        let entry = self.entries.pop_front()?;
+        self.taken += 1;
+        Some(entry)
+    }
+
+    /// The place of the entry in front; places rise.
+    pub(crate) fn front_place(&self) -> usize {
+        self.taken
+    }
+
+    /// The place of the entry that comes next.
+    pub(crate) fn next_place(&self) -> usize {
+        self.taken + self.entries.len()
     }
 
     /// Puts an entry back in front: what it stands for was sent before all others.
     pub(crate) fn unpop(&mut self, entry: Entry) {
         self.entries.push_front(entry);
+        self.taken -= 1;
     }
 
     /// The server owes a reply that goes to the client.
@@ -258,24 +270,57 @@ impl ReplyQueue {
         self.entries.iter().all(|entry| matches!(entry, Entry::Await(_, Fate::Own(Purpose::Settings))))
     }
 
-    /// The server has discarded the Syncs that were sent before the end of the COPY that now begins; how many.
-    pub(crate) fn drop_syncs_before_copy_end(&mut self) -> usize {
-        let is_sync =
-            |entry: &Entry, wanted| matches!(entry, Entry::Await(Expect::Sync(at), _) if *at == wanted);
-        let end = self.entries.iter().position(|entry| is_sync(entry, SyncAt::AfterCopyEnd));
-        let (end, before) = (end.unwrap_or(self.entries.len()), self.entries.len());
-        let mut index = 0;
-        self.entries.retain(|entry| {
-            index += 1;
-            index > end || !is_sync(entry, SyncAt::BeforeCopyEnd)
-        });
-        before - self.entries.len()
+    /// Whether replies of a batch are outstanding that has been sent to its end.
+    pub(crate) fn ends_batch(&self) -> bool {
+        self.entries.iter().any(|entry| {
+            matches!(entry, Entry::Await(Expect::Sync | Expect::Query | Expect::FunctionCall, _))
+        })
     }
 
-    /// Whether the end of the COPY that now begins was sent already.
-    pub(crate) fn holds_copy_end(&self) -> bool {
-        let is_end =
-            |entry: &Entry| matches!(entry, Entry::Await(Expect::Sync(SyncAt::AfterCopyEnd), Fate::Client));
-        self.entries.iter().any(is_end)
+    /// Whether something outstanding may change the transaction: preparing and binding does not.
+    pub(crate) fn changes_transaction(&self) -> bool {
+        use Expect as E;
+        self.entries.iter().any(|entry| {
+            matches!(
+                entry,
+                Entry::Await(E::Execute | E::Injection(_) | E::Query | E::FunctionCall | E::Sync, _)
+            )
+        })
     }
+
+    /// CopyDone or CopyFail was sent.
+    pub(crate) fn copy_end_sent(&mut self) {
+        self.copy_ends.push_back(self.next_place());
+    }
+
+    /// The server has begun to copy from the client for the entry in front: it discards every Sync up to CopyDone.
+    pub(crate) fn copy_begins(&mut self) -> CopyBegun {
+        while self.copy_ends.front().is_some_and(|end| *end <= self.taken) {
+            self.copy_ends.pop_front();
+        }
+        let end = self.copy_ends.pop_front().map(|end| end - self.taken);
+        let (before, limit, mut index) = (self.entries.len(), end.unwrap_or(self.entries.len()), 0);
+        self.entries.retain(|entry| {
+            index += 1;
+            index > limit || !is_sync(entry)
+        });
+        let discarded = before - self.entries.len();
+        self.copy_ends.iter_mut().for_each(|end| *end -= discarded);
+        let synced = end.is_some_and(|end| self.entries.iter().skip(end - discarded).any(is_sync));
+        let copy = if end.is_some() { CopyIn::Closed } else { CopyIn::Open };
+        CopyBegun { copy, reopened: discarded > 0 && !synced }
+    }
+}
+
+/// How far a COPY was sent that has just begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CopyBegun {
+    /// Whether CopyDone or CopyFail is still to come.
+    pub(crate) copy: CopyIn,
+    /// The Sync that was sent counts for nothing, and no other was: the batch goes on.
+    pub(crate) reopened: bool,
+}
+
+fn is_sync(entry: &Entry) -> bool {
+    matches!(entry, Entry::Await(Expect::Sync, _))
 }

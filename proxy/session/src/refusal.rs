@@ -62,6 +62,8 @@ pub enum SessionError {
         length: usize,
         /// Bytes allowed.
         limit: usize,
+        /// The key that says so.
+        setting: &'static str,
     },
     /// Backend: a reply that was not expected; what it answers cannot be told any more.
     #[error("unexpected reply {tag:?} from the server", tag = char::from(*tag))]
@@ -90,9 +92,9 @@ impl SessionError {
     #[must_use]
     pub fn refusal(&self) -> Refusal {
         let hint = match self {
-            Self::TooLong { .. } => "Raise limits.message_bytes, or send the data with COPY.",
-            Self::Desync { .. } => "The connection to the server was closed; open a new session.",
-            _ => "",
+            Self::TooLong { setting, .. } => format!("Raise {setting}, or send the data with COPY."),
+            Self::Desync { .. } => "The connection to the server was closed; open a new session.".to_owned(),
+            _ => String::new(),
         };
         Refusal::new(self.sqlstate(), self.to_string(), "", hint)
     }

@@ -3,7 +3,7 @@
 use crate::engine::{Engine, PinPolicy, Pooling, Skipping};
 use crate::names;
 use crate::output::Output;
-use crate::queue::{Answer, Expect, Fate, Purpose, SyncAt};
+use crate::queue::{Answer, Expect, Fate, Purpose};
 use crate::refusal::Refusal;
 use crate::tenancy::{Ruling, Subject, Tenancy};
 use crate::transaction::Batch;
@@ -53,7 +53,7 @@ impl<T: Tenancy> Engine<T> {
         out.backend.write(|w| {
             w.sync();
         });
-        self.queue.push(Expect::Sync(SyncAt::AfterCopyEnd), Fate::Client);
+        self.queue.push(Expect::Sync, Fate::Client);
         self.tx.batch_sent();
     }
 

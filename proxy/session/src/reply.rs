@@ -1,6 +1,7 @@
 //! The server's replies: matched with the reply queue, passed on as ranges, swallowed where they are pgwarden's own.
 
-use crate::engine::{CopyIn, Delivery, Engine, Flow, Resetting, SessionScope};
+use crate::description::Outline;
+use crate::engine::{CopyIn, Delivery, Engine, Flow, Hold, Resetting, SessionScope};
 use crate::output::Output;
 use crate::queue::{Again, Entry, Expect, Fate, Naming, Progress, Purpose};
 use crate::refusal::SessionError;
@@ -18,6 +19,10 @@ impl<T: Tenancy> Engine<T> {
     /// # Errors
     /// [`SessionError`] when a reply was not expected: the backend must be closed, and the session with it.
     pub fn backend_bytes(&mut self, input: &[u8], out: &mut Output) -> Result<usize, SessionError> {
+        self.replies(input, out).inspect_err(|_| self.taint())
+    }
+
+    fn replies(&mut self, input: &[u8], out: &mut Output) -> Result<usize, SessionError> {
         let mut at = 0;
         loop {
             let rest = input.get(at..).unwrap_or_default();
@@ -34,7 +39,7 @@ impl<T: Tenancy> Engine<T> {
             let available = header.length.min(rest.len());
             let whole = available == header.length;
             if !whole && (is_read(tag) || self.is_described()) {
-                if header.length > self.options.message_limit {
+                if header.length > self.options.limits.message {
                     return Err(SessionError::Desync { tag: header.tag });
                 }
                 return Ok(at);
@@ -71,7 +76,10 @@ impl<T: Tenancy> Engine<T> {
         match (tag, self.queue.front()) {
             (
                 BackendTag::DataRow | BackendTag::CopyData,
-                Some(Entry::Await(Expect::Query | Expect::Execute, Fate::Client | Fate::Script(_))),
+                Some(Entry::Await(
+                    Expect::Query | Expect::Execute,
+                    Fate::Client | Fate::Unsure | Fate::Script(_),
+                )),
             )
             | (BackendTag::NotificationResponse, _) => Ok(Delivery::Forward),
             (BackendTag::NoticeResponse, _) if self.queue.front_is_own() => Ok(Delivery::Swallow),
@@ -105,10 +113,11 @@ impl<T: Tenancy> Engine<T> {
                     self.completed(payload, effect);
                 }
                 if tag == BackendTag::ParameterDescription {
+                    self.outline = Outline::default();
                     self.outline.add(byte_of(tag), payload);
                 }
                 if tag == BackendTag::CopyInResponse {
-                    self.copy_in_begins();
+                    self.copy_in_begins(out);
                 }
                 Ok(if own { Delivery::Swallow } else { Delivery::Forward })
             }
@@ -145,7 +154,9 @@ impl<T: Tenancy> Engine<T> {
         };
         match (fate, expect) {
             (Fate::Parse(naming), _) => self.parsed(naming),
-            (Fate::Own(Purpose::SessionSet), Expect::Sync(_)) => self.session_set(),
+            (Fate::CloseUnnamed, _) => self.statements.forget_unnamed(b""),
+            (_, Expect::Query) if !own => self.statements.forget_unnamed(b""),
+            (Fate::Own(Purpose::SessionSet), Expect::Sync) => self.session_set(),
             (Fate::Own(purpose), Expect::Parse) => self.own_parsed(purpose),
             (Fate::Described(..) | Fate::Own(Purpose::Describe(_)), _) => self.described(fate, tag, payload),
             _ => (),
@@ -166,6 +177,7 @@ impl<T: Tenancy> Engine<T> {
     }
 
     fn parsed(&mut self, naming: &Naming) {
+        self.statements.acknowledged(&naming.name, &naming.statement);
         let Some(backend) = &mut self.lease else { return };
         match naming.number {
             Some(number) => backend.shelf.acknowledge(&naming.statement, number),
@@ -206,10 +218,11 @@ impl<T: Tenancy> Engine<T> {
     fn ready(&mut self, status: Status, out: &mut Output) {
         self.reported = status;
         self.copy = CopyIn::Closed;
-        if self.queue.is_empty() {
-            self.copy_ends = 0;
-            self.statements.settle(self.tx.number());
+        if !self.queue.changes_transaction() {
             self.tx.settled(status);
+        }
+        if self.queue.is_empty() {
+            self.statements.settle(self.tx.number());
             if status == Status::Idle {
                 self.portals.clear();
             }
@@ -221,12 +234,18 @@ impl<T: Tenancy> Engine<T> {
     }
 
     /// The server discards Syncs while it is in copy-in mode, those already sent included.
-    fn copy_in_begins(&mut self) {
-        let synced = self.queue.holds_copy_end();
-        self.copy = if synced || self.copy_ends > 0 { CopyIn::Closed } else { CopyIn::Open };
-        let extended = matches!(self.queue.front(), Some(Entry::Await(Expect::Execute, _)));
-        if extended && self.queue.drop_syncs_before_copy_end() > 0 && !synced {
-            self.tx.reopen();
+    fn copy_in_begins(&mut self, out: &mut Output) {
+        let begun = self.queue.copy_begins();
+        self.copy = begun.copy;
+        if !begun.reopened {
+            return;
+        }
+        self.tx.reopen();
+        // What waits for the end of the COPY would wait for a Sync that the server has discarded.
+        if self.hold == Hold::Settled {
+            out.backend.write(|w| {
+                w.flush();
+            });
         }
     }
 

@@ -1,5 +1,10 @@
 //! The settings of a session that a shared backend has to be brought to before it serves the session.
 
+mod list;
+mod sql;
+mod trial;
+
+use sql::Lists;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,8 +58,29 @@ impl Settings {
 pub struct Profile {
     /// What PostgreSQL reports.
     pub reported: Settings,
-    /// What it does not report; by value, as the client gave it.
+    /// What it does not report: names in lower case, as their case means nothing (`guc_name_compare` in `guc.c`);
+    /// values as the client gave them.
     pub carried: Settings,
+    lists: Lists,
+}
+
+impl Profile {
+    /// What a backend has that was just opened.
+    #[must_use]
+    pub fn fresh(reported: Settings) -> Self {
+        Self { reported, ..Self::default() }
+    }
+
+    /// What a backend can be brought to.
+    fn changeable(&self) -> impl Iterator<Item = (&str, &str)> {
+        let reported = self.reported.iter().filter(|(name, _)| Settings::is_changeable(name));
+        reported.chain(self.carried.iter())
+    }
+
+    /// A setting that one version reports is carried on another (`search_path` before PostgreSQL 18).
+    fn value(&self, name: &str) -> Option<&str> {
+        self.reported.value(name).or_else(|| self.carried.value(name))
+    }
 }
 
 /// The SQL that brings a backend from one profile to another; empty when nothing differs.
@@ -64,72 +90,13 @@ pub fn bring_along(from: &Arc<Profile>, to: &Arc<Profile>) -> String {
     if Arc::ptr_eq(from, to) {
         return sql;
     }
-    for (name, value) in to.reported.iter().filter(|(name, _)| Settings::is_changeable(name)) {
-        if from.reported.value(name) != Some(value) {
-            push_set(&mut sql, name, value);
-        }
+    for (name, _) in from.changeable().filter(|(name, _)| to.value(name).is_none()) {
+        sql::push_reset(&mut sql, name);
     }
-    for (name, value) in to.carried.iter() {
-        if from.carried.value(name) != Some(value) {
-            push_set(&mut sql, name, value);
-        }
-    }
-    for (name, _) in from.carried.iter().filter(|(name, _)| to.carried.value(name).is_none()) {
-        sql.push_str("RESET ");
-        push_name(&mut sql, name);
-        sql.push(';');
+    for (name, value) in to.changeable().filter(|(name, value)| from.value(name) != Some(*value)) {
+        sql::push_set(&mut sql, name, value, to.lists);
     }
     sql
-}
-
-/// `SELECT set_config` would need a privilege that a hardened server revokes; SET takes lists only unquoted.
-fn push_set(sql: &mut String, name: &str, value: &str) {
-    sql.push_str("SET ");
-    push_name(sql, name);
-    sql.push_str(" = ");
-    if name == "search_path" || name == "DateStyle" {
-        push_list(sql, value);
-    } else {
-        push_literal(sql, value);
-    }
-    sql.push(';');
-}
-
-/// A list setting: every element a literal of its own (`SET search_path = 'a', 'b'`).
-fn push_list(sql: &mut String, value: &str) {
-    for (index, element) in value.split(',').enumerate() {
-        if index > 0 {
-            sql.push_str(", ");
-        }
-        let element = element.trim();
-        let bare = element.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        push_literal(sql, &bare.map_or_else(|| element.to_owned(), |quoted| quoted.replace("\"\"", "\"")));
-    }
-}
-
-/// A setting's name, every part a quoted identifier.
-fn push_name(sql: &mut String, name: &str) {
-    for (index, part) in name.split('.').enumerate() {
-        if index > 0 {
-            sql.push('.');
-        }
-        sql.push('"');
-        sql.push_str(&part.replace('"', "\"\""));
-        sql.push('"');
-    }
-}
-
-/// A literal that reads the same whatever `standard_conforming_strings` says.
-fn push_literal(sql: &mut String, value: &str) {
-    sql.push_str("E'");
-    for character in value.chars() {
-        match character {
-            '\'' => sql.push_str("''"),
-            '\\' => sql.push_str("\\\\"),
-            _ => sql.push(character),
-        }
-    }
-    sql.push('\'');
 }
 
 #[cfg(test)]
@@ -161,7 +128,15 @@ mod tests {
         let to = profile(&[], &[("extra_float_digits", "3"), ("search_path", "\"$user\", pub'lic")]);
         assert_eq!(
             bring_along(&from, &to),
-            "SET \"extra_float_digits\" = E'3';SET \"search_path\" = E'$user', E'pub''lic';RESET \"lock_timeout\";"
+            "RESET \"lock_timeout\";SET \"extra_float_digits\" = E'3';SET \"search_path\" = E'$user', E'pub''lic';"
         );
+    }
+
+    #[test]
+    fn what_one_server_reports_and_another_does_not_is_one_setting() {
+        let (old, new) = (profile(&[], &[("search_path", "a")]), profile(&[("search_path", "b")], &[]));
+        assert_eq!(bring_along(&old, &new), "SET \"search_path\" = E'b';");
+        assert_eq!(bring_along(&new, &old), "SET \"search_path\" = E'a';");
+        assert_eq!(bring_along(&new, &profile(&[], &[])), "RESET \"search_path\";");
     }
 }

@@ -1,10 +1,11 @@
 //! The simple protocol: Query and FunctionCall, each a transaction of its own outside of a block.
 
+use crate::backend::Backend;
 use crate::carrier::SimpleForm;
 use crate::client::{Frame, Step};
 use crate::command::Effect;
 use crate::engine::{Barrier, Engine, Hold, Pooling, Reassert, Resetting, SessionScope, Stop};
-use crate::inject::{Passage, impossible};
+use crate::inject::Passage;
 use crate::insertion::Plan;
 use crate::output::Output;
 use crate::queue::{Again, Expect, Fate, Insertions};
@@ -34,6 +35,13 @@ impl<T: Tenancy> Engine<T> {
             Permit::Unknown => return Ok(Step::Stop(Stop::Question(text.to_vec()))),
         }
         let script = read.ok();
+        if let Some(refusal) = script.as_ref().and_then(|script| self.stray_sequence(text, script)) {
+            self.refuse_query(&refusal, out);
+            return Ok(self.discard(frame));
+        }
+        if self.deallocates_in_doubt(text, script.as_ref()) {
+            return Ok(self.wait(out));
+        }
         if let Some((own, naming)) = script.as_ref().and_then(|one| self.renamed_deallocate(text, one, out)) {
             out.backend.write(|w| {
                 w.query(&own);
@@ -46,9 +54,10 @@ impl<T: Tenancy> Engine<T> {
             .is_some_and(|script| changes_context_midway(script, &self.tenancy, self.options.reassert));
         match self.passage(script.as_ref()) {
             Passage::Free(released) if !several => Ok(self.send_query(frame, script.as_ref(), released, out)),
+            Passage::Wait => Ok(self.wait(out)),
             Passage::SessionScope => Ok(self.query_in_session_scope(frame, out)),
-            Passage::Impossible => {
-                self.refuse_query(&impossible(), out);
+            Passage::Impossible(refusal) => {
+                self.refuse_query(&refusal, out);
                 Ok(self.discard(frame))
             }
             Passage::Free(_) | Passage::Inject | Passage::Midway => {
@@ -113,7 +122,10 @@ impl<T: Tenancy> Engine<T> {
         script: Option<&Script>,
         out: &mut Output,
     ) -> Step {
-        let Some(carrier) = self.tenancy.carrier() else { return self.discard(frame) };
+        let Some(carrier) = self.tenancy.carrier() else {
+            let released = self.tx.exempt();
+            return self.send_query(frame, script, released, out);
+        };
         let plan = Plan::new(text, script, self, (carrier.text.len(), carrier.statements));
         let length = frame.length + plan.offsets.len() * carrier.text.len() - 1;
         let field = i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes();
@@ -127,8 +139,10 @@ impl<T: Tenancy> Engine<T> {
             from = *offset;
         }
         out.backend.input(start + from..frame.at + frame.length);
-        self.activity.text += 1;
-        let _released = self.tx.injected();
+        if !plan.offsets.is_empty() {
+            self.activity.text += 1;
+            let _released = self.tx.injected();
+        }
         let mut insertions = plan.insertions;
         if script.is_some_and(resets_all) {
             insertions.resets = Resetting::Settings;
@@ -152,8 +166,7 @@ impl<T: Tenancy> Engine<T> {
     /// Outside of a block, a statement of an unknown kind may turn out to refuse the block that its context makes.
     fn again(&self, text: &[u8], script: Option<&Script>) -> Again {
         let unknown = script.and_then(Script::single).is_some_and(|one| one.verb == Verb::Other);
-        let outside = self.tx.status() == Status::Idle && self.tenancy.carrier().is_some();
-        if unknown && outside && self.can_set_for_session() {
+        if unknown && self.is_outside_with_context() && self.can_set_for_session() {
             Again::Possible(text.to_vec())
         } else {
             Again::Never
@@ -166,6 +179,7 @@ impl<T: Tenancy> Engine<T> {
             self.taint();
         }
         self.queue.push(Expect::Query, fate);
+        self.statements.unnamed_changed(self.queue.next_place() - 1);
         self.statements.remove(b"", self.tx.number());
         if let Some(backend) = &mut self.lease {
             backend.unnamed_lost();
@@ -182,8 +196,12 @@ impl<T: Tenancy> Engine<T> {
         if self.options.pooling == Pooling::Transaction && self.pin.is_none() {
             self.pin = crate::pins::reason(statement, &self.profile.reported);
         }
-        if matches!(statement.verb, Verb::DiscardAll | Verb::Deallocate { all: true }) {
+        if matches!(statement.verb, Verb::DiscardAll | Verb::Deallocate { .. }) {
             self.barrier = Barrier::Due;
+        }
+        if matches!(statement.verb, Verb::DiscardAll | Verb::Deallocate { all: true }) {
+            // What follows in the same batch cannot wait for the reply.
+            self.lease.iter_mut().for_each(Backend::context_lost);
         }
     }
 
@@ -235,6 +253,9 @@ fn query_text(payload: &[u8]) -> Result<&[u8], Malformed> {
 /// Whether a string of several statements needs the context inside: behind transaction control, because a context in
 /// front of BEGIN would be a query before SET TRANSACTION, or behind what loses it.
 fn changes_context_midway(script: &Script, tenancy: &impl Tenancy, reassert: Reassert) -> bool {
+    if tenancy.carrier().is_none() {
+        return false;
+    }
     let (mut undisturbed, mut lost) = (true, false);
     for statement in script.statements() {
         let needs = needs_context(statement, tenancy) || (lost && runs_deferred(statement));

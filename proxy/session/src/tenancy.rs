@@ -63,6 +63,7 @@ pub(crate) fn needs_context(statement: &Statement, tenancy: &impl Tenancy) -> bo
         | Verb::SetSessionCharacteristics
         | Verb::SetRole
         | Verb::SetSessionAuthorization
+        | Verb::ResetIdentity
         | Verb::DiscardAll
         | Verb::DiscardOther
         | Verb::Deallocate { .. }

@@ -17,7 +17,7 @@ pub enum SetConfigTarget {
 /// The target of each `set_config` in the statement, in order.
 ///
 /// A target is a [`SetConfigTarget::Literal`] only if the first argument is exactly one string constant, optionally cast
-/// to `text`. `N'…'` is of type `character`, whose trailing blanks disappear in the cast to `text`: dynamic.
+/// to `text`, or the name that `pg_settings` is asked for. `N'…'` is of type `character`, whose trailing blanks disappear in the cast to `text`: dynamic.
 #[must_use]
 pub fn set_config_targets(text: &[u8], statement: &Statement, strings: StringSyntax) -> Vec<SetConfigTarget> {
     let mut cursor = Cursor::new(text, statement.span.start, statement.span.end, strings);
@@ -41,18 +41,35 @@ fn target(mut cursor: Cursor<'_>, name: Kind) -> Option<SetConfigTarget> {
     if cursor.shape().as_bytes() != b"(" {
         return None;
     }
-    let token = cursor.token()?;
-    let value = match token.kind {
-        Kind::String(Literal::Bits | Literal::National) => return None,
-        Kind::String(literal) => string_value(token, literal, &mut cursor),
-        _ => return None,
-    };
+    if cursor.peek().as_bytes() == b"name" {
+        return listed(cursor);
+    }
+    let literal = literal(&mut cursor)?;
     if cursor.peek().as_bytes() == b":" {
         skip_text_cast(&mut cursor)?;
     }
-    if cursor.shape().as_bytes() != b"," {
-        return None;
+    (cursor.shape().as_bytes() == b",").then_some(literal)
+}
+
+/// How `pg_dump` sets a parameter that not every server has: `set_config(name, '…', false) FROM pg_settings WHERE
+/// name = '…'`, and nothing behind it.
+fn listed(mut cursor: Cursor<'_>) -> Option<SetConfigTarget> {
+    const BETWEEN: [&[u8]; 11] =
+        [b"name", b",", b"'", b",", b"false", b")", b"from", b"pg_settings", b"where", b"name", b"="];
+    for expected in BETWEEN {
+        (cursor.shape().as_bytes() == expected).then_some(())?;
     }
+    let literal = literal(&mut cursor)?;
+    cursor.token().is_none().then_some(literal)
+}
+
+fn literal(cursor: &mut Cursor<'_>) -> Option<SetConfigTarget> {
+    let token = cursor.token()?;
+    let value = match token.kind {
+        Kind::String(Literal::Bits | Literal::National) => return None,
+        Kind::String(literal) => string_value(token, literal, cursor),
+        _ => return None,
+    };
     String::from_utf8(value.into_owned()).ok().map(SetConfigTarget::Literal)
 }
 

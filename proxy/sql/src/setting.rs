@@ -49,7 +49,7 @@ fn set_rest(cursor: Cursor<'_>, scope: Scope) -> Classified {
         (_, b"." | b"=" | b"to" | b"from") => generic(cursor, scope),
         (b"transaction", _) => (Verb::SetTransaction, None),
         (b"session", b"characteristics") => (Verb::SetSessionCharacteristics, None),
-        (b"session", b"authorization") => (Verb::SetSessionAuthorization, None),
+        (b"session", b"authorization") => (session_authorization(rest), None),
         (b"role", _) => (Verb::SetRole, None),
         (b"time", b"zone") => spelled("timezone", scope, rest, 1),
         (b"xml", b"option") => spelled("xmloption", scope, rest, 1),
@@ -59,6 +59,12 @@ fn set_rest(cursor: Cursor<'_>, scope: Scope) -> Classified {
         (b"seed", _) => spelled("seed", scope, rest, 0),
         _ => generic(cursor, scope),
     }
+}
+
+/// What SESSION AUTHORIZATION is set to decides.
+fn session_authorization(mut cursor: Cursor<'_>) -> Verb {
+    cursor.token();
+    if cursor.peek().as_bytes() == b"default" { Verb::ResetIdentity } else { Verb::SetSessionAuthorization }
 }
 
 /// A parameter with a spelling of its own; the value comes after `skipped` more tokens.
@@ -84,7 +90,7 @@ pub(crate) fn reset(cursor: Cursor<'_>) -> Classified {
     let word = rest.shape();
     match (word.as_bytes(), rest.peek().as_bytes()) {
         (b"all", _) => (Verb::ResetAll, None),
-        (b"session", b"authorization") => (Verb::SetSessionAuthorization, None),
+        (b"session", b"authorization") => (Verb::ResetIdentity, None),
         _ => mentioned(Verb::Reset, cursor),
     }
 }
@@ -128,8 +134,9 @@ fn with_name(verb: Verb, name: &str, scope: Scope, value: Range<usize>) -> Class
 /// Role and session authorization are parameters too; changing them is not a matter of settings.
 fn named(verb: Verb, name: &str, scope: Scope, value: Range<usize>) -> Classified {
     match (verb, name) {
-        (Verb::Set | Verb::Reset, "role") => (Verb::SetRole, None),
-        (Verb::Set | Verb::Reset, "session_authorization") => (Verb::SetSessionAuthorization, None),
+        (Verb::Reset, "role" | "session_authorization") => (Verb::ResetIdentity, None),
+        (Verb::Set, "role") => (Verb::SetRole, None),
+        (Verb::Set, "session_authorization") => (Verb::SetSessionAuthorization, None),
         _ => with_name(verb, name, scope, value),
     }
 }

@@ -98,10 +98,12 @@ pub enum Verb {
     SetSessionCharacteristics,
     /// SET CONSTRAINTS.
     SetConstraints,
-    /// SET ROLE and RESET ROLE, also when spelled as a parameter (`SET role = x`).
+    /// SET ROLE, also when spelled as a parameter (`SET role = x`).
     SetRole,
-    /// SET and RESET SESSION AUTHORIZATION, also when spelled as a parameter.
+    /// SET SESSION AUTHORIZATION, also when spelled as a parameter.
     SetSessionAuthorization,
+    /// RESET ROLE, RESET SESSION AUTHORIZATION, `SET SESSION AUTHORIZATION DEFAULT`: back to what the login began with.
+    ResetIdentity,
     /// DISCARD ALL.
     DiscardAll,
     /// DISCARD PLANS, SEQUENCES or TEMP.

@@ -67,9 +67,7 @@ impl Protected {
         strings: StringSyntax,
     ) -> Option<Finding> {
         let direct = match (&statement.verb, &statement.setting) {
-            (Verb::SetRole | Verb::SetSessionAuthorization, _) if !gives_up(text, statement) => {
-                Some(Finding::RoleTouched)
-            }
+            (Verb::SetRole | Verb::SetSessionAuthorization, _) => Some(Finding::RoleTouched),
             (Verb::Set | Verb::Reset, Some(setting)) => self.finding_for(&setting.name),
             _ => None,
         };
@@ -81,12 +79,6 @@ impl Protected {
             SetConfigTarget::Dynamic => Some(Finding::SettingTouched),
         })
     }
-}
-
-/// RESET ROLE and RESET SESSION AUTHORIZATION only go back to the login's own identity.
-fn gives_up(text: &[u8], statement: &Statement) -> bool {
-    let text = text.get(statement.span.clone()).unwrap_or_default();
-    text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"reset"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The tenant context: what it is made of, how it travels, and who may not touch it.
 //!
-//! [`Context`] is what a client acts for; [`encode`] makes it travel; [`Warden`] is the [`pgwarden_session::Tenancy`]
+//! [`Context`] is what a client acts for; [`encode()`] makes it travel; [`Warden`] is the [`pgwarden_session::Tenancy`]
 //! of one client: it refuses what the mode says must be refused, before a byte of it reaches the server.
 
 mod context;

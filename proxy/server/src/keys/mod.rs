@@ -8,7 +8,6 @@ mod error;
 mod fetch;
 mod read;
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::{task, time};
 
 pub(crate) use self::error::KeyStoreError;
+use crate::causes::WithCauses;
 
 /// The least time between two readings that unknown keys cause.
 const HINT_PAUSE: Duration = Duration::from_secs(10);
@@ -106,10 +106,10 @@ impl KeyStore {
             }
             Err(error) => {
                 if before == Health::Answers {
-                    let error: &dyn Error = &error;
+                    let error = WithCauses(&error);
                     tracing::warn!(
                         source = place,
-                        error,
+                        %error,
                         "token keys cannot be read, the old ones stay in use"
                     );
                 }

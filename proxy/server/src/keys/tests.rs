@@ -1,5 +1,6 @@
 //! Rotation, failure and limits, with files and with a server of our own.
 
+use std::error::Error;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

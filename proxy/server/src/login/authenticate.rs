@@ -2,11 +2,10 @@
 
 use crate::app::App;
 use crate::clock;
-use crate::login::Denied;
+use crate::login::{Denied, certificate};
 use crate::meters::LoginOutcome;
 use crate::packet;
 use crate::stream::Stream;
-use crate::tls::peer_names;
 use pgwarden_auth::jwt::{self, Claims, TokenError};
 use pgwarden_auth::password::{check_md5, check_password};
 use pgwarden_auth::scram::{Mechanism, ScramServer};
@@ -14,7 +13,6 @@ use pgwarden_config::Method;
 use pgwarden_session::Refusal;
 use pgwarden_wire::{Fields, Writer};
 use std::sync::Arc;
-use tokio_rustls::TlsStream;
 
 /// Bytes of the longest password message, as PostgreSQL takes (`PG_MAX_AUTH_TOKEN_LENGTH`).
 const PASSWORD_LIMIT: usize = 65_535 + 6;
@@ -28,16 +26,19 @@ pub(super) async fn authenticate(
     user: &str,
     app: &Arc<App>,
 ) -> Result<Option<Claims>, Denied> {
+    certificate::demand(stream, &app.settings.tls.client_cert)?;
     match app.settings.auth.method {
         Method::Trust => Ok(None),
-        Method::Cert => certificate(stream, user).map(|()| None),
+        Method::Cert => certificate::names(stream, user).map(|()| None),
         Method::Jwt => token(stream, user, app).await.map(Some),
         Method::Password => {
-            let given = ask(stream, 3, &[]).await?;
+            let given = ask_in_clear(stream, "password", app).await?;
             let (app, name) = (Arc::clone(app), user.to_owned());
             let check = move || check_password(&name, app.users.secret(&name), &given);
             verdict(&off_reactor(check).await, user).map(|()| None)
         }
+        // As PostgreSQL's pg_hba.conf has it: "md5" means SCRAM for a user whose secret can answer nothing else.
+        Method::Md5 if app.users.answers_only_scram(user) => scram(stream, user, app).await.map(|()| None),
         Method::Md5 => {
             let salt: [u8; 4] = rand::random();
             let given = ask(stream, 5, &salt).await?;
@@ -79,6 +80,17 @@ async fn ask(stream: &mut Stream, kind: i32, data: &[u8]) -> Result<Vec<u8>, Den
         Some(0) if !answer.contains(&0) => Ok(answer),
         _ => Err(Denied::protocol("08P01", "invalid password packet")),
     }
+}
+
+/// Asks for a password or token in clear text, of at most `limits.token_bytes`.
+async fn ask_in_clear(stream: &mut Stream, what: &str, app: &App) -> Result<Vec<u8>, Denied> {
+    let given = ask(stream, 3, &[]).await?;
+    let limit = app.settings.limits.token_bytes;
+    if given.len() > limit {
+        let message = format!("{what} of {} bytes is over the limit of {limit}", given.len());
+        return Err(Denied::protocol("54000", message));
+    }
+    Ok(given)
 }
 
 async fn ask_sasl(stream: &mut Stream, kind: i32, data: &[u8]) -> Result<Vec<u8>, Denied> {
@@ -128,42 +140,9 @@ fn initial_response(payload: &[u8], mechanism: Mechanism) -> Result<Vec<u8>, Den
     Ok(first.to_vec())
 }
 
-fn certificate(stream: &Stream, user: &str) -> Result<(), Denied> {
-    let names = match stream {
-        Stream::Tls(tls) => match tls.as_ref() {
-            TlsStream::Server(server) => peer_names(server.get_ref().1),
-            TlsStream::Client(_) => Vec::new(),
-        },
-        Stream::Tcp(_) | Stream::Unix(_) => Vec::new(),
-    };
-    let refusal = match names.iter().any(|name| name == user) {
-        true => return Ok(()),
-        false if names.is_empty() => Refusal::new(
-            "28000",
-            "connection requires a valid client certificate",
-            "",
-            "Connect over TLS and present a certificate that the proxy's CA has signed.",
-        ),
-        false => Refusal::new(
-            "28000",
-            format!("certificate authentication failed for user \"{user}\""),
-            "Neither the common name nor an alternative name of the certificate is the user's name.",
-            "",
-        ),
-    };
-    Err(Denied::Refused(refusal, LoginOutcome::RefusedAuthentication))
-}
-
 /// The password is a token. It is never logged, and no error repeats any of it.
 async fn token(stream: &mut Stream, user: &str, app: &Arc<App>) -> Result<Claims, Denied> {
-    let given = ask(stream, 3, &[]).await?;
-    let limit = app.settings.limits.token_bytes;
-    if given.len() > limit {
-        return Err(Denied::protocol(
-            "54000",
-            format!("token of {} bytes is over the limit of {limit}", given.len()),
-        ));
-    }
+    let given = ask_in_clear(stream, "token", app).await?;
     let text = String::from_utf8(given).map_err(|_| invalid_token(user, "the token is not UTF-8"))?;
     let verifier = Arc::clone(app);
     let verified = tokio::task::spawn_blocking(move || verifier.tokens.verify(&text, clock::now())).await;

@@ -3,9 +3,11 @@
 use crate::app::App;
 use crate::cancel::ClientKey;
 use crate::login::Denied;
+use crate::meters::LoginOutcome;
 use crate::packet;
 use crate::stream::Stream;
 use pgwarden_config::TlsMode;
+use pgwarden_session::Refusal;
 use pgwarden_wire::{First, FirstError, Startup, first_packet, first_packet_length};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -30,6 +32,8 @@ pub(super) struct Rejected(pub(super) Option<Stream>, pub(super) Denied);
 /// Reads first packets until one says what the connection is for. Not cancel safe.
 pub(super) async fn read(stream: Stream, app: &App) -> Result<Request, Rejected> {
     let mut stream = direct_tls(stream, app).await?;
+    let encrypted = matches!(stream, Stream::Tls(_));
+    let (mut asked_tls, mut asked_gss) = (encrypted, encrypted);
     loop {
         match packet_of(&mut stream).await {
             Ok(First::Cancel { pid, secret }) => {
@@ -38,15 +42,21 @@ pub(super) async fn read(stream: Stream, app: &App) -> Result<Request, Rejected>
             Ok(First::Startup(_))
                 if app.settings.tls.mode == TlsMode::Require && matches!(stream, Stream::Tcp(_)) =>
             {
-                let denied = Denied::protocol(
-                    "28000",
-                    "the connection is not encrypted, and this server requires TLS",
-                );
-                return Err(Rejected(Some(stream), denied));
+                return Err(Rejected(Some(stream), in_clear()));
             }
             Ok(First::Startup(startup)) => return Ok(Request::Session(stream, startup)),
-            Ok(First::Gss) => stream = answer(stream, b"N").await?,
-            Ok(First::Ssl) => stream = ssl_request(stream, app).await?,
+            Ok(First::Gss) if !asked_gss => {
+                stream = answer(stream, b"N").await?;
+                asked_gss = true;
+            }
+            Ok(First::Ssl) if !asked_tls => {
+                stream = ssl_request(stream, app).await?;
+                (asked_tls, asked_gss) = (true, asked_gss || matches!(stream, Stream::Tls(_)));
+            }
+            Ok(First::Gss | First::Ssl) => {
+                let denied = Denied::protocol("08P01", "encryption was already negotiated");
+                return Err(Rejected(Some(stream), denied));
+            }
             Err(denied) => return Err(Rejected(Some(stream), denied)),
         }
     }
@@ -71,9 +81,6 @@ async fn ssl_request(stream: Stream, app: &App) -> Result<Stream, Rejected> {
             let written = tokio::io::AsyncWriteExt::write_all(&mut socket, b"S").await;
             written.map_err(|_| Rejected(None, Denied::Silent))?;
             handshake(socket, acceptor.for_ssl_request.clone().into()).await
-        }
-        (stream @ Stream::Tls(_), _) => {
-            Err(Rejected(Some(stream), Denied::protocol("08P01", "SSLRequest on an encrypted connection")))
         }
         (stream, _) => answer(stream, b"N").await,
     }
@@ -105,9 +112,22 @@ async fn packet_of(stream: &mut Stream) -> Result<First, Denied> {
 }
 
 fn denied(error: FirstError) -> Denied {
-    let sqlstate = match error {
-        FirstError::Version { .. } => "0A000",
-        FirstError::Length | FirstError::Layout | FirstError::Encoding => "08P01",
-    };
-    Denied::protocol(sqlstate, error.to_string())
+    match error {
+        FirstError::Version { .. } => {
+            Denied::Refused(Refusal::new("0A000", error.to_string(), "", ""), LoginOutcome::RefusedFeature)
+        }
+        FirstError::Length | FirstError::Layout | FirstError::Encoding => {
+            Denied::protocol("08P01", error.to_string())
+        }
+    }
+}
+
+fn in_clear() -> Denied {
+    let refusal = Refusal::new(
+        "28000",
+        "the connection is not encrypted, and this server requires TLS",
+        "",
+        "Connect with sslmode=require, or a stricter one.",
+    );
+    Denied::Refused(refusal, LoginOutcome::RefusedFeature)
 }

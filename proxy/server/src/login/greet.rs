@@ -6,9 +6,10 @@ use crate::login::Denied;
 use crate::login::authenticate::authenticate;
 use crate::login::identify::identify;
 use crate::login::options;
+use crate::login::patience::meanwhile;
 use crate::meters::LoginOutcome;
 use crate::packet;
-use crate::pool::{AcquireError, Learned, Link, Pool};
+use crate::pool::{AcquireError, Link, Pool};
 use crate::relay::Relay;
 use crate::stream::{Peer, Stream};
 use pgwarden_config::PoolMode;
@@ -26,6 +27,7 @@ pub(super) struct Accepted {
     key: ClientKey,
     link: Option<Link>,
     place: Place,
+    ahead: Vec<u8>,
 }
 
 impl Accepted {
@@ -34,9 +36,7 @@ impl Accepted {
         let engine = Engine::new(self.warden, app.session_options(), Arc::clone(&app.interner), self.profile);
         let registration = app.cancels.register(self.key);
         let mut relay = Relay::new(stream, engine, self.pool, registration, self.place);
-        if let Some(link) = self.link {
-            relay.begin_with(link);
-        }
+        relay.begin_with(self.ahead, self.link);
         relay
     }
 }
@@ -62,14 +62,7 @@ pub(super) async fn log_in(
     let warden = identify(user, database, claims, app)?;
     let settings = settings(startup, database, user, app)?;
     let pool = app.pool(database, user);
-    let (profile, link) = match app.settings.pool.mode {
-        PoolMode::Transaction => (profile(&pool, &settings, app).await?, None),
-        PoolMode::Session => {
-            let link = dedicated(&pool, &settings, app).await?;
-            let profile = link.state.as_ref().map(|state| Arc::clone(&state.profile)).unwrap_or_default();
-            (profile, Some(link))
-        }
-    };
+    let ((profile, link), ahead) = meanwhile(stream, backing(&pool, &settings, app)).await?;
     let key = client_key(protocol, link.as_ref().map(|link| link.key.as_ref()));
     let mut greeting = Vec::new();
     let mut writer = Writer::new(&mut greeting);
@@ -82,7 +75,23 @@ pub(super) async fn log_in(
     });
     writer.ready(Status::Idle);
     packet::write(stream, &greeting).await?;
-    Ok(Accepted { warden, pool, profile, key, link, place })
+    Ok(Accepted { warden, pool, profile, key, link, place, ahead })
+}
+
+/// What the client's settings are, and in session pooling the backend that has them.
+async fn backing(
+    pool: &Arc<Pool>,
+    settings: &[(String, String)],
+    app: &App,
+) -> Result<(Arc<Profile>, Option<Link>), Denied> {
+    match app.settings.pool.mode {
+        PoolMode::Transaction => Ok((profile(pool, settings, app).await?, None)),
+        PoolMode::Session => {
+            let link = dedicated(pool, settings, app).await?;
+            let profile = link.state.as_ref().map(|state| Arc::clone(&state.profile)).unwrap_or_default();
+            Ok((profile, Some(link)))
+        }
+    }
 }
 
 fn refuse_replication(startup: &Startup) -> Result<(), Denied> {
@@ -102,8 +111,8 @@ fn refuse_replication(startup: &Startup) -> Result<(), Denied> {
 
 /// Answers a client that asks for a newer protocol, or for extensions, than there is.
 async fn negotiate(stream: &mut Stream, startup: &Startup, app: &App) -> Result<u32, Denied> {
-    let newest = match app.server.facts() {
-        Some(facts) if facts.version >= 180_000 => PROTOCOL_3_2,
+    let newest = match app.server.version() {
+        Some(180_000..) => PROTOCOL_3_2,
         _ => PROTOCOL_3_0,
     };
     let extensions = options::extensions(startup);
@@ -129,9 +138,7 @@ fn settings(
     user: &str,
     app: &App,
 ) -> Result<Vec<(String, String)>, Denied> {
-    let mut settings = options::settings(startup).map_err(|word| {
-        Denied::protocol("08P01", format!("cannot read the option \"{word}\" of the startup packet"))
-    })?;
+    let mut settings = options::settings(startup).map_err(|message| Denied::protocol("42601", message))?;
     let mode = app.mode_for(database, user);
     if mode == Mode::Passthrough {
         return Ok(settings);
@@ -167,27 +174,15 @@ async fn dedicated(pool: &Arc<Pool>, settings: &[(String, String)], app: &App) -
     pool.open(app, slot, settings).await.map_err(|error| denied(&error))
 }
 
-/// What the client is told about its settings: what the server makes of them, asked once per value.
+/// What the client is told about its settings: what the server makes of them, asked once per list.
 async fn profile(pool: &Arc<Pool>, settings: &[(String, String)], app: &App) -> Result<Arc<Profile>, Denied> {
-    let unknown = settings.iter().any(|(name, value)| pool.profiles.learned(name, value).is_none());
-    if unknown || pool.profiles.fresh().is_none() {
-        let mut link = pool.acquire(app).await.map_err(|error| denied(&error))?;
-        let learning = pool.learn(&mut link, settings).await;
-        pool.give_back(app, link, crate::clock::now());
-        learning.map_err(|error| denied(&error.into()))?;
+    if let Some(known) = pool.profiles.starting_with(settings) {
+        return Ok(known);
     }
-    let fresh = pool.profiles.fresh().unwrap_or_default();
-    if settings.is_empty() {
-        return Ok(fresh);
-    }
-    let mut profile = Profile::clone(&fresh);
-    for (name, value) in settings {
-        match pool.profiles.learned(name, value) {
-            Some(Learned::Reported(name, value)) => profile.reported.set(&name, &value),
-            Some(Learned::Carried) | None => profile.carried.set(name, value),
-        };
-    }
-    Ok(pool.profiles.share(profile))
+    let mut link = pool.acquire(app).await.map_err(|error| denied(&error))?;
+    let learned = pool.learn(&mut link, settings).await;
+    pool.give_back(app, link, crate::clock::now());
+    learned.map_err(|error| denied(&error.into()))
 }
 
 fn denied(error: &AcquireError) -> Denied {

@@ -1,15 +1,17 @@
 //! From an accepted connection to a session: what the client asks for, who it is, and what it acts for.
 
 mod authenticate;
+mod certificate;
 mod first;
 mod greet;
 mod identify;
 mod options;
+mod patience;
 
 pub(crate) use authenticate::Tokens;
 
 use crate::app::App;
-use crate::meters::LoginOutcome;
+use crate::meters::{Label, LoginOutcome};
 use crate::packet;
 use crate::relay;
 use crate::stream::{Peer, Stream};
@@ -61,7 +63,8 @@ pub(crate) async fn serve(stream: Stream, peer: Peer, app: Arc<App>) {
     let request = match tokio::time::timeout(limit, first::read(stream, &app)).await {
         Ok(Ok(request)) => request,
         Ok(Err(Rejected(Some(stream), denied))) => return deny(stream, denied, &app).await,
-        Ok(Err(Rejected(None, _))) | Err(_) => return app.meters.login(LoginOutcome::Abandoned),
+        Ok(Err(Rejected(None, _))) => return app.meters.login(LoginOutcome::Abandoned),
+        Err(_) => return app.meters.login(LoginOutcome::TimedOut),
     };
     match request {
         Request::Cancel(stream, key) => {
@@ -71,7 +74,12 @@ pub(crate) async fn serve(stream: Stream, peer: Peer, app: Arc<App>) {
         }
         Request::Session(mut stream, startup) => {
             let logging_in = greet::log_in(&mut stream, &startup, peer, &app);
-            let result = tokio::time::timeout(limit, logging_in).await;
+            let result = tokio::select! {
+                result = tokio::time::timeout(limit, logging_in) => result,
+                () = app.shutdown.draining() => {
+                    Ok(Err(Denied::Refused(draining(), LoginOutcome::RefusedDraining)))
+                }
+            };
             app.meters.login_took(started.elapsed());
             match result {
                 Ok(Ok(accepted)) => {
@@ -85,6 +93,15 @@ pub(crate) async fn serve(stream: Stream, peer: Peer, app: Arc<App>) {
     }
 }
 
+fn draining() -> Refusal {
+    Refusal::new(
+        "57P03",
+        "pgwarden is shutting down",
+        "",
+        "Open a new connection; another instance takes it, or this one after its restart.",
+    )
+}
+
 /// Tells the client why it is refused.
 async fn deny(stream: Stream, denied: Denied, app: &App) {
     let mut stream = stream;
@@ -93,7 +110,8 @@ async fn deny(stream: Stream, denied: Denied, app: &App) {
         return;
     };
     app.meters.login(outcome);
-    tracing::info!(sqlstate = %refusal.sqlstate, reason = %refusal.message, "login refused");
+    // Not the message: it repeats what the startup packet says, and a server's repeats values of settings.
+    tracing::info!(sqlstate = %refusal.sqlstate, outcome = outcome.label(), "login refused");
     let mut bytes = Vec::new();
     refusal.write(Severity::Fatal, &mut Writer::new(&mut bytes));
     if packet::write(&mut stream, &bytes).await.is_ok() {

@@ -8,7 +8,7 @@ const NOT_SETTINGS: [&str; 4] = ["user", "database", "replication", "options"];
 /// The settings a client wants to start with, in the order in which the server would apply them.
 ///
 /// # Errors
-/// The part of `options` that cannot be read.
+/// Why `options` cannot be read, in the server's words (SQLSTATE 42601).
 pub(super) fn settings(startup: &Startup) -> Result<Vec<(String, String)>, String> {
     let mut settings = from_options(startup.parameter("options").unwrap_or_default())?;
     let direct = startup.parameters.iter().filter(|(name, _)| !is_special(name));
@@ -30,24 +30,41 @@ fn is_special(name: &str) -> bool {
     NOT_SETTINGS.contains(&name) || name.starts_with("_pq_.")
 }
 
-/// `-c name=value`, `-cname=value` and `--name=value`; dashes in a name stand for underscores (`ParseLongOption`).
+/// `-c name=value`, `-cname=value` and `--name=value`, and the short switches that are of use to a session
+/// (`process_postgres_switches` in `postgres.c`).
 fn from_options(options: &str) -> Result<Vec<(String, String)>, String> {
     let words = words(options);
     let mut words = words.iter();
     let mut settings = Vec::new();
     while let Some(word) = words.next() {
-        let assignment = match word.strip_prefix("--") {
-            Some(long) => Some(long),
-            None => match word.strip_prefix("-c") {
-                Some("") => words.next().map(String::as_str),
-                other => other,
-            },
+        let stray = || format!("invalid command-line argument for server process: {word}");
+        let (switch, joined) = switch(word).ok_or_else(stray)?;
+        let mut argument = || match joined {
+            "" => words.next().map(String::as_str).ok_or_else(stray),
+            joined => Ok(joined),
         };
-        let pair = assignment.and_then(|text| text.split_once('='));
-        let (name, value) = pair.ok_or_else(|| word.clone())?;
-        settings.push((name.replace('-', "_"), value.to_owned()));
+        settings.push(match switch {
+            'c' => assignment("-c ", argument()?)?,
+            '-' if !joined.is_empty() => assignment("--", joined)?,
+            'e' if joined.is_empty() => ("DateStyle".to_owned(), "euro".to_owned()),
+            'S' => ("work_mem".to_owned(), argument()?.to_owned()),
+            _ => return Err(stray()),
+        });
     }
     Ok(settings)
+}
+
+/// The letter of a switch and what is joined to it.
+fn switch(word: &str) -> Option<(char, &str)> {
+    let mut rest = word.strip_prefix('-')?.chars();
+    let letter = rest.next()?;
+    Some((letter, rest.as_str()))
+}
+
+/// Dashes in a name stand for underscores (`ParseLongOption` in `guc.c`).
+fn assignment(switch: &str, text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("{switch}{text} requires a value"))?;
+    Ok((name.replace('-', "_"), value.to_owned()))
 }
 
 /// Splits at white space; a backslash keeps the character behind it (`pg_split_opts` in `postinit.c`).
@@ -87,7 +104,19 @@ mod tests {
             pairs(r"-c search_path=a,\ b -cgeqo=off  --statement-timeout=5s"),
             [pair("search_path", "a, b"), pair("geqo", "off"), pair("statement_timeout", "5s")]
         );
-        assert_eq!(from_options("-d 5"), Err("-d".to_owned()));
-        assert_eq!(from_options("-c nothing"), Err("-c".to_owned()));
+        assert_eq!(
+            pairs("-S 1024 -e -S2048"),
+            [pair("work_mem", "1024"), pair("DateStyle", "euro"), pair("work_mem", "2048")]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_in_the_servers_words() {
+        for stray in ["-c", "-x", "stray", "-", "-S", "-e5"] {
+            let error = format!("invalid command-line argument for server process: {stray}");
+            assert_eq!(from_options(stray), Err(error));
+        }
+        assert_eq!(from_options("-c nothing -x"), Err("-c nothing requires a value".to_owned()));
+        assert_eq!(from_options("--no-thing"), Err("--no-thing requires a value".to_owned()));
     }
 }

@@ -106,6 +106,8 @@ labels!(
         Unknown = "unknown",
         /// The client had nothing running.
         Idle = "idle",
+        /// The client waited for a backend, and waits no longer.
+        Waiting = "waiting",
     }
 );
 

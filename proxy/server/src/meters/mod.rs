@@ -20,7 +20,9 @@ use pgwarden_tenant::{Finding, Mode};
 
 use self::family::{Family, Registry};
 use self::histogram::Histogram;
-pub(crate) use self::labels::{CancelOutcome, CloseReason, ConnectOutcome, InjectionForm, LoginOutcome};
+pub(crate) use self::labels::{
+    CancelOutcome, CloseReason, ConnectOutcome, InjectionForm, Label, LoginOutcome,
+};
 
 const LOGIN_DURATION: (&str, &str) = (
     "pgwarden_login_duration_seconds",

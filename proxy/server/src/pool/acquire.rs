@@ -136,7 +136,8 @@ impl Pool {
                 if !matches!(error, UpstreamError::Refused { .. }) {
                     app.readiness.upstream_lost();
                 }
-                tracing::warn!(%error, database = %self.key.database, "no connection to the server");
+                let (error_shown, database) = (shown(&error, settings), &self.key.database);
+                tracing::warn!(error = error_shown, ?database, "no connection to the server");
                 return Err(error.into());
             }
         };
@@ -194,6 +195,23 @@ impl Pool {
     }
 }
 
+/// Classes of SQLSTATE whose messages speak of the login, the database or the state of the server, and never of a
+/// setting's value.
+const NOT_ABOUT_SETTINGS: [&str; 4] = ["28", "3D", "53", "57"];
+
+/// What the log may hold of it: where the client brought settings, the server's message may repeat their values.
+fn shown(error: &UpstreamError, settings: &[(String, String)]) -> String {
+    match error {
+        UpstreamError::Refused { sqlstate, .. }
+            if !settings.is_empty()
+                && !NOT_ABOUT_SETTINGS.iter().any(|class| sqlstate.starts_with(class)) =>
+        {
+            format!("the server refused the connection (SQLSTATE {sqlstate})")
+        }
+        error => error.to_string(),
+    }
+}
+
 /// A backend that came from another worker: its socket moves to this worker's reactor.
 fn settle_here(link: Link) -> Option<Link> {
     let home = worker::home();
@@ -202,6 +220,33 @@ fn settle_here(link: Link) -> Option<Link> {
         return link.stream.is_quiet().then_some(link);
     }
     let Link { stream, state, key, opened, slot, guard, .. } = link;
-    let mut stream = stream.rehome().ok()?;
-    stream.is_quiet().then_some(Link { stream, state, key, home, opened, slot, guard })
+    let stream = stream.rehome().ok()?;
+    Some(Link { stream, state, key, home, opened, slot, guard })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(sqlstate: &str) -> UpstreamError {
+        let payload = format!("SFATAL\0C{sqlstate}\0Mno hunter2\0\0");
+        UpstreamError::refused(payload.into_bytes())
+    }
+
+    #[test]
+    fn what_the_server_says_of_a_clients_settings_is_not_for_the_log() {
+        let settings = [("work_mem".to_owned(), "hunter2".to_owned())];
+        for sqlstate in ["22023", "42704", "55P02", "08P01", "XX000"] {
+            let words = shown(&refused(sqlstate), &settings);
+            assert_eq!(words, format!("the server refused the connection (SQLSTATE {sqlstate})"));
+        }
+    }
+
+    #[test]
+    fn what_the_server_says_of_the_login_is_for_the_log() {
+        let settings = [("work_mem".to_owned(), "1MB".to_owned())];
+        for (sqlstate, settings) in [("28P01", &settings[..]), ("3D000", &settings[..]), ("42501", &[][..])] {
+            assert!(shown(&refused(sqlstate), settings).contains("no hunter2"), "{sqlstate}");
+        }
+    }
 }

@@ -7,7 +7,6 @@ mod profiles;
 
 pub(crate) use acquire::AcquireError;
 pub(crate) use link::{Caller, Link};
-pub(crate) use profiles::Learned;
 
 use crate::app::App;
 use crate::upstream::{Credentials, Server};

@@ -105,8 +105,9 @@ impl Relay {
         }
     }
 
-    /// Begins with a backend of its own (session pooling).
-    pub(crate) fn begin_with(&mut self, link: Link) {
-        self.resume = Resume::Attach(Box::new(link));
+    /// Begins with what the client has sent already, and in session pooling with a backend of its own.
+    pub(crate) fn begin_with(&mut self, ahead: Vec<u8>, link: Option<Link>) {
+        self.from_client = ahead;
+        self.resume = link.map_or(Resume::Input, |link| Resume::Attach(Box::new(link)));
     }
 }

@@ -13,6 +13,18 @@ pub(crate) struct Pending {
     bytes: Vec<u8>,
     sent: usize,
     flush: Flush,
+    reader: Reader,
+}
+
+/// Whether the peer still has to be there.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Reader {
+    #[default]
+    Needed,
+    /// It has said goodbye: it may take what is for it, or hang up.
+    MayLeave,
+    /// It has hung up: nothing is for it any more.
+    Left,
 }
 
 /// Whether TLS still holds bytes back.
@@ -34,10 +46,20 @@ impl Pending {
         &mut self.bytes
     }
 
+    /// From now on the peer may hang up: what it does not take is dropped.
+    pub(crate) fn expect_no_reader(&mut self) {
+        self.reader = Reader::MayLeave;
+    }
+
+    /// Whether the peer has said goodbye.
+    pub(crate) fn expects_no_reader(&self) -> bool {
+        self.reader != Reader::Needed
+    }
+
     /// Writes segments at once; what does not fit is kept.
     ///
     /// # Errors
-    /// When the connection fails.
+    /// When the connection fails, unless the peer may hang up.
     pub(crate) fn write(
         &mut self,
         stream: &mut Stream,
@@ -45,9 +67,40 @@ impl Pending {
         segments: &Segments,
         input: &[u8],
     ) -> io::Result<()> {
-        if segments.is_empty() {
+        if segments.is_empty() || self.reader == Reader::Left {
             return Ok(());
         }
+        let written = self.write_now(stream, cx, segments, input);
+        self.excuse(written)
+    }
+
+    /// Writes on; returns whether anything left.
+    ///
+    /// # Errors
+    /// When the connection fails, unless the peer may hang up.
+    pub(crate) fn resume(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.is_empty() {
+            return Ok(false);
+        }
+        let resumed = self.resume_now(stream, cx);
+        self.excuse(resumed)
+    }
+
+    fn excuse<R: Default>(&mut self, result: io::Result<R>) -> io::Result<R> {
+        if result.is_ok() || self.reader == Reader::Needed {
+            return result;
+        }
+        *self = Self { reader: Reader::Left, ..Self::default() };
+        Ok(R::default())
+    }
+
+    fn write_now(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+        segments: &Segments,
+        input: &[u8],
+    ) -> io::Result<()> {
         let mut sent = 0;
         if self.bytes.is_empty() {
             let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(8);
@@ -65,14 +118,7 @@ impl Pending {
         Ok(())
     }
 
-    /// Writes on; returns whether anything left.
-    ///
-    /// # Errors
-    /// When the connection fails.
-    pub(crate) fn resume(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> io::Result<bool> {
-        if self.is_empty() {
-            return Ok(false);
-        }
+    fn resume_now(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut moved = false;
         while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match Pin::new(&mut *stream).poll_write(cx, rest) {

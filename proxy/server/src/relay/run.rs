@@ -20,12 +20,19 @@ pub(crate) async fn run(mut relay: Relay) {
     let shutdown = relay.app.shutdown.clone();
     let event = loop {
         let phase = shutdown.phase();
+        if phase == Phase::Stopped {
+            break Event::Refused(shutting_down());
+        }
         let event = tokio::select! {
             biased;
             event = poll_fn(|cx| relay.poll_unless_idle(phase, cx)) => event,
-            () = shutdown.draining(), if phase == Phase::Running => continue,
+            () = shutdown.passed(phase) => continue,
         };
-        if let Err(event) = relay.handle(event).await {
+        let handled = tokio::select! {
+            handled = relay.handle(event) => handled,
+            () = shutdown.stopped() => continue,
+        };
+        if let Err(event) = handled {
             break event;
         }
     };
@@ -46,14 +53,7 @@ impl Relay {
     /// Sees to what the relay needs; an event that ends the session comes back.
     async fn handle(&mut self, event: Event) -> Result<(), Event> {
         match event {
-            Event::Backend => match self.pool.acquire(&self.app).await {
-                Ok(link) => self.resume = Resume::Attach(Box::new(link)),
-                Err(AcquireError::Exhausted(refusal)) => {
-                    self.engine.decline(refusal);
-                    self.resume = Resume::Input;
-                }
-                Err(AcquireError::Upstream(error)) => return Err(Event::Refused(error.refusal())),
-            },
+            Event::Backend => self.resume = self.wait_for_backend().await?,
             Event::Releasing => self.registration.target.finished().await,
             Event::Question(text) => {
                 self.app.parser.look_at(text).await;
@@ -62,6 +62,24 @@ impl Relay {
             ending => return Err(ending),
         }
         Ok(())
+    }
+
+    /// Waits for a backend, unless the client gives up first.
+    async fn wait_for_backend(&mut self) -> Result<Resume, Event> {
+        let (pool, app, target) =
+            (Arc::clone(&self.pool), Arc::clone(&self.app), Arc::clone(&self.registration.target));
+        let declined = tokio::select! {
+            biased;
+            gone = poll_fn(|cx| self.poll_waiting(cx)) => return Err(gone),
+            () = target.cancelled() => Box::new(cancelled()),
+            acquired = pool.acquire(&app) => match acquired {
+                Ok(link) => return Ok(Resume::Attach(Box::new(link))),
+                Err(AcquireError::Exhausted(refusal)) => refusal,
+                Err(AcquireError::Upstream(error)) => return Err(Event::Refused(error.refusal())),
+            },
+        };
+        self.engine.decline(declined);
+        Ok(Resume::Input)
     }
 
     async fn end(mut self, event: Event) {
@@ -74,16 +92,25 @@ impl Relay {
                 self.say_goodbye(&error.refusal()).await;
             }
             Event::Refused(refusal) => self.say_goodbye(&refusal).await,
-            Event::BackendGone if !self.engine.has_ended() => self.say_goodbye(&lost()).await,
-            Event::BackendGone => self.deliver().await,
+            Event::BackendGone => {
+                self.link = None;
+                self.app.meters.backend_closed(CloseReason::Lost);
+                if self.engine.has_ended() {
+                    self.deliver().await;
+                } else {
+                    self.say_goodbye(&lost()).await;
+                }
+            }
             _ => (),
         }
         self.let_go().await;
     }
 
-    /// Tells the client why the session ends.
+    /// Tells the client why the session ends, unless that would become a part of a row it has not all of.
     async fn say_goodbye(&mut self, refusal: &Refusal) {
-        refusal.write(Severity::Fatal, &mut Writer::new(self.to_client.bytes()));
+        if !self.engine.is_mid_reply() {
+            refusal.write(Severity::Fatal, &mut Writer::new(self.to_client.bytes()));
+        }
         self.deliver().await;
     }
 
@@ -126,6 +153,15 @@ fn shutting_down() -> Refusal {
         "terminating connection because pgwarden is shutting down",
         "",
         "Open a new connection; another instance takes it, or this one after its restart.",
+    )
+}
+
+fn cancelled() -> Refusal {
+    Refusal::new(
+        "57014",
+        "canceling statement due to user request",
+        "The statement waited for a backend of the pool, and has not been run.",
+        "",
     )
 }
 

@@ -14,6 +14,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// While the client has to wait, only so much of its input is read ahead (to notice that it hangs up).
 const READ_AHEAD: usize = 64 * 1024;
 
+/// A whole Terminate message.
+const TERMINATE: &[u8] = b"X\0\0\0\x04";
+
 impl Relay {
     /// Goes on until nothing moves, or something is needed that is not at hand. Cancel safe.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
@@ -78,12 +81,37 @@ impl Relay {
         let consumed = result?;
         written.map_err(|_| Event::ClientGone)?;
         self.to_backend.write(&mut link.stream, cx, &out.backend, input).map_err(|_| Event::BackendGone)?;
-        self.from_backend = input.get(consumed..).unwrap_or_default().to_vec();
+        self.from_backend = left_over(kept, read, consumed);
         Ok(true)
+    }
+
+    /// While a backend is waited for: delivers what is left, and reads ahead to notice that the client hangs up.
+    pub(super) fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if self.to_client.resume(&mut self.client, cx).is_err() {
+            return Poll::Ready(Event::ClientGone);
+        }
+        while self.from_client.len() < READ_AHEAD {
+            let (client, kept) = (&mut self.client, &mut self.from_client);
+            let read = with_scratch(|scratch| {
+                let read = read(client, &mut scratch.buffer, cx)?;
+                Ok(read.map(|bytes| kept.extend_from_slice(bytes)))
+            });
+            match read {
+                Ok(Some(())) => (),
+                Ok(None) => return Poll::Pending,
+                // It has said goodbye behind what it wants to be run.
+                Err(()) if self.from_client.ends_with(TERMINATE) => return Poll::Pending,
+                Err(()) => return Poll::Ready(Event::ClientGone),
+            }
+        }
+        Poll::Pending
     }
 
     fn read_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Event> {
         let waits = self.stop != Stop::Input;
+        if self.to_client.expects_no_reader() {
+            return Ok(false);
+        }
         if !self.to_backend.is_empty() || (waits && self.from_client.len() >= READ_AHEAD) {
             return Ok(false);
         }
@@ -96,10 +124,10 @@ impl Relay {
             let mut kept = std::mem::take(&mut self.from_client);
             out.clear();
             if kept.is_empty() && !waits {
-                self.take_input(read, out, cx)?;
+                self.take_input(Vec::new(), read, out, cx)?;
             } else {
                 kept.extend_from_slice(read);
-                if waits { self.from_client = kept } else { self.take_input(&kept, out, cx)? }
+                if waits { self.from_client = kept } else { self.take_input(kept, &[], out, cx)? }
             }
             Ok(true)
         })
@@ -109,7 +137,7 @@ impl Relay {
         let kept = std::mem::take(&mut self.from_client);
         with_scratch(|scratch| {
             scratch.out.clear();
-            self.take_input(&kept, &mut scratch.out, cx)
+            self.take_input(kept, &[], &mut scratch.out, cx)
         })
     }
 
@@ -119,13 +147,21 @@ impl Relay {
         with_scratch(|scratch| {
             scratch.out.clear();
             self.attach(link, &mut scratch.out);
-            self.take_input(&kept, &mut scratch.out, cx)
+            self.take_input(kept, &[], &mut scratch.out, cx)
         })
     }
 
-    /// Lets the engine take the client's input; a backend is taken on the way if one is idle on this worker.
-    fn take_input(&mut self, input: &[u8], out: &mut Output, cx: &mut Context<'_>) -> Result<(), Event> {
+    /// Lets the engine take the client's input, kept from before or, if nothing was, just read; a backend is taken on
+    /// the way if one is idle on this worker.
+    fn take_input(
+        &mut self,
+        kept: Vec<u8>,
+        read: &[u8],
+        out: &mut Output,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Event> {
         let now = clock::now();
+        let input = if kept.is_empty() { read } else { &kept };
         let mut rest = input;
         loop {
             let result = self.engine.client_bytes(rest, now, out);
@@ -144,7 +180,8 @@ impl Relay {
                 self.attach(link, out);
                 continue;
             }
-            self.from_client = rest.to_vec();
+            let consumed = input.len() - rest.len();
+            self.from_client = left_over(kept, read, consumed);
             return match std::mem::replace(&mut self.stop, Stop::Input) {
                 Stop::Input => Ok(()),
                 Stop::Replies => {
@@ -153,6 +190,11 @@ impl Relay {
                 }
                 Stop::Backend => Err(Event::Backend),
                 Stop::Question(text) => Err(Event::Question(text)),
+                Stop::Farewell => {
+                    self.stop = Stop::Replies;
+                    self.to_client.expect_no_reader();
+                    Ok(())
+                }
                 Stop::Terminate => Err(Event::ClientGone),
             };
         }
@@ -176,7 +218,7 @@ impl Relay {
 
     /// Gives the backend back as soon as the engine is done with it.
     fn release(&mut self) -> Result<(), Event> {
-        if !self.engine.is_releasable() || !self.to_backend.is_empty() {
+        if !self.engine.is_releasable() || !self.to_backend.is_empty() || !self.from_backend.is_empty() {
             self.note_pin();
             return Ok(());
         }
@@ -192,6 +234,17 @@ impl Relay {
             pool.give_back(&self.app, link, clock::now());
         }
         Ok(())
+    }
+}
+
+/// What is left of the input; a message that grows is not copied every time that some more of it arrives.
+fn left_over(kept: Vec<u8>, read: &[u8], consumed: usize) -> Vec<u8> {
+    match consumed {
+        0 if !kept.is_empty() => kept,
+        _ => {
+            let input = if kept.is_empty() { read } else { &kept };
+            input.get(consumed..).unwrap_or_default().to_vec()
+        }
     }
 }
 

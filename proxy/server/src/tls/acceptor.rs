@@ -28,7 +28,7 @@ pub(crate) struct Acceptor {
 ///
 /// With [`ClientCert::Verify`] a client is asked for a certificate, and one that it sends must be
 /// valid and signed by the authorities. A client without any gets through the handshake, as in
-/// PostgreSQL with `ssl_ca_file`: whoever requires one asks [`peer_names`](super::peer_names).
+/// PostgreSQL with `ssl_ca_file`, and is refused by the login: there it can be told why.
 ///
 /// # Errors
 ///

@@ -71,13 +71,12 @@ impl UpstreamError {
 
     /// What a client may read of it: nothing about addresses, logins or certificates.
     pub(crate) fn refusal(&self) -> Refusal {
+        if let Self::Refused { sqlstate, message, .. } = self
+            && let Some(code) = about_the_client(sqlstate)
+        {
+            return Refusal::new(code, message.clone(), "The database server refused the connection.", "");
+        }
         match self {
-            Self::Refused { sqlstate, message, .. } if is_about_the_client(sqlstate) => Refusal::new(
-                leak_free_sqlstate(sqlstate),
-                message.clone(),
-                "The database server refused the connection.",
-                "",
-            ),
             Self::Io(_) | Self::Timeout(_) => Refusal::new(
                 "57P03",
                 "the database server cannot be reached",
@@ -94,14 +93,13 @@ impl UpstreamError {
     }
 }
 
-/// Errors that concern what the client asked for: an unknown database, too many connections, a bad setting.
-fn is_about_the_client(sqlstate: &str) -> bool {
-    ["3D000", "53300", "22023", "42704", "57P03", "42501", "55000", "22P02"].contains(&sqlstate)
-}
+/// Errors that concern what the client asked for: an unknown database, too many connections, a setting that there
+/// is not, or that cannot have this value, or not now (`guc.c`).
+const ABOUT_THE_CLIENT: [&str; 12] = [
+    "3D000", "53300", "57P03", "55000", "42501", "42704", "42601", "42602", "22023", "22P02", "55P02",
+    "0A000",
+];
 
-fn leak_free_sqlstate(sqlstate: &str) -> &'static str {
-    ["3D000", "53300", "22023", "42704", "57P03", "42501", "55000", "22P02"]
-        .into_iter()
-        .find(|known| *known == sqlstate)
-        .unwrap_or("57P03")
+fn about_the_client(sqlstate: &str) -> Option<&'static str> {
+    ABOUT_THE_CLIENT.into_iter().find(|code| *code == sqlstate)
 }

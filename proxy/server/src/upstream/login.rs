@@ -72,9 +72,9 @@ impl Server {
         authenticate(&mut stream, login).await?;
         let (reported, key) = greeting(&mut stream).await?;
         let version = version_of(&reported);
-        let facts = match self.facts() {
+        let facts = match self.facts(&login.user, database, version) {
             Some(facts) => facts,
-            None => self.learned(version, set_config(&mut stream).await?),
+            None => self.learned(&login.user, database, version, set_config(&mut stream).await?),
         };
         Ok(Established { stream, reported, key: Arc::new(key), facts })
     }

@@ -4,10 +4,11 @@ use crate::cancel::BackendKey;
 use crate::stream::Stream;
 use crate::tls::Connector;
 use crate::upstream::error::UpstreamError;
+use dashmap::DashMap;
 use pgwarden_config::{Endpoint, UpstreamTlsMode};
 use pgwarden_session::{Capabilities, SimpleForm, Vehicle};
 use pgwarden_wire::Writer;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -16,7 +17,7 @@ use tokio_rustls::{TlsConnector, TlsStream};
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xD2, 0x16, 0x2F];
 const CANCEL_REQUEST: i32 = 80_877_102;
 
-/// What was learned of the server when the first connection was made.
+/// What was learned of the server when a login first entered a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// `server_version_num`, such as 150018.
@@ -45,7 +46,10 @@ pub(crate) struct Server {
     pub(crate) pooler: pgwarden_config::Pooler,
     /// Settings that every connection starts with: the context's variables, empty.
     blanks: Vec<(String, String)>,
-    facts: OnceLock<Facts>,
+    /// By login and database: who may execute a function is said in each database.
+    facts: DashMap<(String, String), Facts>,
+    /// What the last connection reported; 0 before the first.
+    version: AtomicU32,
 }
 
 impl Server {
@@ -67,7 +71,8 @@ impl Server {
             timeout: upstream.connect_timeout,
             pooler: upstream.downstream_pooler,
             blanks,
-            facts: OnceLock::new(),
+            facts: DashMap::new(),
+            version: AtomicU32::new(0),
         }
     }
 
@@ -76,26 +81,23 @@ impl Server {
         &self.blanks
     }
 
-    /// What is known of the server; `None` before the first connection.
-    pub(crate) fn facts(&self) -> Option<Facts> {
-        self.facts.get().copied()
+    /// `server_version_num` of the server that was reached last; `None` before the first connection.
+    pub(crate) fn version(&self) -> Option<u32> {
+        Some(self.version.load(Ordering::Relaxed)).filter(|version| *version > 0)
+    }
+
+    /// What is known of the server, unless it is another one behind the same address by now: an upgrade.
+    pub(super) fn facts(&self, login: &str, database: &str, version: u32) -> Option<Facts> {
+        self.version.store(version, Ordering::Relaxed);
+        let facts = self.facts.get(&(login.to_owned(), database.to_owned()))?;
+        (facts.version == version).then_some(*facts)
     }
 
     /// Remembers what was learned.
-    pub(crate) fn learned(&self, version: u32, set_config: SetConfig) -> Facts {
-        *self.facts.get_or_init(|| {
-            let vehicle = match (self.pooler, set_config) {
-                (_, SetConfig::Revoked) => Vehicle::Commands,
-                (pgwarden_config::Pooler::Transaction, SetConfig::Allowed) => Vehicle::InBatch,
-                (pgwarden_config::Pooler::No, SetConfig::Allowed) => Vehicle::Prepared,
-            };
-            let form = if version >= 180_000 || vehicle != Vehicle::Prepared {
-                SimpleForm::Text
-            } else {
-                SimpleForm::Front
-            };
-            Facts { version, capabilities: Capabilities { vehicle, form } }
-        })
+    pub(super) fn learned(&self, login: &str, database: &str, version: u32, set_config: SetConfig) -> Facts {
+        let facts = Facts { version, capabilities: capabilities(self.pooler, version, set_config) };
+        self.facts.insert((login.to_owned(), database.to_owned()), facts);
+        facts
     }
 
     /// Opens a connection, with TLS as configured.
@@ -150,4 +152,16 @@ impl Server {
             .await
             .unwrap_or(Err(UpstreamError::Timeout(self.timeout.as_secs())))
     }
+}
+
+/// How a context travels to such a server.
+fn capabilities(pooler: pgwarden_config::Pooler, version: u32, set_config: SetConfig) -> Capabilities {
+    let vehicle = match (pooler, set_config) {
+        (_, SetConfig::Revoked) => Vehicle::Commands,
+        (pgwarden_config::Pooler::Transaction, SetConfig::Allowed) => Vehicle::InBatch,
+        (pgwarden_config::Pooler::No, SetConfig::Allowed) => Vehicle::Prepared,
+    };
+    let form =
+        if version >= 180_000 || vehicle != Vehicle::Prepared { SimpleForm::Text } else { SimpleForm::Front };
+    Capabilities { vehicle, form }
 }

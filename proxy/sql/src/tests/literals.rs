@@ -56,6 +56,7 @@ fn the_target_of_set_config_is_known_only_as_a_plain_constant() {
         "set_config('a.b' :: pg_catalog . text, '', true)",
         "set_config($$a.b$$, '', true)",
         "set_config('a'\n'.b', '', true)",
+        "set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'a.b'",
     ];
     for call in known {
         let text = format!("select {call}");
@@ -78,6 +79,11 @@ fn the_target_of_set_config_is_known_only_as_a_plain_constant() {
         "set_config",
         "set_config(VARIADIC ARRAY['a.b'])",
         "set_config(E'\\xff', 'x', true)",
+        "set_config(name, 'x', false) FROM pg_settings",
+        "set_config(name, 'x', false) FROM pg_settings WHERE name = 'a' || '.b'",
+        "set_config(name, 'x', false) FROM pg_settings WHERE name = 'a.b' OR true",
+        "set_config(name, 'x', false) FROM settings WHERE name = 'a.b'",
+        "set_config(name, name, false) FROM pg_settings WHERE name = 'a.b'",
     ];
     for call in dynamic {
         let text = format!("select {call}");

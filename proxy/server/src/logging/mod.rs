@@ -3,6 +3,11 @@
 //! Logging can fail without harm: a line is put into a queue and written by a thread of its own, so that neither a
 //! closed stderr nor one that nobody reads stops a client. What does not fit into the queue is dropped and counted,
 //! and the count is logged once there is room again.
+//!
+//! An event is one line, whatever its fields hold: JSON escapes control characters by itself, and for people
+//! [`escaped`] does.
+
+mod escaped;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,6 +22,8 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use self::escaped::EscapedFields;
+
 /// How many bytes may wait to be written; about ten thousand lines.
 const QUEUE_BYTES: usize = 2 * 1024 * 1024;
 
@@ -27,13 +34,13 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Error)]
 pub(crate) enum LogError {
     /// The configuration: not a level, nor directives.
-    #[error("invalid log level: {0}")]
+    #[error("invalid log level")]
     Level(#[from] ParseError),
     /// The system: no thread to write.
-    #[error("could not start the log writer: {0}")]
+    #[error("could not start the log writer")]
     Thread(#[from] io::Error),
     /// Ours: started twice.
-    #[error("the log is already set up: {0}")]
+    #[error("the log is already set up")]
     Taken(#[from] TryInitError),
 }
 
@@ -72,7 +79,7 @@ struct Colours(bool);
 fn layer(format: LogFormat, colours: Colours, lines: Lines) -> Box<dyn Layer<Registry> + Send + Sync> {
     let layer = tracing_subscriber::fmt::layer().with_writer(lines).log_internal_errors(false);
     match format {
-        LogFormat::Pretty => layer.with_ansi(colours.0).boxed(),
+        LogFormat::Pretty => layer.with_ansi(colours.0).fmt_fields(EscapedFields).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     }
 }
@@ -163,97 +170,4 @@ impl Write for Lines {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    const LONG: Duration = Duration::from_secs(30);
-
-    /// A sink that hands over what it gets, or refuses it when nobody listens any more.
-    struct Sink(mpsc::Sender<Vec<u8>>);
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.send(bytes.to_vec()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// What one event looks like.
-    fn line(format: LogFormat, level: &str) -> String {
-        let queue = Arc::new(Queue::default());
-        let targets: Targets = level.parse().unwrap();
-        let layer = layer(format, Colours(false), Lines(Arc::clone(&queue))).with_filter(targets);
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            tracing::info!(count = 2, "clients connected");
-            tracing::debug!("not at this level");
-        });
-        String::from_utf8(std::mem::take(&mut queue.lock().bytes)).unwrap()
-    }
-
-    #[test]
-    fn a_json_line_is_one_object_with_the_fields_of_the_event() {
-        let line = line(LogFormat::Json, "info");
-        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(object["message"], "clients connected");
-        assert_eq!(object["count"], 2);
-        assert_eq!(object["level"], "INFO");
-    }
-
-    #[test]
-    fn a_pretty_line_has_no_escapes_where_there_is_no_terminal() {
-        let line = line(LogFormat::Pretty, "info");
-        assert!(line.ends_with("clients connected count=2\n"), "{line:?}");
-        assert!(!line.contains('\u{1b}'), "{line:?}");
-        assert_eq!(line.matches('\n').count(), 1);
-    }
-
-    #[test]
-    fn directives_go_by_target() {
-        assert!(line(LogFormat::Json, "off").is_empty());
-        assert!(line(LogFormat::Json, "info,pgwarden=off").is_empty());
-        assert!(line(LogFormat::Json, "off,pgwarden::logging=debug").contains("not at this level"));
-    }
-
-    #[test]
-    fn a_sink_that_fails_harms_nobody() {
-        let queue = Arc::new(Queue::default());
-        let (sink, closed) = mpsc::channel();
-        drop(closed);
-        let writer = Arc::clone(&queue);
-        thread::spawn(move || writer.write_to(Sink(sink)));
-        for _ in 0..3 {
-            Lines(Arc::clone(&queue)).write_all(b"line\n").unwrap();
-            queue.flush(LONG);
-        }
-        assert!(queue.lock().bytes.is_empty());
-    }
-
-    #[test]
-    fn a_sink_that_nobody_reads_costs_lines_and_not_time() {
-        let queue = Arc::new(Queue::default());
-        let line = vec![b'x'; QUEUE_BYTES / 4];
-        for _ in 0..6 {
-            Lines(Arc::clone(&queue)).write_all(&line).unwrap();
-        }
-        assert_eq!(queue.lock().lost, 2);
-        let (bytes, lost) = queue.take();
-        assert_eq!((bytes.len(), lost), (QUEUE_BYTES, 2));
-    }
-
-    #[test]
-    fn what_was_logged_is_written_before_the_end() {
-        let queue = Arc::new(Queue::default());
-        let (sink, written) = mpsc::channel();
-        let writer = Arc::clone(&queue);
-        thread::spawn(move || writer.write_to(Sink(sink)));
-        queue.push(b"last words\n");
-        drop(Logging(queue));
-        assert_eq!(written.try_recv().unwrap(), b"last words\n");
-    }
-}
+mod tests;

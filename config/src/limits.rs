@@ -1,0 +1,51 @@
+//! What is too much, too many or too late.
+
+use std::time::Duration;
+
+use crate::reader::Reader;
+
+/// The longest message that PostgreSQL takes (`PQ_LARGE_MESSAGE_LIMIT`).
+const MESSAGE_BYTES: usize = 0x3fff_ffff;
+const QUERY_BYTES: usize = 64 * 1024 * 1024;
+/// The longest password message that PostgreSQL takes (`PG_MAX_AUTH_TOKEN_LENGTH`), and with it the longest token.
+const TOKEN_BYTES: usize = 65_535;
+const MAX_CLIENTS: usize = 10_000;
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What is too much, too many or too late.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest message that passes, in bytes.
+    pub message_bytes: usize,
+    /// The longest message that has to be held whole (statements), in bytes.
+    pub query_bytes: usize,
+    /// The longest password or token in clear text, in bytes; at most 65,535, as in PostgreSQL.
+    pub token_bytes: usize,
+    /// The most clients at once.
+    pub max_clients: usize,
+    /// How long a client may take to log in.
+    pub login_timeout: Duration,
+    /// How long running transactions may take to finish when pgwarden stops.
+    pub drain_timeout: Duration,
+}
+
+impl Limits {
+    /// The longest startup packet, in bytes (`MAX_STARTUP_PACKET_LENGTH` in PostgreSQL).
+    pub const STARTUP_BYTES: usize = 10_000;
+}
+
+/// Reads `[limits]`.
+pub(crate) fn resolve(reader: &mut Reader<'_>) -> Limits {
+    let second = Duration::from_secs(1);
+    let message_bytes = reader.size("limits.message_bytes", 1_024..=0x3fff_ffff).unwrap_or(MESSAGE_BYTES);
+    Limits {
+        message_bytes,
+        query_bytes: reader.size("limits.query_bytes", 1_024..=0x3fff_ffff).unwrap_or(QUERY_BYTES),
+        token_bytes: reader.size("limits.token_bytes", 64..=65_535).unwrap_or(TOKEN_BYTES),
+        max_clients: reader.number("limits.max_clients", 1..=1_000_000).unwrap_or(MAX_CLIENTS),
+        login_timeout: reader.duration("limits.login_timeout", second, DAY).unwrap_or(LOGIN_TIMEOUT),
+        drain_timeout: reader.duration("limits.drain_timeout", Duration::ZERO, DAY).unwrap_or(DRAIN_TIMEOUT),
+    }
+}

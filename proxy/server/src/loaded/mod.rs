@@ -1,0 +1,113 @@
+//! What the settings name, read and checked: certificates, users, secrets and keys. Nothing here listens.
+
+use crate::assemble;
+use crate::keys::KeyStore;
+use crate::login::Tokens;
+use crate::start_error::StartError;
+use crate::tls::{self, Acceptor, Connector};
+use crate::users::{Users, Verifiers};
+use pgwarden_auth::jwt::JwtPolicy;
+use pgwarden_auth::secret::Secret;
+use pgwarden_auth::users::UserList;
+use pgwarden_config::{Endpoint, KeySource, Method, Settings};
+use pgwarden_tenant::Variable;
+
+/// What the files are read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To serve clients.
+    Serve,
+    /// To see whether they can be used. Nothing is fetched from an address then, and nothing derived that costs time.
+    Check,
+}
+
+/// What the settings name.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) connector: Connector,
+    pub(crate) acceptor: Option<Acceptor>,
+    pub(crate) users: Users,
+    pub(crate) tokens: Tokens,
+    pub(crate) variables: Vec<Variable>,
+    /// The secret of the login that `upstream.url` names.
+    pub(crate) upstream_secret: Option<Secret>,
+    /// What the salts of users that do not exist are made of.
+    pub(crate) mock_key: [u8; 32],
+}
+
+/// Reads everything that the settings name. For an address of keys this blocks, see [`KeyStore::load`].
+///
+/// # Errors
+/// All that cannot be used.
+pub(crate) fn load(settings: &Settings, purpose: Purpose) -> Result<Loaded, Vec<StartError>> {
+    let mut mistakes = Mistakes(Vec::new());
+    let mock_key = rand::random();
+    let host = match &settings.upstream.endpoint {
+        Endpoint::Tcp(host, _) => host.as_str(),
+        Endpoint::Unix { .. } => "",
+    };
+    let connector = mistakes.keep(tls::connector(&settings.upstream.tls, host));
+    let upstream_secret = mistakes.keep(upstream_secret(settings));
+    let acceptor = mistakes.keep(tls::acceptor(&settings.tls));
+    let users = mistakes.keep(users(settings, &mock_key, purpose));
+    let tokens = mistakes.keep(tokens(settings, purpose));
+    let variables = mistakes.keep(assemble::variables(settings));
+    match (connector, upstream_secret, acceptor, users, tokens, variables) {
+        (
+            Some(connector),
+            Some(upstream_secret),
+            Some(acceptor),
+            Some(users),
+            Some(tokens),
+            Some(variables),
+        ) => Ok(Loaded { connector, acceptor, users, tokens, variables, upstream_secret, mock_key }),
+        _ => Err(mistakes.0),
+    }
+}
+
+/// What was found so far: one mistake does not hide the next.
+struct Mistakes(Vec<StartError>);
+
+impl Mistakes {
+    fn keep<T, E: Into<StartError>>(&mut self, read: Result<T, E>) -> Option<T> {
+        read.map_err(|error| self.0.push(error.into())).ok()
+    }
+}
+
+fn upstream_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {
+    let password = settings.upstream.password.as_ref();
+    Ok(password.map(|text| Secret::parse(text.expose())).transpose()?)
+}
+
+fn users(settings: &Settings, mock_key: &[u8; 32], purpose: Purpose) -> Result<Users, StartError> {
+    let Some(path) = &settings.auth.users_file else { return Ok(Users::default()) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| StartError::UsersFile { path: path.clone(), source })?;
+    let list = UserList::parse(&text).map_err(|source| StartError::Users { path: path.clone(), source })?;
+    let wanted = match (settings.auth.method, purpose) {
+        (Method::ScramSha256, Purpose::Serve) => Verifiers::Derived,
+        _ => Verifiers::NotNeeded,
+    };
+    Ok(Users::new(list, mock_key, wanted))
+}
+
+fn tokens(settings: &Settings, purpose: Purpose) -> Result<Tokens, StartError> {
+    let Some(jwt) = &settings.auth.jwt else {
+        return Ok(Tokens { keys: None, policy: JwtPolicy::default() });
+    };
+    let policy = JwtPolicy {
+        algorithms: jwt.algorithms.iter().filter_map(|name| name.parse().ok()).collect(),
+        issuer: jwt.issuer.clone(),
+        audience: jwt.audience.clone(),
+        leeway_seconds: jwt.leeway.as_secs(),
+        require_exp: true,
+    };
+    let keys = match (&jwt.key, purpose) {
+        (KeySource::Url(_), Purpose::Check) => None,
+        (key, _) => Some(KeyStore::load(key)?),
+    };
+    Ok(Tokens { keys, policy })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! Why pgwarden cannot start.
+
+use crate::keys::KeyStoreError;
+use crate::logging::LogError;
+use crate::tls::TlsError;
+use pgwarden_auth::secret::SecretError;
+use pgwarden_auth::users::UserListError;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why pgwarden cannot start with these settings. The causes are sources; [`WithCauses`](crate::causes::WithCauses)
+/// shows them.
+#[derive(Debug, Error)]
+pub(crate) enum StartError {
+    /// Configuration: certificates or keys.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Configuration: the keys that verify tokens.
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
+    /// Configuration: the users file cannot be read.
+    #[error("cannot read the users file {}", .path.display())]
+    UsersFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Configuration: the users file is malformed.
+    #[error("the users file {}", .path.display())]
+    Users {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: UserListError,
+    },
+    /// Configuration: the server's password.
+    #[error("the password for the server (upstream.url or upstream.password)")]
+    Password(#[from] SecretError),
+    /// Configuration: a claim path.
+    #[error("{0}")]
+    Variable(String),
+    /// Configuration or system: there is no log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// System: a thread, a socket or a signal handler.
+    #[error("{what}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// Who has to put it right; the exit code says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// Whoever wrote the configuration, or a file that it names.
+    Configuration,
+    /// The system, which does not give what is needed.
+    System,
+}
+
+impl StartError {
+    /// A failure of the system.
+    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::System { what, source }
+    }
+
+    /// Who has to put it right.
+    pub(crate) fn blame(&self) -> Blame {
+        match self {
+            Self::System { .. } | Self::Log(LogError::Thread(_)) => Blame::System,
+            Self::Tls(_)
+            | Self::Keys(_)
+            | Self::UsersFile { .. }
+            | Self::Users { .. }
+            | Self::Password(_)
+            | Self::Variable(_)
+            | Self::Log(LogError::Level(_) | LogError::Taken(_)) => Blame::Configuration,
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Recording what passes through a session, and playing it again in other pieces.
+
+use std::collections::HashSet;
+use std::io::{IoSlice, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use pgwarden_session::{
+    Backend, Capabilities, Carrier, Engine, Health, Interner, Limits, Options, Output, PinPolicy, Pooling,
+    Profile, Reassert, Refusal, Ruling, Segments, SimpleForm, Stop, Subject, Tenancy, Vehicle,
+};
+use pgwarden_tests::tenants::{ACME, ANN};
+use pgwarden_tests::wire::PROTOCOL_3_0;
+use pgwarden_tests::{Frontend, Message, Server, Version};
+use pgwarden_wire::Status;
+
+use crate::conversations::Conversation;
+
+/// Everything may run except what says `forbidden`; what says `question` is looked at elsewhere first.
+#[derive(Debug)]
+struct Everything {
+    carrier: Carrier,
+    seen: HashSet<Vec<u8>>,
+}
+
+impl Tenancy for Everything {
+    fn carrier(&self) -> Option<&Carrier> {
+        Some(&self.carrier)
+    }
+
+    fn rule(&mut self, subject: Subject<'_>, _: Status, _: u64) -> Ruling {
+        let Subject::Text { text, .. } = subject else { return Ruling::Allow };
+        let says = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
+        if says(b"forbidden") {
+            return Ruling::Refuse(Box::new(Refusal::new("42501", "not allowed", "", "")));
+        }
+        if says(b"question") && !self.seen.contains(text) { Ruling::Ask } else { Ruling::Allow }
+    }
+
+    fn fails_closed(&self) -> bool {
+        true
+    }
+
+    fn protects(&self, setting: &str) -> bool {
+        setting.starts_with("app.")
+    }
+}
+
+/// How a session works.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// How the context travels in batches.
+    pub vehicle: Vehicle,
+    /// Whether the backend is shared.
+    pub pooling: Pooling,
+    /// How often the context is set.
+    pub reassert: Reassert,
+}
+
+impl Manner {
+    /// Every way in which a context can travel, and the ways that are not the usual ones.
+    pub const ALL: [Manner; 5] = [
+        Manner::USUAL,
+        Manner { vehicle: Vehicle::InBatch, ..Manner::USUAL },
+        Manner { vehicle: Vehicle::Commands, ..Manner::USUAL },
+        Manner { pooling: Pooling::Session, ..Manner::USUAL },
+        Manner { reassert: Reassert::Statement, ..Manner::USUAL },
+    ];
+    /// The usual one.
+    pub const USUAL: Manner =
+        Manner { vehicle: Vehicle::Prepared, pooling: Pooling::Transaction, reassert: Reassert::Transaction };
+}
+
+/// What the session starts from.
+#[derive(Clone, Debug)]
+struct Beginning {
+    manner: Manner,
+    capabilities: Capabilities,
+    /// What the server reported.
+    reported: Arc<Profile>,
+}
+
+/// A session with the backend it may hold, and everything that left it.
+struct Play {
+    engine: Engine<Everything>,
+    idle: Option<Backend>,
+    /// What the client sent and the engine did not take yet.
+    waiting: Vec<u8>,
+    /// The same of the server.
+    incomplete: Vec<u8>,
+    stop: Stop,
+    to_server: Vec<u8>,
+    to_client: Vec<u8>,
+}
+
+impl Play {
+    fn begin(beginning: &Beginning) -> Play {
+        let names = ["app.current_org_id", "app.current_user_id"];
+        let carrier = pgwarden_tenant::encode(&names, &[ACME.to_owned(), ANN.to_owned()]);
+        let options = Options {
+            pooling: beginning.manner.pooling,
+            pins: PinPolicy::Allow,
+            reassert: beginning.manner.reassert,
+            limits: Limits { message: 1 << 30, held: 1 << 30 },
+        };
+        // The client started with something else: it is brought along whenever a backend is taken.
+        let mut profile = Profile::clone(&beginning.reported);
+        profile.carried.set("lock_timeout", "54321");
+        let tenancy = Everything { carrier, seen: HashSet::new() };
+        let engine = Engine::new(tenancy, options, Arc::new(Interner::default()), Arc::new(profile));
+        let idle = Some(Backend::new(beginning.capabilities, Arc::clone(&beginning.reported), 7));
+        let (waiting, incomplete, to_server, to_client) = Default::default();
+        Play { engine, idle, waiting, incomplete, stop: Stop::Input, to_server, to_client }
+    }
+
+    fn client_sends(&mut self, bytes: &[u8]) {
+        self.waiting.extend_from_slice(bytes);
+        if self.stop == Stop::Input {
+            self.take();
+        }
+        self.release();
+    }
+
+    fn server_sends(&mut self, bytes: &[u8]) {
+        self.incomplete.extend_from_slice(bytes);
+        let (input, mut out) = (std::mem::take(&mut self.incomplete), Output::default());
+        let consumed = self.engine.backend_bytes(&input, &mut out).expect("the replies fit");
+        self.keep(&out, &input);
+        self.incomplete = input[consumed..].to_vec();
+        if self.stop == Stop::Replies {
+            self.take();
+        }
+        self.release();
+    }
+
+    /// Lets the engine take what it can of the client's input.
+    fn take(&mut self) {
+        let input = std::mem::take(&mut self.waiting);
+        let mut rest = input.as_slice();
+        let mut out = Output::default();
+        loop {
+            let taken = self.engine.client_bytes(rest, 0, &mut out).expect("the client does nothing wrong");
+            self.keep(&out, rest);
+            out.clear();
+            rest = &rest[taken.consumed..];
+            self.stop = taken.stop;
+            match &self.stop {
+                Stop::Backend => {
+                    let backend = self.idle.take().expect("the backend is free");
+                    self.engine.attach(backend, &mut out);
+                }
+                Stop::Question(text) => {
+                    self.engine.tenancy().seen.insert(text.clone());
+                }
+                _ => break,
+            }
+        }
+        self.waiting = rest.to_vec();
+    }
+
+    fn release(&mut self) {
+        if self.engine.is_releasable() {
+            let backend = self.engine.detach().expect("a backend is held");
+            assert_eq!(
+                backend.health,
+                Health::Sound,
+                "the conversation leaves a backend that cannot be shared"
+            );
+            self.idle = Some(backend);
+        }
+    }
+
+    fn keep(&mut self, out: &Output, input: &[u8]) {
+        append(&mut self.to_server, &out.backend, input);
+        append(&mut self.to_client, &out.client, input);
+    }
+}
+
+fn append(to: &mut Vec<u8>, segments: &Segments, input: &[u8]) {
+    let mut slices: Vec<IoSlice<'_>> = Vec::new();
+    segments.slices(input, &mut slices);
+    slices.iter().for_each(|slice| to.extend_from_slice(slice));
+}
+
+/// What arrived, in the order of arrival.
+#[derive(Clone, Debug)]
+enum Arrival {
+    Client(Vec<u8>),
+    Server(Vec<u8>),
+}
+
+/// A conversation as it took place.
+#[derive(Debug)]
+pub struct Recording {
+    /// Its name.
+    pub name: String,
+    beginning: Beginning,
+    /// Every arrival, and how much had left for the server and for the client after it.
+    arrivals: Vec<(Arrival, usize, usize)>,
+    to_server: Vec<u8>,
+    to_client: Vec<u8>,
+}
+
+impl Recording {
+    /// How many bytes arrived in each event.
+    pub fn lengths(&self) -> Vec<usize> {
+        let length = |(Arrival::Client(bytes) | Arrival::Server(bytes), _, _): &_| bytes.len();
+        self.arrivals.iter().map(length).collect()
+    }
+
+    /// Plays it again; `cuts` says where the bytes of an event of some length are split. Says what differs.
+    pub fn replay(&self, cuts: impl Fn(usize, usize) -> Vec<usize>) -> Result<(), String> {
+        let mut play = Play::begin(&self.beginning);
+        for (index, (arrival, to_server, to_client)) in self.arrivals.iter().enumerate() {
+            let (Arrival::Client(bytes) | Arrival::Server(bytes)) = arrival;
+            let mut from = 0;
+            for to in cuts(index, bytes.len()).into_iter().chain([bytes.len()]) {
+                let piece = &bytes[from..to];
+                match arrival {
+                    Arrival::Client(_) => play.client_sends(piece),
+                    Arrival::Server(_) => play.server_sends(piece),
+                }
+                from = to;
+            }
+            same("the server", index, &play.to_server, &self.to_server[..*to_server])?;
+            same("the client", index, &play.to_client, &self.to_client[..*to_client])?;
+        }
+        Ok(())
+    }
+}
+
+fn same(whom: &str, event: usize, found: &[u8], expected: &[u8]) -> Result<(), String> {
+    if found == expected {
+        return Ok(());
+    }
+    let at = found.iter().zip(expected).take_while(|(one, other)| one == other).count();
+    let (found, expected) = (found[at..].escape_ascii(), expected[at..].escape_ascii());
+    Err(format!("after event {event}, for {whom}, from byte {at}:\n     got {found}\nexpected {expected}"))
+}
+
+/// Holds a conversation with a server.
+pub fn record(server: &Server, conversation: &Conversation, manner: Manner) -> Recording {
+    let vehicle = manner.vehicle;
+    let newest = server.version() >= Version(18);
+    let form = if newest || vehicle != Vehicle::Prepared { SimpleForm::Text } else { SimpleForm::Front };
+    let (mut socket, reported) = log_in(server.port());
+    let beginning = Beginning { manner, capabilities: Capabilities { vehicle, form }, reported };
+    let mut play = Play::begin(&beginning);
+    let mut arrivals: Vec<(Arrival, usize, usize)> = Vec::new();
+    let mut sent = 0;
+    for turn in &conversation.turns {
+        let from = play.to_client.len();
+        play.client_sends(turn.messages.bytes());
+        let bytes = turn.messages.bytes().to_vec();
+        arrivals.push((Arrival::Client(bytes), play.to_server.len(), play.to_client.len()));
+        while !turn.is_answered(&Message::split(&play.to_client[from..])) {
+            let mut before = None;
+            if play.to_server.len() > sent {
+                socket.write_all(&play.to_server[sent..]).expect("the server listens");
+                sent = play.to_server.len();
+            } else if matches!(arrivals.last(), Some((Arrival::Server(_), _, _))) {
+                // What the server sends without being asked again may as well arrive in one piece.
+                before = arrivals.pop();
+            }
+            let message = read(&mut socket);
+            play.server_sends(&message);
+            let mut bytes =
+                if let Some((Arrival::Server(bytes), _, _)) = before { bytes } else { Vec::new() };
+            bytes.extend(message);
+            arrivals.push((Arrival::Server(bytes), play.to_server.len(), play.to_client.len()));
+        }
+    }
+    let name = format!("{} ({manner:?})", conversation.name);
+    Recording { name, beginning, arrivals, to_server: play.to_server, to_client: play.to_client }
+}
+
+/// A connection of pgwarden's login, and what the server reported.
+fn log_in(port: u16) -> (TcpStream, Arc<Profile>) {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+    let parameters = [("user", "app"), ("database", "postgres")];
+    let startup = Frontend::new().startup(PROTOCOL_3_0, &parameters);
+    socket.write_all(startup.bytes()).expect("the server listens");
+    let mut profile = Profile::default();
+    loop {
+        let (message, _) = Message::split_first(&read(&mut socket)).expect("a whole message");
+        match message.tag {
+            b'S' => {
+                let (name, value) = message.parameter_status();
+                profile.reported.set(&name, &value);
+            }
+            b'E' => panic!("{message:?}"),
+            b'Z' => return (socket, Arc::new(profile)),
+            _ => (),
+        }
+    }
+}
+
+/// One message of the server, as it travels.
+fn read(socket: &mut TcpStream) -> Vec<u8> {
+    socket.set_read_timeout(Some(pgwarden_tests::DEADLINE)).expect("a TCP socket has this option");
+    let mut bytes = vec![0; 5];
+    socket.read_exact(&mut bytes).expect("a message");
+    let length = u32::from_be_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
+    bytes.resize(1 + usize::try_from(length).expect("a length"), 0);
+    socket.read_exact(&mut bytes[5..]).expect("a message");
+    bytes
+}
