@@ -51,13 +51,12 @@ mod tests {
 
     #[test]
     fn both_clocks_see_this_process_work() {
-        let start = std::time::Instant::now();
-        while start.elapsed() < Duration::from_millis(60) {
-            std::hint::black_box(start.elapsed());
-        }
         let pid = std::process::id();
-        assert!(cpu(pid).unwrap() >= Duration::from_millis(30));
-        assert!(tick_time(pid).unwrap() >= Duration::from_millis(30));
+        let work = Duration::from_millis(30);
+        // However long that takes on a busy machine.
+        while cpu(pid).unwrap() < work || tick_time(pid).unwrap() < work {
+            std::hint::black_box(resident_bytes(pid));
+        }
         assert!(resident_bytes(pid).unwrap() > 100_000);
     }
 }

@@ -132,6 +132,12 @@ impl Backend {
         self.unnamed = None;
     }
 
+    /// The lease ends: what the server has not acknowledged was known to this session alone.
+    pub(crate) fn forget_unacknowledged(&mut self) {
+        self.unnamed.take_if(|asked| asked.batch.is_some());
+        self.context.take_if(|asked| asked.batch.is_some());
+    }
+
     /// The backend dropped all its statements (DISCARD ALL, DEALLOCATE ALL), pgwarden's own too.
     pub(crate) fn statements_dropped(&mut self) {
         self.shelf.clear();

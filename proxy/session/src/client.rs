@@ -137,6 +137,9 @@ impl<T: Tenancy> Engine<T> {
                 _ => self.without_backend(frame, out),
             });
         }
+        if self.tx.batch() == Batch::Fresh && !self.queue.is_empty() && self.is_behind_pooler() {
+            return Ok(self.wait(out));
+        }
         if self.tx.batch() == Batch::Fresh && !self.queue.is_empty() && !self.queue.holds_only_settings() {
             self.tx.doubt();
         }

@@ -33,7 +33,12 @@ impl<T: Tenancy> Engine<T> {
     ) -> Option<(Vec<u8>, Naming)> {
         let name = self.deallocated(text, script)?;
         let known = Arc::clone(self.statements.find(&name)?);
-        let on_backend = self.name_on_backend(&known, out);
+        let on_backend = if self.is_behind_pooler() {
+            // It has no name there; it gets one, for the time until it is deallocated.
+            names::of_statement(self.prepare_by_number(&known, out)?)
+        } else {
+            self.name_on_backend(&known, out)
+        };
         let naming = Naming { name: name.into(), statement: known, number: None };
         Some(([b"DEALLOCATE ".as_slice(), &on_backend].concat(), naming))
     }

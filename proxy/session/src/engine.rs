@@ -316,6 +316,7 @@ impl<T: Tenancy> Engine<T> {
     pub fn detach(&mut self) -> Option<Backend> {
         let clean = self.is_idle() && self.pin.is_none();
         let mut backend = self.lease.take()?;
+        backend.forget_unacknowledged();
         if !clean {
             backend.health = Health::Tainted;
         }

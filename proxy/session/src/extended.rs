@@ -1,7 +1,6 @@
 //! The extended protocol: statements and portals, under names that every backend understands.
 
 use crate::backend::Backend;
-use crate::carrier::Vehicle;
 use crate::client::{Frame, Step};
 use crate::command::Effect;
 use crate::engine::{Engine, Hold, Pooling, Stop};
@@ -225,12 +224,17 @@ impl<T: Tenancy> Engine<T> {
 
     /// Parses a shared statement on this backend; `None` where it has to be the unnamed one (a pooler in between).
     pub(crate) fn prepare_shared(&mut self, statement: &Arc<Statement>, out: &mut Output) -> Option<u64> {
-        let batch = self.tx.number();
-        let backend = self.lease.as_mut()?;
-        if backend.capabilities.vehicle == Vehicle::InBatch {
+        if self.is_behind_pooler() {
             self.have_unnamed(statement, out);
             return None;
         }
+        self.prepare_by_number(statement, out)
+    }
+
+    /// Parses a statement on this backend under a name of its own.
+    pub(crate) fn prepare_by_number(&mut self, statement: &Arc<Statement>, out: &mut Output) -> Option<u64> {
+        let batch = self.tx.number();
+        let backend = self.lease.as_mut()?;
         let number = backend.shelf.prepare(statement, batch);
         out.backend.write(|w| {
             w.parse(&names::of_statement(number), statement.text(), statement.types());

@@ -176,9 +176,15 @@ impl<T: Tenancy> Engine<T> {
         Ok(Stop::Replies)
     }
 
+    /// Whether a pooler stands between the backend and the server. It may give the server away at a ReadyForQuery, so
+    /// that nothing of the next batch may be on its way by then.
+    pub(crate) fn is_behind_pooler(&self) -> bool {
+        self.lease.as_ref().is_some_and(|backend| backend.capabilities.vehicle == Vehicle::InBatch)
+    }
+
     /// Behind a pooler, setting, statement and clearing could reach three servers.
     pub(crate) fn can_set_for_session(&self) -> bool {
-        self.lease.as_ref().is_some_and(|backend| backend.capabilities.vehicle != Vehicle::InBatch)
+        self.lease.is_some() && !self.is_behind_pooler()
     }
 
     /// The server refused to run a statement in a block: its context is set for the session, then it is sent again.

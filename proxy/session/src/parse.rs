@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::extended::{Gate, Purposes};
 use crate::names;
 use crate::output::Output;
-use crate::queue::{Answer, Expect, Fate, Naming, Purpose};
+use crate::queue::{Answer, Expect, Fate, Naming};
 use crate::refusal::{Refusal, SessionError};
 use crate::statement::Statement;
 use crate::tenancy::Tenancy;
@@ -46,7 +46,7 @@ impl<T: Tenancy> Engine<T> {
             self.parse_unshared(frame, &parse, &statement, out)
         };
         if parse.name.is_empty() {
-            self.statements.unnamed_changed(self.queue.next_place() - 1);
+            self.statements.unnamed_changed(self.queue.last_place());
         }
         self.statements.insert(parse.name, statement, self.tx.number());
         Ok(step)
@@ -60,12 +60,7 @@ impl<T: Tenancy> Engine<T> {
         statement: &Arc<Statement>,
         out: &mut Output,
     ) -> Step {
-        let Some(backend) = &mut self.lease else { return self.discard(frame) };
-        let number = backend.shelf.prepare(statement, self.tx.number());
-        out.backend.write(|w| {
-            w.parse(&names::of_statement(number), parse.text, parse.types);
-        });
-        self.queue.push(Expect::Parse, Fate::Own(Purpose::PrepareStatement(Arc::clone(statement), number)));
+        let _number = self.prepare_shared(statement, out);
         let shown = String::from_utf8_lossy(parse.name);
         let taken = Refusal::new("42P05", format!("prepared statement \"{shown}\" already exists"), "", "");
         self.refuse_frame(&taken, frame, out)

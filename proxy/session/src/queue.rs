@@ -239,10 +239,15 @@ impl ReplyQueue {
         self.taken + self.entries.len()
     }
 
+    /// The place of the entry that came last.
+    pub(crate) fn last_place(&self) -> usize {
+        self.next_place().saturating_sub(1)
+    }
+
     /// Puts an entry back in front: what it stands for was sent before all others.
     pub(crate) fn unpop(&mut self, entry: Entry) {
         self.entries.push_front(entry);
-        self.taken -= 1;
+        self.taken = self.taken.saturating_sub(1);
     }
 
     /// The server owes a reply that goes to the client.
@@ -298,15 +303,16 @@ impl ReplyQueue {
         while self.copy_ends.front().is_some_and(|end| *end <= self.taken) {
             self.copy_ends.pop_front();
         }
-        let end = self.copy_ends.pop_front().map(|end| end - self.taken);
+        let end = self.copy_ends.pop_front().map(|end| end.saturating_sub(self.taken));
         let (before, limit, mut index) = (self.entries.len(), end.unwrap_or(self.entries.len()), 0);
         self.entries.retain(|entry| {
             index += 1;
             index > limit || !is_sync(entry)
         });
         let discarded = before - self.entries.len();
-        self.copy_ends.iter_mut().for_each(|end| *end -= discarded);
-        let synced = end.is_some_and(|end| self.entries.iter().skip(end - discarded).any(is_sync));
+        self.copy_ends.iter_mut().for_each(|end| *end = end.saturating_sub(discarded));
+        let synced =
+            end.is_some_and(|end| self.entries.iter().skip(end.saturating_sub(discarded)).any(is_sync));
         let copy = if end.is_some() { CopyIn::Closed } else { CopyIn::Open };
         CopyBegun { copy, reopened: discarded > 0 && !synced }
     }

@@ -179,7 +179,7 @@ impl<T: Tenancy> Engine<T> {
             self.taint();
         }
         self.queue.push(Expect::Query, fate);
-        self.statements.unnamed_changed(self.queue.next_place() - 1);
+        self.statements.unnamed_changed(self.queue.last_place());
         self.statements.remove(b"", self.tx.number());
         if let Some(backend) = &mut self.lease {
             backend.unnamed_lost();

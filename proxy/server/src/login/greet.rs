@@ -7,6 +7,7 @@ use crate::login::authenticate::authenticate;
 use crate::login::identify::identify;
 use crate::login::options;
 use crate::login::patience::meanwhile;
+use crate::login::permitted;
 use crate::meters::LoginOutcome;
 use crate::packet;
 use crate::pool::{AcquireError, Link, Pool};
@@ -14,7 +15,7 @@ use crate::relay::Relay;
 use crate::stream::{Peer, Stream};
 use pgwarden_config::PoolMode;
 use pgwarden_session::{Engine, Profile, Refusal};
-use pgwarden_tenant::{Mode, Warden};
+use pgwarden_tenant::Warden;
 use pgwarden_wire::{PROTOCOL_3_0, PROTOCOL_3_2, Startup, Status, Writer};
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ pub(super) async fn log_in(
     let place = app.admit(&peer).map_err(|refusal| Denied::Refused(refusal, LoginOutcome::RefusedLimit))?;
     let claims = authenticate(stream, user, app).await?;
     let warden = identify(user, database, claims, app)?;
-    let settings = settings(startup, database, user, app)?;
+    let settings = permitted::settings(startup, database, user, app)?;
     let pool = app.pool(database, user);
     let ((profile, link), ahead) = meanwhile(stream, backing(&pool, &settings, app)).await?;
     let key = client_key(protocol, link.as_ref().map(|link| link.key.as_ref()));
@@ -129,35 +130,6 @@ async fn negotiate(stream: &mut Stream, startup: &Startup, app: &App) -> Result<
     });
     packet::write(stream, &answer).await?;
     Ok(offered)
-}
-
-/// The settings a client may start with: those that pgwarden sets itself are refused, or left out in shadow.
-fn settings(
-    startup: &Startup,
-    database: &str,
-    user: &str,
-    app: &App,
-) -> Result<Vec<(String, String)>, Denied> {
-    let mut settings = options::settings(startup).map_err(|message| Denied::protocol("42601", message))?;
-    let mode = app.mode_for(database, user);
-    if mode == Mode::Passthrough {
-        return Ok(settings);
-    }
-    for (name, _) in &settings {
-        let Some(finding) = app.tenancy.protected.finding_for(name) else { continue };
-        app.tenancy.observer.found(finding, mode);
-        if mode == Mode::Enforce {
-            let refusal = Refusal::new(
-                "42501",
-                format!("permission denied to set \"{name}\" in the startup packet"),
-                "pgwarden sets it itself, or it changes what the policies see.",
-                "Remove it from the connection's options.",
-            );
-            return Err(Denied::Refused(refusal, LoginOutcome::RefusedContext));
-        }
-    }
-    settings.retain(|(name, _)| !app.tenancy.protected.holds(name));
-    Ok(settings)
 }
 
 /// A long secret only if 3.2 was agreed on; in session pooling the server's own process id, for pg_stat_activity.

@@ -7,6 +7,7 @@ mod greet;
 mod identify;
 mod options;
 mod patience;
+mod permitted;
 
 pub(crate) use authenticate::Tokens;
 

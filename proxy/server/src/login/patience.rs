@@ -32,5 +32,5 @@ async fn hung_up(stream: &mut Stream, ahead: &mut Vec<u8>) {
             return;
         }
     }
-    pending().await
+    pending::<()>().await;
 }

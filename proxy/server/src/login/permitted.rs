@@ -1,0 +1,61 @@
+//! Which settings a client may start with.
+
+use crate::app::App;
+use crate::login::Denied;
+use crate::login::options;
+use crate::meters::LoginOutcome;
+use pgwarden_config::Pooler;
+use pgwarden_session::Refusal;
+use pgwarden_tenant::Mode;
+use pgwarden_wire::Startup;
+
+/// What every PgBouncer keeps apart for each of its clients (`varcache.c`).
+const FOLLOWS: [&str; 5] =
+    ["client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name"];
+
+/// The settings a client may start with: those that pgwarden sets itself are refused, or left out in shadow.
+pub(super) fn settings(
+    startup: &Startup,
+    database: &str,
+    user: &str,
+    app: &App,
+) -> Result<Vec<(String, String)>, Denied> {
+    let mut settings = options::settings(startup).map_err(|message| Denied::protocol("42601", message))?;
+    if app.settings.upstream.downstream_pooler != Pooler::No {
+        settings.retain(|(name, _)| name != "extra_float_digits");
+        follow_through_pooler(&settings)?;
+    }
+    let mode = app.mode_for(database, user);
+    if mode == Mode::Passthrough {
+        return Ok(settings);
+    }
+    for (name, _) in &settings {
+        let Some(finding) = app.tenancy.protected.finding_for(name) else { continue };
+        app.tenancy.observer.found(finding, mode);
+        if mode == Mode::Enforce {
+            let refusal = Refusal::new(
+                "42501",
+                format!("permission denied to set \"{name}\" in the startup packet"),
+                "pgwarden sets it itself, or it changes what the policies see.",
+                "Remove it from the connection's options.",
+            );
+            return Err(Denied::Refused(refusal, LoginOutcome::RefusedContext));
+        }
+    }
+    settings.retain(|(name, _)| !app.tenancy.protected.holds(name));
+    Ok(settings)
+}
+
+/// Behind a pooler, any other setting would stay on a server that serves somebody else next. (JDBC sends
+/// `extra_float_digits`: 1 to 3 mean the same from PostgreSQL 12 on.)
+fn follow_through_pooler(settings: &[(String, String)]) -> Result<(), Denied> {
+    let stays = |name: &str| !FOLLOWS.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let Some((name, _)) = settings.iter().find(|(name, _)| stays(name)) else { return Ok(()) };
+    let refusal = Refusal::new(
+        "0A000",
+        format!("setting \"{name}\" cannot follow a client behind a pooler"),
+        "It would stay on a connection that serves somebody else next.",
+        "Set it with ALTER ROLE ... SET, or with SET LOCAL.",
+    );
+    Err(Denied::Refused(refusal, LoginOutcome::RefusedFeature))
+}
