@@ -14,6 +14,17 @@ pub struct Capabilities {
     pub vehicle: Vehicle,
     /// How it travels with simple queries outside of a block.
     pub form: SimpleForm,
+    /// What is at the other end.
+    pub route: Route,
+}
+
+/// What a connection leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// A server process, the same as long as the connection lasts.
+    Direct,
+    /// A pooler: another server process in every transaction.
+    Pooler,
 }
 
 /// Whether the connection may serve another client.
@@ -119,7 +130,7 @@ impl Backend {
 
     /// The server acknowledged the unnamed statement. Behind a pooler that holds for this batch only.
     pub(crate) fn unnamed_parsed(&mut self) {
-        if self.capabilities.vehicle == Vehicle::InBatch {
+        if self.capabilities.route == Route::Pooler {
             return;
         }
         if let Some(asked) = &mut self.unnamed {

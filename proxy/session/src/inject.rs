@@ -1,5 +1,6 @@
 //! Injection: how the context gets in front of what needs it, in the same write, with its replies swallowed.
 
+use crate::backend::Route;
 use crate::carrier::{Scope, SimpleForm, Vehicle};
 use crate::engine::{Engine, Hold, Reassert, SessionScope, Stop};
 use crate::names;
@@ -179,7 +180,7 @@ impl<T: Tenancy> Engine<T> {
     /// Whether a pooler stands between the backend and the server. It may give the server away at a ReadyForQuery, so
     /// that nothing of the next batch may be on its way by then.
     pub(crate) fn is_behind_pooler(&self) -> bool {
-        self.lease.as_ref().is_some_and(|backend| backend.capabilities.vehicle == Vehicle::InBatch)
+        self.lease.as_ref().is_some_and(|backend| backend.capabilities.route == Route::Pooler)
     }
 
     /// Behind a pooler, setting, statement and clearing could reach three servers.

@@ -35,7 +35,7 @@ mod statement;
 mod tenancy;
 mod transaction;
 
-pub use backend::{Backend, Capabilities, Health};
+pub use backend::{Backend, Capabilities, Health, Route};
 pub use carrier::{Carrier, SimpleForm, Vehicle};
 pub use client::Taken;
 pub use engine::{Activity, Engine, Options, PinPolicy, Pooling, Reassert, Stop};

@@ -1,6 +1,6 @@
 //! Parse: what a client prepares, under a name that the backend keeps apart from other clients'.
 
-use crate::carrier::Vehicle;
+use crate::backend::Route;
 use crate::client::{Frame, Step};
 use crate::engine::Engine;
 use crate::extended::{Gate, Purposes};
@@ -93,7 +93,7 @@ impl<T: Tenancy> Engine<T> {
         out: &mut Output,
     ) -> Step {
         let Some(backend) = &mut self.lease else { return self.discard(frame) };
-        if backend.capabilities.vehicle == Vehicle::InBatch {
+        if backend.capabilities.route == Route::Pooler {
             backend.unnamed_sent(statement, self.tx.number());
             out.backend.write(|w| {
                 w.parse(b"", parse.text, parse.types);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pgwarden_session::{
     Backend, Capabilities, Carrier, Engine, Health, Interner, Limits, Options, Output, PinPolicy, Pooling,
-    Profile, Reassert, Refusal, Ruling, Segments, SimpleForm, Stop, Subject, Tenancy, Vehicle,
+    Profile, Reassert, Refusal, Route, Ruling, Segments, SimpleForm, Stop, Subject, Tenancy, Vehicle,
 };
 use pgwarden_tests::tenants::{ACME, ANN};
 use pgwarden_tests::wire::PROTOCOL_3_0;
@@ -244,7 +244,8 @@ pub fn record(server: &Server, conversation: &Conversation, manner: Manner) -> R
     let newest = server.version() >= Version(18);
     let form = if newest || vehicle != Vehicle::Prepared { SimpleForm::Text } else { SimpleForm::Front };
     let (mut socket, reported) = log_in(server.port());
-    let beginning = Beginning { manner, capabilities: Capabilities { vehicle, form }, reported };
+    let route = if vehicle == Vehicle::InBatch { Route::Pooler } else { Route::Direct };
+    let beginning = Beginning { manner, capabilities: Capabilities { vehicle, form, route }, reported };
     let mut play = Play::begin(&beginning);
     let mut arrivals: Vec<(Arrival, usize, usize)> = Vec::new();
     let mut sent = 0;

@@ -22,7 +22,9 @@ pub(super) fn settings(
 ) -> Result<Vec<(String, String)>, Denied> {
     let mut settings = options::settings(startup).map_err(|message| Denied::protocol("42601", message))?;
     if app.settings.upstream.downstream_pooler != Pooler::No {
-        settings.retain(|(name, _)| name != "extra_float_digits");
+        settings.retain(|(name, value)| {
+            name != "extra_float_digits" || !matches!(value.as_str(), "1" | "2" | "3")
+        });
         follow_through_pooler(&settings)?;
     }
     let mode = app.mode_for(database, user);

@@ -6,7 +6,7 @@ use crate::tls::Connector;
 use crate::upstream::error::UpstreamError;
 use dashmap::DashMap;
 use pgwarden_config::{Endpoint, UpstreamTlsMode};
-use pgwarden_session::{Capabilities, SimpleForm, Vehicle};
+use pgwarden_session::{Capabilities, Route, SimpleForm, Vehicle};
 use pgwarden_wire::Writer;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -163,5 +163,9 @@ fn capabilities(pooler: pgwarden_config::Pooler, version: u32, set_config: SetCo
     };
     let form =
         if version >= 180_000 || vehicle != Vehicle::Prepared { SimpleForm::Text } else { SimpleForm::Front };
-    Capabilities { vehicle, form }
+    let route = match pooler {
+        pgwarden_config::Pooler::No => Route::Direct,
+        pgwarden_config::Pooler::Transaction => Route::Pooler,
+    };
+    Capabilities { vehicle, form, route }
 }

@@ -55,7 +55,7 @@ impl Backend {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Capabilities;
+    use crate::backend::{Capabilities, Route};
     use crate::carrier::{SimpleForm, Vehicle};
 
     fn pairs(settings: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -71,7 +71,11 @@ mod tests {
     }
 
     fn backend(vehicle: Vehicle, profile: Profile) -> Backend {
-        Backend::new(Capabilities { vehicle, form: SimpleForm::Text }, Arc::new(profile), 1)
+        Backend::new(
+            Capabilities { vehicle, form: SimpleForm::Text, route: Route::Direct },
+            Arc::new(profile),
+            1,
+        )
     }
 
     #[test]
