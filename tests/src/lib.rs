@@ -9,6 +9,7 @@
 //! * [`Wire`]: the protocol spoken by hand, for what no driver would ever send;
 //! * [`certificates`]: an authority for TLS tests;
 //! * [`tokens`]: issuers of JSON Web Tokens;
+//! * [`encryption`]: how psql got in;
 //! * [`platform`]: the example schema with its policies;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
@@ -18,6 +19,7 @@
 pub mod certificates;
 pub mod client;
 mod directory;
+pub mod encryption;
 mod launch;
 mod pgbouncer;
 pub mod platform;

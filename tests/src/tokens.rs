@@ -170,3 +170,13 @@ fn openssl(arguments: &[&str], input: &str) -> String {
     assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("PEM is text")
 }
+
+/// A token that is good for an hour.
+#[must_use]
+pub fn token(claims: &Value) -> String {
+    let mut claims = claims.clone();
+    if claims.get("exp").is_none() {
+        claims["exp"] = Value::from(seconds_from_now(3600));
+    }
+    Issuer::new(Algorithm::HS256).sign(&claims)
+}

@@ -1,7 +1,7 @@
 //! From the claims of a token to the context: paths, kinds and lengths; what is garbage never becomes a context.
 
 use pgwarden_tests::tenants::{Tenants, run, value, values};
-use pgwarden_tests::tokens::{Algorithm, Issuer, SECRET, Value, json, seconds_from_now};
+use pgwarden_tests::tokens::{SECRET, Value, json, seconds_from_now, token};
 use pgwarden_tests::wire::Fields;
 use pgwarden_tests::{Pgwarden, PgwardenBuilder, Server, Wire, for_each_version};
 
@@ -22,15 +22,6 @@ fn setting(
 
 fn with_file(builder: PgwardenBuilder, text: &str) -> PgwardenBuilder {
     builder.file("pgwarden.toml", text).argument("--config").argument("{dir}/pgwarden.toml")
-}
-
-/// A token that is good for an hour.
-fn token(claims: &Value) -> String {
-    let mut claims = claims.clone();
-    if claims.get("exp").is_none() {
-        claims["exp"] = Value::from(seconds_from_now(3600));
-    }
-    Issuer::new(Algorithm::HS256).sign(&claims)
 }
 
 #[track_caller]

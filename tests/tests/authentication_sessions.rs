@@ -1,7 +1,7 @@
 //! Sessions that began with a token: backends that they share, real drivers, and the time when the token expires.
 
 use pgwarden_tests::tenants::{ACME, GLOBEX, Tenants, error_code, run, values};
-use pgwarden_tests::tokens::{Algorithm, Issuer, SECRET, Value, json, seconds_from_now};
+use pgwarden_tests::tokens::{SECRET, Value, json, seconds_from_now, token};
 use pgwarden_tests::wire::{Fields, tags};
 use pgwarden_tests::{
     Frontend, Pgwarden, PgwardenBuilder, Server, Wire, client, for_each_version, psql, until,
@@ -19,15 +19,6 @@ fn taking(server: &Server, tell: impl FnOnce(PgwardenBuilder) -> PgwardenBuilder
 fn punctual(builder: PgwardenBuilder) -> PgwardenBuilder {
     let text = "[auth.jwt]\nleeway = \"0s\"\n";
     builder.file("pgwarden.toml", text).argument("--config").argument("{dir}/pgwarden.toml")
-}
-
-/// A token that is good for an hour.
-fn token(claims: &Value) -> String {
-    let mut claims = claims.clone();
-    if claims.get("exp").is_none() {
-        claims["exp"] = Value::from(seconds_from_now(3600));
-    }
-    Issuer::new(Algorithm::HS256).sign(&claims)
 }
 
 #[track_caller]

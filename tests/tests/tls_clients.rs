@@ -1,54 +1,18 @@
 //! TLS towards clients: the three modes, every `sslmode` of libpq, direct TLS, and what comes through it.
 
 use std::io::ErrorKind;
-use std::process::Output;
 
 use pgwarden_tests::certificates::Authority;
+use pgwarden_tests::encryption::{Way, assert_refused, before, conninfo, way};
 use pgwarden_tests::wire::PROTOCOL_3_0;
 use pgwarden_tests::{
-    Frontend, Message, Pgwarden, PgwardenBuilder, Server, Version, Wire, for_each_version, psql,
-    psql_with_libpq, until, versions,
+    Frontend, Message, Pgwarden, Server, Version, Wire, for_each_version, psql, psql_with_libpq, until,
+    versions,
 };
-
-/// pgwarden in front of the superuser's databases, without a context.
-fn before(server: &Server) -> PgwardenBuilder {
-    let upstream = format!("{}?sslmode=disable", server.url());
-    Pgwarden::builder().upstream(&upstream).env("PGWARDEN_AUTH", "trust")
-}
 
 /// pgwarden in a mode of `tls.mode`, with the certificate of `localhost`.
 fn speaking(server: &Server, mode: &str, authority: &Authority) -> Pgwarden {
     before(server).tls(mode, &authority.server()).start()
-}
-
-/// psql with parameters of libpq; it says whether the connection is encrypted.
-fn conninfo(pgwarden: &Pgwarden, parameters: &str) -> Output {
-    let url = format!("{}?{parameters}", pgwarden.url("postgres", "", "postgres"));
-    psql(&url, &["-c", "\\conninfo"])
-}
-
-/// How psql got in.
-#[derive(Debug, PartialEq, Eq)]
-enum Way {
-    Clear,
-    Encrypted,
-    Refused(String),
-}
-
-fn way(output: &Output) -> Way {
-    let (stdout, stderr) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr).into_owned());
-    match output.status.success() {
-        true if stdout.contains("SSL connection") => Way::Encrypted,
-        true => Way::Clear,
-        false => Way::Refused(stderr),
-    }
-}
-
-#[track_caller]
-fn assert_refused(found: &Way, reason: &str, parameters: &str) {
-    let Way::Refused(stderr) = found else { panic!("{parameters}: {found:?}") };
-    assert!(stderr.contains(reason), "{parameters}: {stderr}");
 }
 
 fn start_up() -> Frontend {

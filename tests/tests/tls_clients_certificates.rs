@@ -1,45 +1,8 @@
 //! Client certificates: whom they let in, and which never get through the handshake.
 
-use std::process::Output;
-
 use pgwarden_tests::certificates::{Authority, Identity};
-use pgwarden_tests::{Pgwarden, PgwardenBuilder, Server, Wire, for_each_version, psql, until};
-
-/// pgwarden in front of the superuser's databases, without a context.
-fn before(server: &Server) -> PgwardenBuilder {
-    let upstream = format!("{}?sslmode=disable", server.url());
-    Pgwarden::builder().upstream(&upstream).env("PGWARDEN_AUTH", "trust")
-}
-
-/// psql with parameters of libpq; it says whether the connection is encrypted.
-fn conninfo(pgwarden: &Pgwarden, parameters: &str) -> Output {
-    let url = format!("{}?{parameters}", pgwarden.url("postgres", "", "postgres"));
-    psql(&url, &["-c", "\\conninfo"])
-}
-
-/// How psql got in.
-#[derive(Debug, PartialEq, Eq)]
-enum Way {
-    Clear,
-    Encrypted,
-    Refused(String),
-}
-
-fn way(output: &Output) -> Way {
-    let (stdout, stderr) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr).into_owned());
-    match output.status.success() {
-        true if stdout.contains("SSL connection") => Way::Encrypted,
-        true => Way::Clear,
-        false => Way::Refused(stderr),
-    }
-}
-
-#[track_caller]
-fn assert_refused(found: &Way, reason: &str, parameters: &str) {
-    let Way::Refused(stderr) = found else { panic!("{parameters}: {found:?}") };
-    assert!(stderr.contains(reason), "{parameters}: {stderr}");
-}
+use pgwarden_tests::encryption::{Way, assert_refused, before, conninfo, way};
+use pgwarden_tests::{Pgwarden, Server, Wire, for_each_version, until};
 
 /// pgwarden that asks for certificates of `authority`.
 fn verifying(server: &Server, method: &str, authority: &Authority) -> Pgwarden {
