@@ -205,6 +205,7 @@ impl<T: Tenancy> Engine<T> {
             Some(statement) => Some(self.name_on_backend(statement, out)),
             None if name.is_empty() => {
                 // Another client's unnamed statement may be there: take it away, so that the server says 26000.
+                self.lease.iter_mut().for_each(Backend::unnamed_lost);
                 out.backend.write(|w| {
                     w.close(b'S', b"");
                 });
