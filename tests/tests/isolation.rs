@@ -170,6 +170,12 @@ fn without_place(line: &str) -> String {
     line.split("|PL/pgSQL").next().unwrap_or_default().trim_end_matches('|').to_owned()
 }
 
+/// Whether the answers are the same. A portal whose Bind was skipped does not exist; where pgwarden learns of the failed
+/// block too late, it puts the context in front of the Execute, and the block refuses that.
+fn agree(expected: &str, got: &str) -> bool {
+    expected == got || (expected.starts_with("E ERROR|34000|") && got.starts_with("E ERROR|25P02|"))
+}
+
 /// What pgwarden adds to the error of a query that waited when it was cancelled.
 const WAITED: &str = "|The statement waited for a backend of the pool, and has not been run.";
 
@@ -207,7 +213,7 @@ impl Running<'_> {
             self.last = Instant::now();
             self.received.extend(self.unless_it_waited(shown(&message)));
             let flat = self.expected.iter().flatten();
-            if let Some(at) = flat.zip(&self.received).position(|(expected, got)| expected != got) {
+            if let Some(at) = flat.zip(&self.received).position(|(expected, got)| !agree(expected, got)) {
                 return Err(TestCaseError::fail(self.difference(login, at)));
             }
         }

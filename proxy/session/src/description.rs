@@ -12,6 +12,7 @@ use crate::queue::{Expect, Fate, Purpose};
 use crate::refusal::Refusal;
 use crate::statement::Statement;
 use crate::tenancy::Tenancy;
+use crate::transaction::Batch;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
@@ -64,6 +65,7 @@ impl<T: Tenancy> Engine<T> {
                 out.backend.write(|w| {
                     w.describe(b'S', &names::of_statement(number)).flush();
                 });
+                self.tx.sent(Batch::Prepared);
                 self.queue
                     .push(Expect::DescribeStatement, Fate::Own(Purpose::Describe(Arc::clone(statement))));
                 self.hold = Hold::Settled;

@@ -57,9 +57,10 @@ impl Named {
         self.statements.get(name)?.told
     }
 
-    /// The client is told what a statement returns.
-    pub(crate) fn described(&mut self, name: &[u8], shape: Shape) {
-        if let Some(known) = self.statements.get_mut(name) {
+    /// The client is told what a statement returns, which may have lost its name since.
+    pub(crate) fn described(&mut self, name: &[u8], statement: &Arc<Statement>, shape: Shape) {
+        let known = self.statements.get_mut(name).filter(|known| Arc::ptr_eq(&known.statement, statement));
+        if let Some(known) = known {
             known.told = Some(shape);
         }
     }

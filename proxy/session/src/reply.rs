@@ -203,8 +203,8 @@ impl<T: Tenancy> Engine<T> {
         if let Some(backend) = &mut self.lease {
             backend.shelf.described(statement, shape);
         }
-        if let Fate::Described(_, name) = fate {
-            self.statements.described(name, shape);
+        if let Fate::Described(statement, name) = fate {
+            self.statements.described(name, statement, shape);
         }
     }
 
