@@ -44,6 +44,10 @@ impl<T: Tenancy> Engine<T> {
     /// Refuses a simple query or function call.
     pub(crate) fn refuse_query(&mut self, refusal: &Refusal, out: &mut Output) {
         self.activity.refused += 1;
+        // A simple query drops the unnamed statement, refused or not.
+        self.statements.unnamed_changed(self.queue.next_place());
+        self.statements.forget_unnamed(b"");
+        self.statements.remove(b"", self.tx.number());
         if self.tx.status() == Status::Idle && self.tx.batch() == Batch::Fresh {
             self.queue.answer(Answer::Error(Box::new(refusal.clone())));
             self.queue.answer(Answer::Ready);
