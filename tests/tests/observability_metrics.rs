@@ -204,6 +204,8 @@ fn injections_are_counted_by_form() {
         let [front, text, session] =
             ["front", "text", "session"].map(|form| format!("pgwarden_injections_total{{form=\"{form}\"}}"));
         let simple = if server.version() >= Version(18) { (0.0, 1.0) } else { (1.0, 0.0) };
+        let first = if server.version() >= Version(18) { &text } else { &front };
+        until("the first one is counted", || (stage.pgwarden.metric(first) == Some(1.0)).then_some(()));
         let mut adds = |sql: Frontend, counts: [f64; 3]| {
             let samples =
                 [(front.as_str(), counts[0]), (text.as_str(), counts[1]), (session.as_str(), counts[2])];

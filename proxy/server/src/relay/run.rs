@@ -1,19 +1,49 @@
 //! The life of a session after login: what the relay cannot do by itself, and the end.
 
+use crate::cancel::BackendKey;
 use crate::clock;
 use crate::meters::CloseReason;
-use crate::pool::AcquireError;
+use crate::pool::{AcquireError, Link};
 use crate::relay::{Event, Relay, Resume};
 use crate::signals::Phase;
+use crate::stream::Stream;
+use crate::upstream::Server;
 use pgwarden_session::{Health, Refusal};
 use pgwarden_wire::{Severity, Writer};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 
 /// How long a client has to take its last words.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long a cancel may take to be heard of, before it is sent again.
+const PATIENCE: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(500), Duration::from_secs(5)];
+
+/// A cancel that comes before the statement has begun is lost: it is sent again until the server says that it has
+/// cancelled something, or goes away.
+async fn insist(mut stream: Stream, server: &Server, key: &BackendKey) {
+    for patience in PATIENCE {
+        if tokio::time::timeout(patience, cancelled_or_gone(&mut stream)).await.is_ok() {
+            return;
+        }
+        let _undelivered = server.cancel(key).await;
+    }
+}
+
+/// Ends when the server reports 57014, or nothing more comes.
+async fn cancelled_or_gone(stream: &mut Stream) {
+    let mut buffer = vec![0; 8 * 1024];
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        let read = buffer.get(..length).unwrap_or_default();
+        if read.windows(7).any(|field| field == b"C57014\0") {
+            return;
+        }
+    }
+}
 
 /// Serves a session until it ends. Dropping the future closes both connections.
 pub(crate) async fn run(mut relay: Relay) {
@@ -71,7 +101,7 @@ impl Relay {
         let declined = tokio::select! {
             biased;
             gone = poll_fn(|cx| self.poll_waiting(cx)) => return Err(gone),
-            () = target.cancelled() => Box::new(cancelled()),
+            () = target.cancelled() => Box::new(cancelled_while_waiting()),
             acquired = pool.acquire(&app) => match acquired {
                 Ok(link) => return Ok(Resume::Attach(Box::new(link))),
                 Err(AcquireError::Exhausted(refusal)) => refusal,
@@ -140,10 +170,12 @@ impl Relay {
             pool.give_back(&self.app, link, clock::now());
             return;
         }
+        self.app.meters.backend_closed(CloseReason::Tainted);
         if busy && self.engine.awaits_replies() {
             let _undelivered = self.pool.server.cancel(&link.key).await;
+            let (server, Link { stream, key, .. }) = (Arc::clone(&self.pool.server), link);
+            tokio::spawn(async move { insist(stream, &server, &key).await });
         }
-        self.app.meters.backend_closed(CloseReason::Tainted);
     }
 }
 
@@ -156,7 +188,7 @@ fn shutting_down() -> Refusal {
     )
 }
 
-fn cancelled() -> Refusal {
+fn cancelled_while_waiting() -> Refusal {
     Refusal::new(
         "57014",
         "canceling statement due to user request",
