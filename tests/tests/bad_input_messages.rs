@@ -317,6 +317,22 @@ fn what_stands_in_front_of_a_terminate_still_runs() {
     });
 }
 
+/// As PQsendQuery and PQfinish do it: nobody reads the answers.
+#[test]
+fn what_stands_in_front_of_a_terminate_still_runs_when_the_client_has_hung_up() {
+    for_each_version(async |server| {
+        let stage = Tenants::start(server);
+        let insert = Frontend::new().query("INSERT INTO notes SELECT 'kept' FROM pg_sleep(0.2)");
+        for count in 1..=3 {
+            let messages = (0..count).fold(Frontend::new(), |all, _| all.raw(insert.bytes()));
+            stage.client("acme").send(&messages.terminate());
+        }
+        let kept = "SELECT count(*) FROM notes WHERE name = 'kept'";
+        until("every row is there", || (server.psql(kept) == "6").then_some(()));
+        assert_eq!(values(&stage.client("globex").query("SELECT org()")), [GLOBEX]);
+    });
+}
+
 #[test]
 fn a_terminate_in_a_block_rolls_back() {
     for_each_version(async |server| {

@@ -14,7 +14,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How long a client has to take its last words.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -24,8 +24,10 @@ const PATIENCE: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(500), Duration::from_secs(5)];
 
 /// A cancel that comes before the statement has begun is lost: it is sent again until the server says that it has
-/// cancelled something, or goes away.
+/// cancelled something, or goes away. That it does once it has nothing to run: no block stays open behind a statement
+/// that ended by itself.
 async fn insist(mut stream: Stream, server: &Server, key: &BackendKey) {
+    let _broken = tokio::time::timeout(LAST_WORDS, stream.shutdown()).await;
     for patience in PATIENCE {
         if tokio::time::timeout(patience, cancelled_or_gone(&mut stream)).await.is_ok() {
             return;

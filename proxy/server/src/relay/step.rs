@@ -90,7 +90,7 @@ impl Relay {
         if self.to_client.resume(&mut self.client, cx).is_err() {
             return Poll::Ready(Event::ClientGone);
         }
-        while self.from_client.len() < READ_AHEAD {
+        while self.from_client.len() < READ_AHEAD && !self.to_client.expects_no_reader() {
             let (client, kept) = (&mut self.client, &mut self.from_client);
             let read = with_scratch(|scratch| {
                 let read = read(client, &mut scratch.buffer, cx)?;
@@ -99,26 +99,41 @@ impl Relay {
             match read {
                 Ok(Some(())) => (),
                 Ok(None) => return Poll::Pending,
-                // It has said goodbye behind what it wants to be run.
-                Err(()) if self.from_client.ends_with(TERMINATE) => return Poll::Pending,
-                Err(()) => return Poll::Ready(Event::ClientGone),
+                Err(()) => match self.hung_up() {
+                    Ok(()) => return Poll::Pending,
+                    Err(gone) => return Poll::Ready(gone),
+                },
             }
         }
         Poll::Pending
     }
 
+    /// The client has hung up while its input has to wait. If it has said goodbye, what stands in front of that is to
+    /// be run.
+    fn hung_up(&mut self) -> Result<(), Event> {
+        if !self.from_client.ends_with(TERMINATE) {
+            return Err(Event::ClientGone);
+        }
+        self.to_client.expect_no_reader();
+        Ok(())
+    }
+
     fn read_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Event> {
         let waits = self.stop != Stop::Input;
         if self.to_client.expects_no_reader() {
-            return Ok(false);
+            // Nothing more will come.
+            return if waits { Ok(false) } else { Err(Event::ClientGone) };
         }
         if !self.to_backend.is_empty() || (waits && self.from_client.len() >= READ_AHEAD) {
             return Ok(false);
         }
         with_scratch(|scratch| {
             let Scratch { buffer, out } = scratch;
-            let Some(read) = read(&mut self.client, buffer, cx).map_err(|()| Event::ClientGone)? else {
-                return Ok(false);
+            let read = match read(&mut self.client, buffer, cx) {
+                Ok(Some(read)) => read,
+                Ok(None) => return Ok(false),
+                Err(()) if waits => return self.hung_up().map(|()| false),
+                Err(()) => return Err(Event::ClientGone),
             };
             self.app.meters.frontend_bytes(read.len());
             let mut kept = std::mem::take(&mut self.from_client);
