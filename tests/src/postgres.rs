@@ -188,6 +188,14 @@ impl Server {
         Database { url: self.url_for(SUPERUSER, "", &name), name }
     }
 
+    /// Terminates the backends for which `condition` on pg_stat_activity holds, and waits until their processes are
+    /// gone and their sockets closed with them.
+    pub fn terminate(&self, condition: &str) {
+        let sql = format!("SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE {condition}");
+        let outcomes = self.psql(&sql);
+        assert!(outcomes.lines().all(|one| one == "t"), "not terminated: {outcomes}");
+    }
+
     /// Runs SQL as superuser through psql, as one simple query; unaligned rows without headers
     /// come back. Panics on an error.
     pub fn psql(&self, sql: &str) -> String {

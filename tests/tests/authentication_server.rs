@@ -231,7 +231,7 @@ fn a_password_that_expires_on_the_server_stops_new_backends() {
     let pgwarden = Tenants::builder(&upstream(&server, "app", PASSWORD)).start();
     assert_serves(&pgwarden);
     server.psql("ALTER ROLE app VALID UNTIL '2001-01-01'");
-    server.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
+    server.terminate("usename = 'app'");
     until("the backend is gone", || (pgwarden.metric("pgwarden_backends") == Some(0.0)).then_some(()));
     let mut wire = Wire::open(pgwarden.port(), "acme", "", "postgres");
     let error = wire.fatal(&Frontend::new().query("SELECT org()"));

@@ -174,8 +174,7 @@ fn a_password_of_the_server_that_was_changed_is_not_taken_from_memory() {
         let parameters = [("user", "acme"), ("database", "postgres")];
         Wire::connect(pgwarden.port()).try_log_in("", &parameters).expect("the password is right");
         server.psql("ALTER ROLE app PASSWORD 'new'");
-        let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'";
-        server.psql(terminate);
+        server.terminate("usename = 'app'");
         let mut acme = Wire::connect(pgwarden.port());
         let refused = match acme.try_log_in("", &parameters) {
             Err(refused) => refused,

@@ -91,9 +91,7 @@ fn an_idle_backend_that_is_terminated_is_replaced() {
         let mut acme = stage.client("acme");
         for _ in 0..5 {
             let pid = values(&acme.query(PID));
-            assert_eq!(server.psql(&format!("SELECT pg_terminate_backend({})", pid[0])), "t");
-            let gone = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {}", pid[0]);
-            until("it is gone", || (server.psql(&gone) == "0").then_some(()));
+            server.terminate(&format!("pid = {}", pid[0]));
             assert_eq!(values(&acme.query("SELECT org()")), [ACME]);
             assert_ne!(values(&acme.query(PID)), pid);
         }
@@ -103,7 +101,6 @@ fn an_idle_backend_that_is_terminated_is_replaced() {
 #[test]
 fn a_backend_that_is_terminated_takes_its_client_along_and_nobody_else() {
     for_each_version(async |server| {
-        let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'";
         for (round, mode) in ["transaction", "session"].into_iter().enumerate() {
             if round == 0 {
                 Tenants::load(server);
@@ -115,7 +112,7 @@ fn a_backend_that_is_terminated_takes_its_client_along_and_nobody_else() {
             let mut acme = stage.client("acme");
             acme.query("BEGIN");
             acme.query("INSERT INTO notes VALUES ('lost')");
-            server.psql(terminate);
+            server.terminate("usename = 'app'");
             assert_eq!(last_error(&acme.until_closed()), ("FATAL".into(), "57P01".into()), "{mode}");
             // In the middle of a statement, simple and extended.
             for messages in [Frontend::new().query("SELECT pg_sleep(60)"), run("SELECT pg_sleep(60)").sync()]
@@ -123,7 +120,7 @@ fn a_backend_that_is_terminated_takes_its_client_along_and_nobody_else() {
                 let mut acme = stage.client("acme");
                 acme.send(&messages);
                 until("it runs", || (server.psql(ASLEEP) == "1").then_some(()));
-                server.psql(terminate);
+                server.terminate("usename = 'app'");
                 assert_eq!(last_error(&acme.until_closed()), ("FATAL".into(), "57P01".into()), "{mode}");
             }
             assert_eq!(

@@ -323,7 +323,7 @@ fn backends_transactions_and_checkouts_are_counted() {
         assert_adds(&stage, &[("pgwarden_backends", -1.0), (tainted, 1.0)], |_| drop(acme));
         let lost = "pgwarden_backends_closed_total{reason=\"lost\"}";
         assert_adds(&stage, &[("pgwarden_backends", -1.0), (lost, 1.0)], |stage| {
-            stage.server.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
+            stage.server.terminate("usename = 'app'");
         });
         assert_eq!(count("pgwarden_desyncs_total"), Some(0.0));
     });
