@@ -144,8 +144,6 @@ fn what_cannot_be_carried_pins_the_client_to_its_backend() {
             "SELECT pg_try_advisory_lock_shared(1)",
             "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
             "PREPARE p AS SELECT 1",
-            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
-            "SET work_mem = '5MB'",
             "SELECT setseed(0.5)",
         ] {
             let (mut acme, mut globex) = (stage.client("acme"), stage.client("globex"));

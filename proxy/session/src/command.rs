@@ -2,6 +2,7 @@
 
 use crate::engine::{Engine, Resetting};
 use crate::output::Output;
+use crate::pins::{Pin, Pins};
 use crate::queue::{Fate, Naming};
 use crate::settings::Settings;
 use crate::tenancy::Tenancy;
@@ -62,6 +63,14 @@ impl<T: Tenancy> Engine<T> {
         }
     }
 
+    /// After DISCARD ALL. What that leaves behind is nothing for the next client: the backend will be closed.
+    fn unpin(&mut self) {
+        if self.pins.iter().any(Pin::outlives_discard) {
+            self.taint();
+        }
+        self.pins = Pins::default();
+    }
+
     /// RESET ALL means what the *client* started with; the backend fell back to what it started with itself.
     pub(crate) fn fall_back(&mut self, resetting: Resetting, out: &mut Output) {
         let Some(backend) = &mut self.lease else { return };
@@ -76,16 +85,17 @@ impl<T: Tenancy> Engine<T> {
                 });
             }
         }
-        if changed {
+        if changed || profile.carried != self.initial.carried {
+            profile.carried = self.initial.carried.clone();
             self.profile = Arc::new(profile);
         }
         let mut emptied = (*backend.profile).clone();
         emptied.carried = Settings::default();
         backend.profile = Arc::new(emptied);
         if resetting == Resetting::Everything {
-            self.pin = None;
+            self.unpin();
         }
-        if self.pin.is_some() {
+        if !self.pins.is_empty() {
             self.bring_along(out);
         }
     }

@@ -2,10 +2,11 @@
 
 use crate::backend::{Backend, Health};
 use crate::description::Outline;
+use crate::inquiry::Doubts;
 use crate::limits::Limits;
 use crate::named::Named;
 use crate::output::Output;
-use crate::pins::Pin;
+use crate::pins::{Pin, Pins};
 use crate::portals::Portals;
 use crate::queue::{Answer, Entry, Expect, Fate, Naming, Purpose, ReplyQueue};
 use crate::reading::Reading;
@@ -182,7 +183,8 @@ pub struct Engine<T> {
     pub(crate) outline: Outline,
     pub(crate) deallocating: Option<Box<Naming>>,
     pub(crate) again: Option<Vec<u8>>,
-    pub(crate) pin: Option<Pin>,
+    pub(crate) pins: Pins,
+    pub(crate) doubts: Doubts,
     pub(crate) declined: Option<Box<Refusal>>,
     pub(crate) activity: Activity,
     pub(crate) ended: bool,
@@ -215,7 +217,8 @@ impl<T: Tenancy> Engine<T> {
             outline: Outline::default(),
             deallocating: None,
             again: None,
-            pin: None,
+            pins: Pins::default(),
+            doubts: Doubts::default(),
             declined: None,
             activity: Activity::default(),
             ended: false,
@@ -234,7 +237,7 @@ impl<T: Tenancy> Engine<T> {
 
     /// Why the client keeps its backend between transactions, if it does.
     pub fn pin(&self) -> Option<Pin> {
-        self.pin
+        self.pins.first()
     }
 
     /// Whether the client is between transactions with nothing outstanding.
@@ -308,13 +311,18 @@ impl<T: Tenancy> Engine<T> {
     pub fn is_releasable(&self) -> bool {
         self.lease.is_some()
             && self.options.pooling == Pooling::Transaction
-            && self.pin.is_none()
+            && self.is_carried()
             && self.is_idle()
+    }
+
+    /// Whether everything that the session has on its backend can be brought to another.
+    fn is_carried(&self) -> bool {
+        self.pins.is_empty() && self.doubts.is_empty()
     }
 
     /// Gives the backend up, whatever state it is in; it may serve another client only if it is sound.
     pub fn detach(&mut self) -> Option<Backend> {
-        let clean = self.is_idle() && self.pin.is_none();
+        let clean = self.is_idle() && self.is_carried();
         let mut backend = self.lease.take()?;
         backend.forget_unacknowledged();
         if !clean {

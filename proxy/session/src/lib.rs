@@ -14,6 +14,7 @@ mod engine;
 mod extended;
 mod failure;
 mod inject;
+mod inquiry;
 mod insertion;
 mod limits;
 mod named;

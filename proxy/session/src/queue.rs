@@ -5,6 +5,7 @@
 
 use crate::command::Effect;
 use crate::engine::{CopyIn, Resetting};
+use crate::inquiry::Inquiry;
 use crate::refusal::Refusal;
 use crate::statement::Statement;
 use pgwarden_wire::BackendTag;
@@ -118,6 +119,8 @@ pub(crate) enum Purpose {
     Unnamed,
     /// Settings are brought along.
     Settings,
+    /// The server is asked what the client has left on its backend.
+    Inquiry(Box<Inquiry>),
     /// The server is made to fail the transaction; the client reads this instead of the server's error.
     Provoked(Box<Refusal>),
 }
@@ -270,9 +273,13 @@ impl ReplyQueue {
         matches!(self.front(), Some(Entry::Await(_, Fate::Own(_))))
     }
 
-    /// Whether everything outstanding is only about settings, sent when the backend was taken.
+    /// Whether everything outstanding is pgwarden's own between transactions: settings that were brought along, and
+    /// questions about them.
     pub(crate) fn holds_only_settings(&self) -> bool {
-        self.entries.iter().all(|entry| matches!(entry, Entry::Await(_, Fate::Own(Purpose::Settings))))
+        let own = |entry: &Entry| {
+            matches!(entry, Entry::Await(_, Fate::Own(Purpose::Settings | Purpose::Inquiry(_))))
+        };
+        self.entries.iter().all(own)
     }
 
     /// Whether replies of a batch are outstanding that has been sent to its end.

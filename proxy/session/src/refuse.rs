@@ -33,12 +33,16 @@ impl<T: Tenancy> Engine<T> {
         if script.statements().iter().any(|one| names::is_reached_for(text, one)) {
             return Permit::Refused(Box::new(names::reserved(b"pgwarden_")));
         }
-        if self.options.pooling == Pooling::Session || self.options.pins == PinPolicy::Allow {
+        if self.options.pooling == Pooling::Session {
             return Permit::Granted;
         }
-        let reason =
-            script.statements().iter().find_map(|one| crate::pins::reason(one, &self.profile.reported));
-        reason.map_or(Permit::Granted, |pin| Permit::Refused(Box::new(pin.refusal())))
+        match self.first_pin(text, script).filter(|_| self.options.pins == PinPolicy::Refuse) {
+            Some(pin) => Permit::Refused(Box::new(pin.refusal())),
+            None => {
+                self.follow_set_config(text, script);
+                Permit::Granted
+            }
+        }
     }
 
     /// Refuses a simple query or function call.

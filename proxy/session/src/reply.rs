@@ -38,7 +38,7 @@ impl<T: Tenancy> Engine<T> {
             let tag = BackendTag::from_byte(header.tag).ok_or(SessionError::Desync { tag: header.tag })?;
             let available = header.length.min(rest.len());
             let whole = available == header.length;
-            if !whole && (is_read(tag) || self.is_described()) {
+            if !whole && (is_read(tag) || self.is_looked_at()) {
                 if header.length > self.options.limits.message {
                     return Err(SessionError::Desync { tag: header.tag });
                 }
@@ -55,11 +55,14 @@ impl<T: Tenancy> Engine<T> {
         }
     }
 
-    /// A description that is compared has to be complete.
-    fn is_described(&self) -> bool {
+    /// A description that is compared has to be complete, and so has the answer to an inquiry.
+    fn is_looked_at(&self) -> bool {
         matches!(
             self.queue.front(),
-            Some(Entry::Await(_, Fate::Described(..) | Fate::Own(Purpose::Describe(_))))
+            Some(Entry::Await(
+                _,
+                Fate::Described(..) | Fate::Own(Purpose::Describe(_) | Purpose::Inquiry(_))
+            ))
         )
     }
 
@@ -82,6 +85,10 @@ impl<T: Tenancy> Engine<T> {
                 )),
             )
             | (BackendTag::NotificationResponse, _) => Ok(Delivery::Forward),
+            (BackendTag::DataRow, Some(Entry::Await(_, Fate::Own(Purpose::Inquiry(_))))) => {
+                self.inquiry_answered(payload);
+                Ok(Delivery::Swallow)
+            }
             (BackendTag::NoticeResponse, _) if self.queue.front_is_own() => Ok(Delivery::Swallow),
             (BackendTag::NoticeResponse, _) => Ok(Delivery::Forward),
             (BackendTag::ParameterStatus, _) => self.setting_reported(payload),
@@ -159,6 +166,7 @@ impl<T: Tenancy> Engine<T> {
             (Fate::Own(Purpose::SessionSet), Expect::Sync) => self.session_set(),
             (Fate::Own(purpose), Expect::Parse) => self.own_parsed(purpose),
             (Fate::Described(..) | Fate::Own(Purpose::Describe(_)), _) => self.described(fate, tag, payload),
+            (Fate::Own(Purpose::Inquiry(inquiry)), _) => self.conclude(inquiry, out),
             _ => (),
         }
         if tag == BackendTag::ReadyForQuery {
@@ -172,6 +180,9 @@ impl<T: Tenancy> Engine<T> {
         }
         if self.scope == SessionScope::Open {
             self.send_again(out);
+        }
+        if !matches!(fate, Fate::Own(Purpose::Inquiry(_))) {
+            self.inquire(out);
         }
         Ok(if own { Delivery::Swallow } else { Delivery::Forward })
     }

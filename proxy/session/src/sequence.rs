@@ -16,7 +16,7 @@ impl<T: Tenancy> Engine<T> {
             return None;
         }
         let begins = self.tx.status() == Status::Idle && self.tx.batch() < Batch::Started;
-        let shared = self.options.pooling == Pooling::Transaction && self.pin.is_none();
+        let shared = self.options.pooling == Pooling::Transaction && self.pins.is_empty();
         if !(begins && shared && self.tenancy.fails_closed()) || advances(text) {
             return None;
         }

@@ -4,7 +4,9 @@ mod list;
 mod sql;
 mod trial;
 
+use crate::carrier::Vehicle;
 use sql::Lists;
+pub(crate) use sql::push_literal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -69,6 +71,11 @@ impl Profile {
     #[must_use]
     pub fn fresh(reported: Settings) -> Self {
         Self { reported, ..Self::default() }
+    }
+
+    /// Lists of names are set as they can be set on such a server.
+    pub(crate) fn reads_lists_on(&mut self, vehicle: Vehicle) {
+        self.lists = Lists::on(vehicle);
     }
 
     /// What a backend can be brought to.

@@ -4,7 +4,7 @@ use crate::backend::Backend;
 use crate::carrier::SimpleForm;
 use crate::client::{Frame, Step};
 use crate::command::Effect;
-use crate::engine::{Barrier, Engine, Hold, Pooling, Reassert, Resetting, SessionScope, Stop};
+use crate::engine::{Barrier, Engine, Hold, Reassert, Resetting, SessionScope, Stop};
 use crate::inject::Passage;
 use crate::insertion::Plan;
 use crate::output::Output;
@@ -193,9 +193,7 @@ impl<T: Tenancy> Engine<T> {
     /// Follows what a statement does to the session, as soon as it is sent.
     pub(crate) fn statement_sent(&mut self, statement: &Statement) {
         self.tx.statement_sent(statement);
-        if self.options.pooling == Pooling::Transaction && self.pin.is_none() {
-            self.pin = crate::pins::reason(statement, &self.profile.reported);
-        }
+        self.follow(statement);
         if matches!(statement.verb, Verb::DiscardAll | Verb::Deallocate { .. }) {
             self.barrier = Barrier::Due;
         }

@@ -43,6 +43,6 @@ pub use literal::string_literals;
 pub use marks::Marks;
 #[cfg(feature = "parser")]
 pub use relation::{MAX_PARSE_BYTES, ParseError, Relation, user_relations};
-pub use set_config::{SetConfigTarget, set_config_targets};
+pub use set_config::{SetConfigTarget, set_config_is_local, set_config_targets};
 pub use split::analyse;
 pub use statement::{Script, Setting, Statement, Verb};

@@ -25,10 +25,12 @@ impl Marks {
     pub const RELATION: Self = Self(1 << 5);
     /// The statement carries code as text: a dollar-quoted string, `DO`, `CREATE FUNCTION` or `CREATE PROCEDURE`.
     pub const BODY: Self = Self(1 << 6);
+    /// A function that gives session-level advisory locks back.
+    pub const ADVISORY_UNLOCK: Self = Self(1 << 7);
     /// The word TEMP or TEMPORARY; resolved to [`Marks::TEMPORARY`] or dropped when the statement ends.
     pub(crate) const TEMP_WORD: Self = Self(1 << 15);
 
-    const NAMES: [(Self, &'static str); 7] = [
+    const NAMES: [(Self, &'static str); 8] = [
         (Self::SET_CONFIG, "SET_CONFIG"),
         (Self::TEMPORARY, "TEMPORARY"),
         (Self::ADVISORY_LOCK, "ADVISORY_LOCK"),
@@ -36,6 +38,7 @@ impl Marks {
         (Self::SEQUENCE_STATE, "SEQUENCE_STATE"),
         (Self::RELATION, "RELATION"),
         (Self::BODY, "BODY"),
+        (Self::ADVISORY_UNLOCK, "ADVISORY_UNLOCK"),
     ];
 
     /// The empty set.
@@ -90,8 +93,11 @@ impl Marks {
             8.. if name.get(..8).is_some_and(|start| is_one_of(start, [b"pg_temp_"])) => Self::TEMPORARY,
             10 if is_one_of(name, [b"set_config"]) => Self::SET_CONFIG,
             16 if is_one_of(name, [b"pg_advisory_lock"]) => Self::ADVISORY_LOCK,
+            18 if is_one_of(name, [b"pg_advisory_unlock"]) => Self::ADVISORY_UNLOCK,
             20 if is_one_of(name, [b"pg_try_advisory_lock"]) => Self::ADVISORY_LOCK,
+            22 if is_one_of(name, [b"pg_advisory_unlock_all"]) => Self::ADVISORY_UNLOCK,
             23 if is_one_of(name, [b"pg_advisory_lock_shared"]) => Self::ADVISORY_LOCK,
+            25 if is_one_of(name, [b"pg_advisory_unlock_shared"]) => Self::ADVISORY_UNLOCK,
             27 if is_one_of(name, [b"pg_try_advisory_lock_shared"]) => Self::ADVISORY_LOCK,
             _ => Self::empty(),
         }

@@ -34,6 +34,37 @@ pub fn set_config_targets(text: &[u8], statement: &Statement, strings: StringSyn
     targets
 }
 
+/// Whether every `set_config` in the statement is one for the transaction alone: its last argument is the word `true`.
+#[must_use]
+pub fn set_config_is_local(text: &[u8], statement: &Statement, strings: StringSyntax) -> bool {
+    let mut cursor = Cursor::new(text, statement.span.start, statement.span.end, strings);
+    while let Some(token) = cursor.token() {
+        if !matches!(token.kind, Kind::Word | Kind::Quoted | Kind::UnicodeWord) {
+            continue;
+        }
+        let name = identifier(cursor.lexer().slice(token), token.kind, cursor);
+        if Marks::of_name(&name).contains(Marks::SET_CONFIG) && !ends_with_true(cursor) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether the arguments that follow end with `, true`.
+fn ends_with_true(mut cursor: Cursor<'_>) -> bool {
+    let (mut depth, mut before, mut last) = (0_u32, cursor.peek(), cursor.peek());
+    while let Some(shape) = cursor.next_shape() {
+        match shape.as_bytes() {
+            b"(" => depth += 1,
+            b")" if depth <= 1 => return before.as_bytes() == b"," && last.as_bytes() == b"true",
+            b")" => depth -= 1,
+            _ => (),
+        }
+        (before, last) = (last, shape);
+    }
+    false
+}
+
 fn target(mut cursor: Cursor<'_>, name: Kind) -> Option<SetConfigTarget> {
     if name == Kind::UnicodeWord {
         take_uescape(&mut cursor);

@@ -79,7 +79,7 @@ fn push_name(sql: &mut String, name: &str) {
 
 /// A literal that reads the same whatever `standard_conforming_strings` says, and whatever `client_encoding` an
 /// earlier client left: bytes that are not ASCII are escaped, which takes them as they are, like a startup packet.
-fn push_literal(sql: &mut String, value: &str) {
+pub(crate) fn push_literal(sql: &mut String, value: &str) {
     sql.push_str("E'");
     for character in value.chars() {
         match character {

@@ -1,5 +1,7 @@
 use super::one;
-use crate::{SetConfigTarget, StringSyntax, analyse, set_config_targets, string_literals};
+use crate::{
+    SetConfigTarget, StringSyntax, analyse, set_config_is_local, set_config_targets, string_literals,
+};
 
 fn values_as(text: &str, strings: StringSyntax) -> Vec<String> {
     let script = analyse(text.as_bytes(), strings).unwrap();
@@ -99,4 +101,30 @@ fn every_call_of_set_config_is_listed() {
     let targets = set_config_targets(text.as_bytes(), &one(text), StringSyntax::Standard);
     let literal = |name: &str| SetConfigTarget::Literal(name.to_owned());
     assert_eq!(targets, [literal("a"), SetConfigTarget::Dynamic, literal("b")]);
+}
+
+#[test]
+fn a_set_config_is_local_where_its_last_argument_says_so() {
+    let is_local = |text: &str| {
+        let script = analyse(text.as_bytes(), StringSyntax::Standard).expect("it can be read");
+        set_config_is_local(text.as_bytes(), &script.statements()[0], StringSyntax::Standard)
+    };
+    for text in [
+        "SELECT 1",
+        "SELECT set_config('a.b', 'x', true)",
+        "SELECT \"set_config\"('a.b', concat('(', $1, ')'), TRUE), 2",
+        "SELECT set_config('a.b', 'x', true), set_config('c.d', (SELECT max(x) FROM t), true)",
+    ] {
+        assert!(is_local(text), "{text}");
+    }
+    for text in [
+        "SELECT set_config('a.b', 'x', false)",
+        "SELECT set_config('a.b', 'x', $1)",
+        "SELECT set_config('a.b', 'x', not true)",
+        "SELECT set_config('a.b', 'x', f(1, true))",
+        "SELECT set_config('a.b', 'x', true), set_config('a.b', 'x', false)",
+        "SELECT set_config",
+    ] {
+        assert!(!is_local(text), "{text}");
+    }
 }
