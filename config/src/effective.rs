@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::auth::{Auth, KeySource};
 use crate::context::ContextSettings;
@@ -30,6 +31,7 @@ pub fn effective(settings: &Settings) -> String {
     page.text("checkout_timeout", &units::show(settings.pool.checkout_timeout));
     page.text("idle_timeout", &units::show(settings.pool.idle_timeout));
     page.text("max_lifetime", &units::show(settings.pool.max_lifetime));
+    page.bare("prepared_statements", settings.pool.prepared_statements);
     page.text("reassert", settings.pool.reassert.as_str());
     page.auth(&settings.auth);
     page.context(&settings.context);
@@ -67,6 +69,16 @@ impl Page {
         }
     }
 
+    fn number(&mut self, key: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.bare(key, value);
+        }
+    }
+
+    fn duration(&mut self, key: &str, value: Option<Duration>) {
+        self.optional(key, value.map(units::show).as_deref());
+    }
+
     fn path(&mut self, key: &str, value: Option<&Path>) {
         if let Some(value) = value {
             self.text(key, &value.to_string_lossy());
@@ -84,6 +96,7 @@ impl Page {
         self.optional("password", upstream.password.as_ref().map(|_| HIDDEN));
         self.text("connect_timeout", &units::show(upstream.connect_timeout));
         self.text("downstream_pooler", upstream.downstream_pooler.as_str());
+        self.number("max_backends", upstream.max_backends);
         self.section("upstream.tls");
         self.text("mode", upstream.tls.mode.as_str());
         self.path("root_cert", upstream.tls.root_cert.as_deref());
@@ -163,6 +176,11 @@ impl Page {
         self.bare("query_bytes", limits.query_bytes);
         self.bare("token_bytes", limits.token_bytes);
         self.bare("max_clients", limits.max_clients);
+        self.number("max_clients_per_user", limits.max_clients_per_user);
+        self.bare("prepared_statements", limits.prepared_statements);
+        self.duration("client_idle_timeout", limits.client_idle_timeout);
+        self.duration("idle_in_transaction_timeout", limits.idle_in_transaction_timeout);
+        self.duration("statement_timeout", limits.statement_timeout);
         self.text("login_timeout", &units::show(limits.login_timeout));
         self.text("drain_timeout", &units::show(limits.drain_timeout));
     }

@@ -10,9 +10,11 @@ const QUERY_BYTES: usize = 64 * 1024 * 1024;
 /// The longest password message that PostgreSQL takes (`PG_MAX_AUTH_TOKEN_LENGTH`), and with it the longest token.
 const TOKEN_BYTES: usize = 65_535;
 const MAX_CLIENTS: usize = 10_000;
+const PREPARED_STATEMENTS: usize = 10_000;
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const DAY: Duration = Duration::from_secs(86_400);
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 /// What is too much, too many or too late.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,16 @@ pub struct Limits {
     pub token_bytes: usize,
     /// The most clients at once.
     pub max_clients: usize,
+    /// The most clients at once that are logged in under one name.
+    pub max_clients_per_user: Option<usize>,
+    /// The most statements that one client may have prepared by name at once.
+    pub prepared_statements: usize,
+    /// How long a client may be idle outside of a transaction.
+    pub client_idle_timeout: Option<Duration>,
+    /// How long a client may be idle inside of a transaction.
+    pub idle_in_transaction_timeout: Option<Duration>,
+    /// How long a statement may run before it is cancelled.
+    pub statement_timeout: Option<Duration>,
     /// How long a client may take to log in.
     pub login_timeout: Duration,
     /// How long running transactions may take to finish when pgwarden stops.
@@ -45,6 +57,13 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Limits {
         query_bytes: reader.size("limits.query_bytes", 1_024..=0x3fff_ffff).unwrap_or(QUERY_BYTES),
         token_bytes: reader.size("limits.token_bytes", 64..=65_535).unwrap_or(TOKEN_BYTES),
         max_clients: reader.number("limits.max_clients", 1..=1_000_000).unwrap_or(MAX_CLIENTS),
+        max_clients_per_user: reader.number("limits.max_clients_per_user", 1..=1_000_000),
+        prepared_statements: reader
+            .number("limits.prepared_statements", 1..=1_000_000)
+            .unwrap_or(PREPARED_STATEMENTS),
+        client_idle_timeout: reader.duration("limits.client_idle_timeout", second, WEEK),
+        idle_in_transaction_timeout: reader.duration("limits.idle_in_transaction_timeout", second, WEEK),
+        statement_timeout: reader.duration("limits.statement_timeout", second, WEEK),
         login_timeout: reader.duration("limits.login_timeout", second, DAY).unwrap_or(LOGIN_TIMEOUT),
         drain_timeout: reader.duration("limits.drain_timeout", Duration::ZERO, DAY).unwrap_or(DRAIN_TIMEOUT),
     }

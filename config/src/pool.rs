@@ -9,6 +9,7 @@ const SIZE: u32 = 20;
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 const MAX_LIFETIME: Duration = Duration::from_secs(3_600);
+const PREPARED_STATEMENTS: usize = 500;
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 /// For how long a client keeps its backend.
@@ -59,6 +60,8 @@ pub struct Pool {
     pub idle_timeout: Duration,
     /// After how long a backend is not used again, however busy.
     pub max_lifetime: Duration,
+    /// The most statements of clients that one backend has prepared at once.
+    pub prepared_statements: usize,
     /// How often the context is injected.
     pub reassert: Reassert,
 }
@@ -76,6 +79,9 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Pool {
             .unwrap_or(CHECKOUT_TIMEOUT),
         idle_timeout: reader.duration("pool.idle_timeout", second, WEEK).unwrap_or(IDLE_TIMEOUT),
         max_lifetime: reader.duration("pool.max_lifetime", second, WEEK).unwrap_or(MAX_LIFETIME),
+        prepared_statements: reader
+            .number("pool.prepared_statements", 1..=100_000)
+            .unwrap_or(PREPARED_STATEMENTS),
         reassert: reader.word("pool.reassert").unwrap_or(Reassert::Transaction),
     }
 }

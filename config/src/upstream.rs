@@ -74,6 +74,8 @@ pub struct Upstream {
     pub tls: UpstreamTls,
     /// Whether a pooler stands in between.
     pub downstream_pooler: Pooler,
+    /// The most backends at once, of all databases and users together.
+    pub max_backends: Option<usize>,
     /// How long a connection may take, login included.
     pub connect_timeout: Duration,
 }
@@ -90,6 +92,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Upstream> {
     let downstream_pooler = reader.word("upstream.downstream_pooler").unwrap_or(Pooler::No);
     let (least, most) = (Duration::from_millis(1), Duration::from_secs(3_600));
     let connect_timeout = reader.duration("upstream.connect_timeout", least, most).unwrap_or(CONNECT_TIMEOUT);
+    let max_backends = reader.number("upstream.max_backends", 1..=100_000);
     let tls = tls(reader, url.as_ref());
     let url = url?;
     if url.user.is_none() && reader.is_written("upstream.password") {
@@ -106,6 +109,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Upstream> {
         database: url.database,
         tls,
         downstream_pooler,
+        max_backends,
         connect_timeout,
     })
 }

@@ -102,6 +102,11 @@ impl PgwardenBuilder {
         self.file("clients.crt", certificates).env("PGWARDEN_TLS_CLIENT_CA", "{dir}/clients.crt")
     }
 
+    /// A configuration file, `pgwarden.toml`.
+    pub fn config(self, text: &str) -> PgwardenBuilder {
+        self.file("pgwarden.toml", text).argument("--config=pgwarden.toml")
+    }
+
     /// A file for pgwarden to read: a key, a user list, a configuration. Its contents may hold the same words in
     /// braces as [`PgwardenBuilder::env`].
     #[must_use]

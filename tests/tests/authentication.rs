@@ -71,7 +71,7 @@ fn trust_is_not_offered_to_other_machines_unless_that_is_wanted() {
     assert_eq!(exit.status.code(), Some(64), "{}", exit.stderr);
     assert!(exit.stderr.contains("auth.trust_remote"), "{}", exit.stderr);
     let wanted = "[auth]\ntrust_remote = true\n";
-    open().file("pgwarden.toml", wanted).argument("--config").argument("{dir}/pgwarden.toml").start();
+    open().config(wanted).start();
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn setting(
 }
 
 fn with_file(builder: PgwardenBuilder, text: &str) -> PgwardenBuilder {
-    builder.file("pgwarden.toml", text).argument("--config").argument("{dir}/pgwarden.toml")
+    builder.config(text)
 }
 
 #[track_caller]

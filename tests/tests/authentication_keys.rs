@@ -17,7 +17,7 @@ fn told(server: &Server, key: &str) -> PgwardenBuilder {
 /// The same, reading the keys again every second.
 fn eager(server: &Server, key: &str) -> PgwardenBuilder {
     let text = "[auth.jwt]\nrefresh = \"1s\"\n";
-    told(server, key).file("pgwarden.toml", text).argument("--config").argument("{dir}/pgwarden.toml")
+    told(server, key).config(text)
 }
 
 fn token(issuer: &Issuer) -> String {

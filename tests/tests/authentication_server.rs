@@ -80,7 +80,7 @@ fn the_password_may_come_from_a_file_or_a_variable() {
     let builder = |source: &str| {
         let text = format!("[upstream]\npassword = \"{source}\"\n");
         let builder = Tenants::builder(&upstream(&server, "app", ""));
-        builder.file("pgwarden.toml", &text).argument("--config").argument("{dir}/pgwarden.toml")
+        builder.config(&text)
     };
     assert_serves(&builder("env:APP_PASSWORD").env("APP_PASSWORD", PASSWORD).start());
     let in_place = std::env::temp_dir().join(format!("pgwarden-password-{}", std::process::id()));

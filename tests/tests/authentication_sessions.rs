@@ -18,7 +18,7 @@ fn taking(server: &Server, tell: impl FnOnce(PgwardenBuilder) -> PgwardenBuilder
 
 fn punctual(builder: PgwardenBuilder) -> PgwardenBuilder {
     let text = "[auth.jwt]\nleeway = \"0s\"\n";
-    builder.file("pgwarden.toml", text).argument("--config").argument("{dir}/pgwarden.toml")
+    builder.config(text)
 }
 
 #[track_caller]

@@ -254,7 +254,7 @@ fn times_are_checked_with_the_configured_leeway() {
 
 fn leeway(builder: PgwardenBuilder, leeway: &str) -> PgwardenBuilder {
     let text = format!("[auth.jwt]\nleeway = \"{leeway}\"\n");
-    builder.file("pgwarden.toml", &text).argument("--config").argument("{dir}/pgwarden.toml")
+    builder.config(&text)
 }
 
 #[test]

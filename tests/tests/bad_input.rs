@@ -203,7 +203,7 @@ fn a_startup_that_never_ends_is_cut_off() {
     for_each_version(async |server| {
         let stage = Tenants::start_with(server, |builder| {
             let limits = "[limits]\nlogin_timeout = \"1s\"\n";
-            builder.file("pgwarden.toml", limits).argument("--config").argument("{dir}/pgwarden.toml")
+            builder.config(limits)
         });
         let mut wire = Wire::connect(stage.pgwarden.port());
         wire.send_bytes(&[0, 0, 0, 200, 0, 3]);

@@ -8,7 +8,7 @@ const USERS: &str = "\"acme\" \"open sesame\"\n\"globex\" \"open sesame\"\n";
 
 fn with_limits(builder: PgwardenBuilder, limits: &str) -> PgwardenBuilder {
     let text = format!("[limits]\n{limits}\n");
-    builder.file("pgwarden.toml", &text).argument("--config").argument("{dir}/pgwarden.toml")
+    builder.config(&text)
 }
 
 /// `SELECT org() -- …`, as a Query message of this many bytes.

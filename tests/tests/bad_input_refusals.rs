@@ -201,7 +201,7 @@ fn errors_of_pgwarden_leave_the_transaction_as_the_servers_own_would() {
 
 fn impatient(builder: PgwardenBuilder) -> PgwardenBuilder {
     let pool = "[pool]\ncheckout_timeout = \"300ms\"\n";
-    builder.file("pgwarden.toml", pool).argument("--config").argument("{dir}/pgwarden.toml")
+    builder.config(pool)
 }
 
 #[track_caller]

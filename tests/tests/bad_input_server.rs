@@ -159,11 +159,7 @@ fn a_server_that_does_not_answer_or_is_none_is_unreachable() {
     for port in [silent_port, closing_port, free_port()] {
         let upstream = format!("postgres://app@127.0.0.1:{port}/postgres?sslmode=disable");
         let limit = "[upstream]\nconnect_timeout = \"500ms\"\n";
-        let pgwarden = Tenants::builder(&upstream)
-            .file("pgwarden.toml", limit)
-            .argument("--config")
-            .argument("{dir}/pgwarden.toml")
-            .start();
+        let pgwarden = Tenants::builder(&upstream).config(limit).start();
         assert_unreachable(&refused_login(&pgwarden, &LOGIN));
         assert_eq!(pgwarden.admin("/readyz").0, 503);
         pgwarden.until_logged("no connection to the server", 0);

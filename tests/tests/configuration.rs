@@ -18,7 +18,7 @@ fn right() -> PgwardenBuilder {
 }
 
 fn with_file(builder: PgwardenBuilder, text: &str) -> PgwardenBuilder {
-    builder.file("pgwarden.toml", text).argument("--config=pgwarden.toml")
+    builder.config(text)
 }
 
 #[track_caller]

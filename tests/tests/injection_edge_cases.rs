@@ -52,9 +52,7 @@ fn literal(server: &Server, value: &str) -> Pgwarden {
     Pgwarden::builder()
         .upstream(&format!("{}?sslmode=disable", server.url_for("app", "", "postgres")))
         .env("PGWARDEN_POOL_SIZE", "1")
-        .file("pgwarden.toml", &config)
-        .argument("--config")
-        .argument("{dir}/pgwarden.toml")
+        .config(&config)
         .start()
 }
 

@@ -1,6 +1,6 @@
 //! Whose error is it: the client's comes back as it is, pgwarden's says that it is pgwarden's.
 
-use pgwarden_tests::tenants::{ACME, Tenants, error_code, run, value, values};
+use pgwarden_tests::tenants::{ACME, GLOBEX, Tenants, error_code, run, value, values};
 use pgwarden_tests::wire::tags;
 use pgwarden_tests::{Frontend, Server, for_each_version, until};
 
@@ -225,5 +225,22 @@ fn notices_do_not_disturb_the_order_of_replies() {
         ] {
             stage.like_direct(&messages, 2);
         }
+    });
+}
+
+#[test]
+fn a_query_behind_a_batch_that_failed_is_skipped_with_it() {
+    for_each_version(async |server| {
+        let stage = Tenants::start(server);
+        let failing = || Frontend::new().execute("nothing", 0);
+        stage.like_direct(&failing().query("SELECT 1").sync().sync().query("ROLLBACK"), 3);
+        stage.like_direct(&failing().query("SELECT 1").query("SELECT 2").sync().query("SELECT 3"), 2);
+        let mut acme = stage.client("acme");
+        acme.send(&failing().query("SELECT org()"));
+        assert_eq!(acme.receive().fields().code(), "34000");
+        acme.send(&Frontend::new().query("SELECT org()").sync());
+        assert_eq!(error_code(&acme.until_ready()), "", "nothing but ReadyForQuery");
+        assert_eq!(values(&acme.query("SELECT org()")), [ACME]);
+        assert_eq!(values(&stage.client("globex").query("SELECT org()")), [GLOBEX]);
     });
 }

@@ -30,11 +30,7 @@ fn peephole(server: &Server) -> (PgBouncer, Pgwarden) {
     let pgbouncer = PgBouncer::start_with(server, &["app"], &settings);
     let upstream = format!("{}?sslmode=disable", pgbouncer.url("app", "postgres"));
     let config = "[upstream]\ndownstream_pooler = \"transaction\"\n";
-    let pgwarden = Tenants::builder(&upstream)
-        .file("pgwarden.toml", config)
-        .argument("--config")
-        .argument("{dir}/pgwarden.toml")
-        .start();
+    let pgwarden = Tenants::builder(&upstream).config(config).start();
     (pgbouncer, pgwarden)
 }
 

@@ -118,11 +118,7 @@ fn pgwarden(server: &Server, size: usize, reassert: &str) -> Pgwarden {
         server.url_for("app", "", "live"),
         fixed.join(", "),
     );
-    Pgwarden::builder()
-        .file("pgwarden.toml", &text)
-        .argument("--config")
-        .argument("{dir}/pgwarden.toml")
-        .start()
+    Pgwarden::builder().config(&text).start()
 }
 
 /// A message as far as it can be compared: where an error was raised inside the server is nobody's business.

@@ -336,3 +336,29 @@ fn in_session_pooling_nothing_of_a_client_reaches_the_next_one() {
         assert_eq!(values(&next.query("SELECT to_regclass('pg_temp.mine') IS NULL")), ["t"]);
     });
 }
+
+#[test]
+fn a_client_that_says_goodbye_in_a_block_leaves_no_complaint_in_the_servers_log() {
+    for_each_version(async |server| {
+        Tenants::load(server);
+        let upstream = format!("{}?sslmode=disable", server.url_for("app", "", "postgres"));
+        for mode in ["transaction", "session"] {
+            let pgwarden = Tenants::builder(&upstream).env("PGWARDEN_POOL_MODE", mode).start();
+            let stage = Tenants { server, pgwarden };
+            let mark = stage.mark();
+            let mut acme = stage.client("acme");
+            acme.query("BEGIN");
+            assert_eq!(values(&acme.query("SELECT org()")), [ACME]);
+            acme.send(&Frontend::new().terminate());
+            until("the backend is gone", || {
+                (stage.pgwarden.metric("pgwarden_backends") == Some(0.0)).then_some(())
+            });
+            until("the server is rid of it", || {
+                let left = server.psql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'");
+                (left == "0").then_some(())
+            });
+            let log = &server.log()[mark..];
+            assert!(!log.contains("unexpected EOF"), "{mode}: {log}");
+        }
+    });
+}

@@ -97,7 +97,7 @@ fn before(port: u16, parameters: &str) -> Pgwarden {
     let upstream = format!("postgres://postgres:hidden@localhost:{port}/postgres?{parameters}");
     let config = "[upstream]\nconnect_timeout = \"2s\"\n";
     let builder = Pgwarden::builder().upstream(&upstream).env("PGWARDEN_AUTH", "trust");
-    builder.file("pgwarden.toml", config).argument("--config").argument("{dir}/pgwarden.toml").start()
+    builder.config(config).start()
 }
 
 #[track_caller]

@@ -43,7 +43,7 @@ fn all_mistakes_are_found_at_once_and_in_order() {
             "c.toml:1:8: mode: \"strict\" is not known; expected one of passthrough, shadow, enforce",
             "c.toml:3:8: pool.size: 0 is out of range; expected an integer from 1 to 10000",
             "c.toml:4:1: pool.sise: unknown key, did you mean pool.size?; \
-             expected one of mode, size, pins, checkout_timeout, idle_timeout, max_lifetime, reassert",
+             expected one of mode, size, pins, checkout_timeout, idle_timeout, max_lifetime, prepared_statements, reassert",
             "c.toml:5:16: pool.idle_timeout: \"soon\" is not a duration; \
              expected a duration from 1s to 604800s, like 30s, 500ms or 5min",
             "c.toml:7:15: limits.max_clients: -1 is out of range; expected an integer from 1 to 1000000",

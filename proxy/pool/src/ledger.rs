@@ -1,5 +1,6 @@
 //! How many backends of one pool are open, and who waits for one, across all workers.
 
+use crate::allowance::Allowance;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +39,7 @@ pub struct Exhausted;
 /// The accounts of one pool.
 #[derive(Debug)]
 pub struct Ledger<T: Ticket> {
+    allowance: Arc<Allowance<T>>,
     limit: usize,
     open: AtomicUsize,
     waiting: AtomicUsize,
@@ -65,11 +67,11 @@ enum Counted {
 }
 
 impl<T: Ticket> Ledger<T> {
-    /// Accounts for a pool of at most `limit` backends.
+    /// Accounts for a pool of at most `limit` backends, and of those that all pools may have.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
+    pub fn new(limit: usize, allowance: Arc<Allowance<T>>) -> Self {
         let waiters = Mutex::new(VecDeque::new());
-        Self { limit, open: AtomicUsize::new(0), waiting: AtomicUsize::new(0), waiters }
+        Self { allowance, limit, open: AtomicUsize::new(0), waiting: AtomicUsize::new(0), waiters }
     }
 
     /// How many backends are open or being opened.
@@ -95,6 +97,10 @@ impl<T: Ticket> Ledger<T> {
     pub fn try_open(self: &Arc<Self>) -> Option<Slot<T>> {
         let more = |open: usize| (open < self.limit).then_some(open + 1);
         self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        if !self.allowance.take() {
+            self.open.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
         Some(Slot { ledger: Arc::clone(self), counted: Counted::Yes })
     }
 
@@ -109,7 +115,39 @@ impl<T: Ticket> Ledger<T> {
         }
         waiters.push_back(Waiter { ticket, passed_over: 0 });
         self.waiting.store(waiters.len(), Ordering::Release);
+        drop(waiters);
+        if self.is_starved() {
+            self.allowance.queue(self);
+        }
         Err(Exhausted)
+    }
+
+    /// Whether someone waits although the pool may have more backends: other pools have them.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        self.waiting() > 0 && self.open() < self.limit
+    }
+
+    /// Whether a backend that is at hand is to be closed, because another pool is due to have one.
+    #[must_use]
+    pub fn yields(&self) -> bool {
+        self.allowance.is_due(self.waiting())
+    }
+
+    /// Opens a backend for whoever waits, if that is possible now.
+    pub(crate) fn open_for_waiter(self: &Arc<Self>) {
+        if let Some(slot) = self.try_open() {
+            slot.pass_on();
+        }
+    }
+
+    /// One backend less, and nobody of this pool gets its place before the others.
+    fn give_up(self: &Arc<Self>) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
+        self.allowance.give();
+        if self.is_starved() {
+            self.allowance.queue(self);
+        }
     }
 
     /// Offers an idle backend that is at hand on worker `home` to whoever waits.
@@ -149,11 +187,10 @@ impl<T: Ticket> Ledger<T> {
     }
 }
 
-impl<T: Ticket> Drop for Slot<T> {
-    fn drop(&mut self) {
-        if self.counted == Counted::PassedOn {
-            return;
-        }
+impl<T: Ticket> Slot<T> {
+    /// Hands the right to whoever waits in this pool; with nobody there, it is given back.
+    fn pass_on(mut self) {
+        self.counted = Counted::PassedOn;
         loop {
             let Some(ticket) = self.ledger.next_waiter(None) else { break };
             let slot = Slot { ledger: Arc::clone(&self.ledger), counted: Counted::Yes };
@@ -167,10 +204,23 @@ impl<T: Ticket> Drop for Slot<T> {
         let waiters = self.ledger.waiters();
         if waiters.is_empty() {
             self.ledger.open.fetch_sub(1, Ordering::AcqRel);
-            return;
+            drop(waiters);
+            return self.ledger.allowance.give();
         }
         drop(waiters);
-        drop(Slot { ledger: Arc::clone(&self.ledger), counted: Counted::Yes });
+        Slot { ledger: Arc::clone(&self.ledger), counted: Counted::Yes }.pass_on();
+    }
+}
+
+impl<T: Ticket> Drop for Slot<T> {
+    fn drop(&mut self) {
+        if std::mem::replace(&mut self.counted, Counted::PassedOn) == Counted::PassedOn {
+            return;
+        }
+        if self.ledger.yields() {
+            return self.ledger.give_up();
+        }
+        Slot { ledger: Arc::clone(&self.ledger), counted: Counted::Yes }.pass_on();
     }
 }
 
@@ -204,6 +254,14 @@ mod tests {
         }
     }
 
+    fn pool(limit: usize) -> Arc<Ledger<Caller>> {
+        sharing(limit, &Arc::new(Allowance::new(usize::MAX)))
+    }
+
+    fn sharing(limit: usize, allowance: &Arc<Allowance<Caller>>) -> Arc<Ledger<Caller>> {
+        Arc::new(Ledger::new(limit, Arc::clone(allowance)))
+    }
+
     fn wait(ledger: &Arc<Ledger<Caller>>, home: usize) -> Receiver<&'static str> {
         let (sender, receiver) = channel();
         assert_eq!(ledger.wait(Caller(home, sender)).map(drop), Err(Exhausted));
@@ -212,7 +270,7 @@ mod tests {
 
     #[test]
     fn never_more_than_the_limit_are_open() {
-        let ledger = Arc::new(Ledger::<Caller>::new(2));
+        let ledger = pool(2);
         let (first, second) = (ledger.try_open(), ledger.try_open());
         assert!(first.is_some() && second.is_some() && ledger.try_open().is_none());
         drop(first);
@@ -221,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_closed_backend_makes_room_for_the_one_who_waits_longest() {
-        let ledger = Arc::new(Ledger::new(1));
+        let ledger = pool(1);
         let slot = ledger.try_open();
         let (gone, patient) = (wait(&ledger, 0), wait(&ledger, 0));
         drop(gone);
@@ -232,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_neighbour_may_go_first_but_not_for_ever() {
-        let ledger = Arc::new(Ledger::new(1));
+        let ledger = pool(1);
         let _slot = ledger.try_open();
         let far = wait(&ledger, 1);
         let near: Vec<_> = (0..6).map(|_| wait(&ledger, 0)).collect();
@@ -245,7 +303,45 @@ mod tests {
 
     #[test]
     fn a_backend_stays_when_nobody_waits() {
-        let ledger = Arc::new(Ledger::<Caller>::new(1));
+        let ledger = pool(1);
         assert_eq!(ledger.offer("backend", 0), Err("backend"));
+    }
+
+    #[test]
+    fn pools_that_share_an_allowance_get_what_another_gives_up() {
+        let allowance = Arc::new(Allowance::new(2));
+        let (one, other) = (sharing(9, &allowance), sharing(9, &allowance));
+        let (first, second) = (one.try_open(), one.try_open());
+        assert!(first.is_some() && second.is_some() && one.try_open().is_none());
+        let waits = wait(&other, 0);
+        assert!(other.is_starved() && one.yields(), "nobody of its own waits there");
+        drop(first);
+        assert_eq!(waits.try_recv(), Ok("slot"));
+        assert_eq!((one.open(), other.open(), allowance.open()), (1, 1, 2));
+        assert!(!one.yields());
+    }
+
+    #[test]
+    fn a_pool_with_waiters_of_its_own_gives_its_share_up_in_turn() {
+        let allowance = Arc::new(Allowance::new(1));
+        let (one, other) = (sharing(9, &allowance), sharing(9, &allowance));
+        let slot = one.try_open();
+        let mine: Vec<_> = (0..6).map(|_| wait(&one, 0)).collect();
+        let others: Vec<_> = (0..6).map(|_| wait(&other, 0)).collect();
+        drop(slot);
+        let served = |all: &[Receiver<&str>]| all.iter().filter(|one| one.try_recv().is_ok()).count();
+        let mut order = String::new();
+        for _ in 0..13 {
+            order.extend(std::iter::repeat_n('m', served(&mine)));
+            order.extend(std::iter::repeat_n('o', served(&others)));
+            // The callers forget their slots: whoever has the place gives it up by hand.
+            let holder = [&one, &other].into_iter().find(|pool| pool.open() > 0);
+            if let Some(pool) = holder {
+                drop(Slot { ledger: Arc::clone(pool), counted: Counted::Yes });
+            }
+        }
+        assert_eq!(order.len(), 12, "everybody was served: {order}");
+        assert!(order.find('o') < order.rfind('m') && order.find('m') < order.rfind('o'), "{order}");
+        assert_eq!((one.open(), other.open(), allowance.open()), (0, 0, 0), "nobody is left");
     }
 }

@@ -23,6 +23,11 @@ impl<B> Shelf<B> {
         self.idle.pop().map(|(_, backend)| backend)
     }
 
+    /// The backend that has been idle longest.
+    pub fn take_oldest(&mut self) -> Option<B> {
+        (!self.idle.is_empty()).then(|| self.idle.remove(0).1)
+    }
+
     /// Takes every backend that has been idle since `since` or longer.
     pub fn take_idle_since(&mut self, since: u64) -> Vec<B> {
         let fresh = self.idle.partition_point(|(at, _)| *at <= since);
@@ -58,6 +63,10 @@ mod tests {
         shelf.put('b', 2);
         shelf.put('c', 3);
         assert_eq!(shelf.take(), Some('c'));
+        shelf.put('d', 3);
+        assert_eq!(shelf.take_oldest(), Some('a'));
+        shelf.idle.insert(0, (1, 'a'));
+        assert_eq!(shelf.take(), Some('d'));
         assert_eq!(shelf.take_idle_since(1), ['a']);
         assert_eq!(shelf.take_unfit(|one| *one == 'b'), ['b']);
         assert!(shelf.is_empty());

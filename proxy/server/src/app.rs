@@ -1,15 +1,15 @@
 //! What all sessions share: made once from the settings, never changed.
 
 use crate::admin::Readiness;
+use crate::admission::Admission;
 use crate::cancel::Registry;
 use crate::loaded::Loaded;
 use crate::login::Tokens;
 use crate::meters::Meters;
-use crate::pool::{Pool, PoolKey};
+use crate::pool::{Caller, Pool, PoolKey};
 use crate::questions::Parser;
 use crate::signals::Shutdown;
 use crate::start_error::StartError;
-use crate::stream::Peer;
 use crate::tls::Acceptor;
 use crate::upstream::{Credentials, Server};
 use crate::users::Users;
@@ -17,10 +17,10 @@ use crate::worker::Workers;
 use dashmap::DashMap;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Method, PoolMode, Settings};
-use pgwarden_session::{Interner, Limits, Options, PinPolicy, Pooling, Reassert, Refusal};
+use pgwarden_pool::Allowance;
+use pgwarden_session::{Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_tenant::{Missing, Mode, Protected, RelationCache, Shared, Variable};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -42,17 +42,8 @@ pub(crate) struct App {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) shutdown: Shutdown,
     pub(crate) mock_key: [u8; 32],
-    clients: AtomicUsize,
-}
-
-/// One client's place among `limits.max_clients`; free again when dropped.
-#[derive(Debug)]
-pub(crate) struct Place(pub(crate) Arc<App>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.clients.fetch_sub(1, Ordering::AcqRel);
-    }
+    pub(crate) allowance: Arc<Allowance<Caller>>,
+    pub(crate) admission: Arc<Admission>,
 }
 
 impl App {
@@ -88,32 +79,10 @@ impl App {
             readiness: Arc::new(Readiness::default()),
             shutdown: Shutdown::new(),
             mock_key,
-            clients: AtomicUsize::new(0),
+            allowance: Arc::new(Allowance::new(settings.upstream.max_backends.unwrap_or(usize::MAX))),
+            admission: Arc::new(Admission::default()),
             settings,
         }))
-    }
-
-    /// A place for one more client.
-    ///
-    /// # Errors
-    /// 53300 when `limits.max_clients` are connected.
-    pub(crate) fn admit(self: &Arc<Self>, _peer: &Peer) -> Result<Place, Refusal> {
-        let limit = self.settings.limits.max_clients;
-        if self.clients.fetch_add(1, Ordering::AcqRel) >= limit {
-            self.clients.fetch_sub(1, Ordering::AcqRel);
-            return Err(Refusal::new(
-                "53300",
-                "sorry, too many clients already",
-                format!("limits.max_clients is {limit}."),
-                "Close connections that are not needed, or raise the limit.",
-            ));
-        }
-        Ok(Place(Arc::clone(self)))
-    }
-
-    /// How many clients are connected.
-    pub(crate) fn clients(&self) -> usize {
-        self.clients.load(Ordering::Acquire)
     }
 
     /// The pool for a client's database and user.
@@ -166,6 +135,8 @@ impl App {
             limits: Limits {
                 message: self.settings.limits.message_bytes,
                 held: self.settings.limits.query_bytes,
+                client_statements: self.settings.limits.prepared_statements,
+                backend_statements: pool.prepared_statements,
             },
         }
     }

@@ -115,6 +115,13 @@ pub(crate) struct Registration {
     pub(crate) target: Arc<Target>,
 }
 
+impl Registration {
+    /// What cancels the client's statement.
+    pub(crate) fn key(&self) -> ClientKey {
+        self.key.clone()
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         self.registry.clients.remove(&self.key);

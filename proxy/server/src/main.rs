@@ -1,6 +1,7 @@
 //! pgwarden: a transparent PostgreSQL proxy that gives every transaction a verified tenant context.
 
 mod admin;
+mod admission;
 mod app;
 mod assemble;
 mod cancel;

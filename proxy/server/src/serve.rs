@@ -78,7 +78,7 @@ async fn run(listeners: Vec<Listener>, app: &Arc<App>) -> Result<(), StartError>
 /// Waits until every client has left, the deadline has passed or a second signal has come.
 async fn drain(app: &App) {
     let everybody_left = async {
-        while app.clients() > 0 {
+        while app.admission.clients() > 0 {
             tokio::time::sleep(LOOK).await;
         }
     };
@@ -86,7 +86,7 @@ async fn drain(app: &App) {
     tokio::select! {
         ended = tokio::time::timeout(limit, everybody_left) => {
             if ended.is_err() {
-                tracing::warn!(clients = app.clients(), "the drain deadline has passed, closing what is left");
+                tracing::warn!(clients = app.admission.clients(), "the drain deadline has passed, closing what is left");
             }
         }
         () = app.shutdown.stopped() => (),

@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Serve(Accepted),
     /// Offer idle backends to those who wait elsewhere.
     Offer(Arc<Pool>),
+    /// Close idle backends as long as clients of other pools wait for their places.
+    MakeRoom,
 }
 
 /// A connection that was accepted, not yet registered with a reactor.
@@ -134,6 +136,7 @@ async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut Joi
             command = commands.recv() => match command {
                 Some(Command::Serve(client)) => serve(client, sessions, app),
                 Some(Command::Offer(pool)) => pool.share_idle(),
+                Some(Command::MakeRoom) => make_room(app),
                 None => return,
             },
             _ = tick.tick() => {
@@ -143,6 +146,16 @@ async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut Joi
             Some(_) = sessions.join_next(), if !sessions.is_empty() => (),
             () = shutdown.stopped() => return,
         }
+    }
+}
+
+/// Closes idle backends of this worker as long as clients of other pools wait for their places.
+pub(crate) fn make_room(app: &App) {
+    for pool in &app.pools {
+        if !app.allowance.is_wanted() {
+            return;
+        }
+        pool.make_room(app);
     }
 }
 

@@ -51,7 +51,7 @@ impl<T: Tenancy> Engine<T> {
         out: &mut Output,
     ) -> Option<Step> {
         let told = self.statements.shape(name)?;
-        let number = match self.lease.as_ref()?.shelf.find(statement, self.tx.number()) {
+        let number = match self.lease.as_mut()?.shelf.find(statement, self.tx.number()) {
             Some(number) => number,
             None => self.prepare_shared(statement, out)?,
         };

@@ -255,6 +255,11 @@ impl<T: Tenancy> Engine<T> {
         !self.queue.is_empty()
     }
 
+    /// The place of the reply that the server owes next, among all of the session.
+    pub fn awaited(&self) -> Option<usize> {
+        self.awaits_replies().then(|| self.queue.front_place())
+    }
+
     /// Whether the server has said goodbye: the client has read why (FATAL or PANIC).
     pub fn has_ended(&self) -> bool {
         self.ended

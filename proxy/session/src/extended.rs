@@ -219,7 +219,7 @@ impl<T: Tenancy> Engine<T> {
     /// The name of a shared statement on this backend, parsed in front if the backend does not know it.
     pub(crate) fn name_on_backend(&mut self, statement: &Arc<Statement>, out: &mut Output) -> Vec<u8> {
         let batch = self.tx.number();
-        let known = self.lease.as_ref().and_then(|backend| backend.shelf.find(statement, batch));
+        let known = self.lease.as_mut().and_then(|backend| backend.shelf.find(statement, batch));
         known.or_else(|| self.prepare_shared(statement, out)).map(names::of_statement).unwrap_or_default()
     }
 
@@ -232,9 +232,21 @@ impl<T: Tenancy> Engine<T> {
         self.prepare_by_number(statement, out)
     }
 
+    /// Sees to it that the backend may prepare one more statement.
+    pub(crate) fn make_room(&mut self, statement: &Arc<Statement>, out: &mut Output) {
+        let most = self.options.limits.backend_statements;
+        let shelf = self.lease.as_mut().map(|backend| &mut backend.shelf);
+        let Some(evicted) = shelf.and_then(|shelf| shelf.make_room(statement, most)) else { return };
+        out.backend.write(|w| {
+            w.close(b'S', &names::of_statement(evicted.number()));
+        });
+        self.queue.push(Expect::Close, Fate::Own(Purpose::Evict(Box::new(evicted))));
+    }
+
     /// Parses a statement on this backend under a name of its own.
     pub(crate) fn prepare_by_number(&mut self, statement: &Arc<Statement>, out: &mut Output) -> Option<u64> {
         let batch = self.tx.number();
+        self.make_room(statement, out);
         let backend = self.lease.as_mut()?;
         let number = backend.shelf.prepare(statement, batch);
         out.backend.write(|w| {

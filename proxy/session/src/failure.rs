@@ -43,7 +43,7 @@ impl<T: Tenancy> Engine<T> {
             // The server drops the unnamed statement before it looks at the text of the next one.
             self.statements.forget_unnamed(&naming.name);
         }
-        self.skip_to_sync(out);
+        self.skip_to_sync(Failed::by(&entry), out);
         self.undo(entry);
         self.statements.recall_unnamed(self.queue.front_place());
         delivery
@@ -85,9 +85,9 @@ impl<T: Tenancy> Engine<T> {
 
     /// Takes away what the server will not answer any more, the last of it first: a name that was taken and given up
     /// again is free.
-    fn skip_to_sync(&mut self, out: &mut Output) {
+    fn skip_to_sync(&mut self, failed: Failed, out: &mut Output) {
         let mut skipped = Vec::new();
-        let synced = self.take_skipped(&mut skipped, out);
+        let synced = self.take_skipped(failed, &mut skipped, out);
         while let Some(entry) = skipped.pop() {
             self.undo_skipped(entry);
         }
@@ -97,14 +97,14 @@ impl<T: Tenancy> Engine<T> {
     }
 
     /// Whether a Sync ends what is skipped.
-    fn take_skipped(&mut self, skipped: &mut Vec<Entry>, out: &mut Output) -> bool {
+    fn take_skipped(&mut self, failed: Failed, skipped: &mut Vec<Entry>, out: &mut Output) -> bool {
         while let Some(entry) = self.queue.pop() {
             match entry {
                 Entry::Await(Expect::Sync, _) => {
                     self.queue.unpop(entry);
                     return true;
                 }
-                Entry::Await(Expect::Query | Expect::FunctionCall, _) => {
+                Entry::Await(Expect::Query | Expect::FunctionCall, _) if failed == Failed::Context => {
                     // The server skipped the client's message too, and waits for a Sync that the client never sends.
                     out.backend.write(|w| {
                         w.sync();
@@ -158,7 +158,29 @@ impl<T: Tenancy> Engine<T> {
             Purpose::PrepareContext | Purpose::Context => backend.context_lost(),
             Purpose::PrepareStatement(statement, number) => backend.shelf.forget(statement, *number),
             Purpose::Unnamed => backend.unnamed_lost(),
+            Purpose::Evict(evicted) => backend.shelf.put_back(evicted),
             _ => (),
+        }
+    }
+}
+
+/// What an extended batch failed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    /// By what pgwarden put in front of a message of the client's.
+    Context,
+    /// By a message of the client's, which knows that everything up to its Sync is skipped, a Query too
+    /// (`ignore_till_sync` in `postgres.c`).
+    Client,
+}
+
+impl Failed {
+    fn by(entry: &Entry) -> Self {
+        match entry {
+            Entry::Await(_, Fate::Own(Purpose::Context | Purpose::PrepareContext | Purpose::SessionSet)) => {
+                Self::Context
+            }
+            _ => Self::Client,
         }
     }
 }

@@ -1,15 +1,19 @@
-//! How long messages may be: all of them, and those that are held whole because they are looked at.
+//! How long messages may be, and how many statements may be prepared.
 
 use crate::refusal::SessionError;
 use pgwarden_wire::FrontendTag;
 
-/// The longest messages taken, in bytes of the whole message.
+/// The longest messages taken, in bytes of the whole message, and the most prepared statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Any message: most pass as a stream.
     pub message: usize,
     /// Those that are held whole.
     pub held: usize,
+    /// Statements that a client has prepared by name.
+    pub client_statements: usize,
+    /// Shared statements that a backend has prepared.
+    pub backend_statements: usize,
 }
 
 impl Limits {

@@ -47,6 +47,12 @@ impl Named {
         self.settled = batch;
     }
 
+    /// Whether `name` would be one name too many.
+    pub(crate) fn is_full(&self, name: &[u8], most: usize) -> bool {
+        let unnamed = usize::from(self.statements.contains_key(b"".as_slice()));
+        self.statements.len() - unnamed >= most && !self.statements.contains_key(name)
+    }
+
     /// Names a statement.
     pub(crate) fn insert(&mut self, name: &[u8], statement: Arc<Statement>, batch: u64) {
         self.statements.insert(name.into(), Known { statement, told: None, since: batch });

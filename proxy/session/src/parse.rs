@@ -29,6 +29,10 @@ impl<T: Tenancy> Engine<T> {
         if self.shares(parse.name) && !self.is_certain(parse.name) {
             return Ok(self.wait(out));
         }
+        let most = self.options.limits.client_statements;
+        if !parse.name.is_empty() && self.statements.is_full(parse.name, most) {
+            return Ok(self.refuse_frame(&too_many(most), frame, out));
+        }
         let statement = self.define(&parse);
         if self.deallocates_in_doubt(parse.text, statement.script()) {
             return Ok(self.wait(out));
@@ -112,6 +116,8 @@ impl<T: Tenancy> Engine<T> {
             self.queue.answer(Answer::ParseComplete(Box::new(naming)));
             return self.discard(frame);
         }
+        self.make_room(statement, out);
+        let Some(backend) = &mut self.lease else { return self.discard(frame) };
         let number = backend.shelf.prepare(statement, self.tx.number());
         out.backend.write(|w| {
             w.parse(&names::of_statement(number), parse.text, parse.types);
@@ -139,4 +145,13 @@ impl<T: Tenancy> Engine<T> {
         let fresh = Statement::new(parse.text, parse.types, path, self.reading());
         if self.shares(parse.name) { self.interner.share(fresh) } else { Arc::new(fresh) }
     }
+}
+
+fn too_many(most: usize) -> Refusal {
+    Refusal::new(
+        "53400",
+        "too many prepared statements",
+        format!("limits.prepared_statements is {most}."),
+        "Close statements that are not needed, or raise the limit.",
+    )
 }

@@ -7,6 +7,7 @@ use crate::command::Effect;
 use crate::engine::{CopyIn, Resetting};
 use crate::inquiry::Inquiry;
 use crate::refusal::Refusal;
+use crate::shelf::Evicted;
 use crate::statement::Statement;
 use pgwarden_wire::BackendTag;
 use std::collections::VecDeque;
@@ -115,6 +116,8 @@ pub(crate) enum Purpose {
     PrepareStatement(Arc<Statement>, u64),
     /// A shared statement is described, to be compared with what the client was told.
     Describe(Arc<Statement>),
+    /// A shared statement makes room for another.
+    Evict(Box<Evicted>),
     /// The unnamed statement is taken away or replaced.
     Unnamed,
     /// Settings are brought along.

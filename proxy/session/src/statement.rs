@@ -3,7 +3,7 @@
 use crate::reading::{Reading, Unread};
 use pgwarden_sql::Script;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -79,6 +79,27 @@ impl Statement {
     /// Retires what every backend knows of the statement (after 0A000, `plancache.c`).
     pub fn retire(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// For maps by statement, which has its hash with it.
+pub(crate) type ByOwnHash = BuildHasherDefault<OwnHash>;
+
+/// Takes the hash that a statement brings as it is.
+#[derive(Debug, Default)]
+pub(crate) struct OwnHash(u64);
+
+impl Hasher for OwnHash {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

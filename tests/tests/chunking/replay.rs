@@ -101,7 +101,12 @@ impl Play {
             pooling: beginning.manner.pooling,
             pins: PinPolicy::Allow,
             reassert: beginning.manner.reassert,
-            limits: Limits { message: 1 << 30, held: 1 << 30 },
+            limits: Limits {
+                message: 1 << 30,
+                held: 1 << 30,
+                client_statements: 100,
+                backend_statements: 100,
+            },
         };
         // The client started with something else: it is brought along whenever a backend is taken.
         let mut profile = Profile::clone(&beginning.reported);

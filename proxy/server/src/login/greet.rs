@@ -1,6 +1,7 @@
 //! The startup phase of a session: its parameters, its login, and what it is told when it is let in.
 
-use crate::app::{App, Place};
+use crate::admission::Place;
+use crate::app::App;
 use crate::cancel::{BackendKey, ClientKey};
 use crate::login::Denied;
 use crate::login::authenticate::authenticate;
@@ -36,7 +37,7 @@ impl Accepted {
     pub(super) fn into_relay(self, stream: Stream, app: &Arc<App>) -> Relay {
         let engine = Engine::new(self.warden, app.session_options(), Arc::clone(&app.interner), self.profile);
         let registration = app.cancels.register(self.key);
-        let mut relay = Relay::new(stream, engine, self.pool, registration, self.place);
+        let mut relay = Relay::new(stream, engine, self.pool, registration, (Arc::clone(app), self.place));
         relay.begin_with(self.ahead, self.link);
         relay
     }
@@ -58,8 +59,11 @@ pub(super) async fn log_in(
     let database = startup.parameter("database").filter(|name| !name.is_empty()).unwrap_or(user);
     refuse_replication(startup)?;
     let protocol = negotiate(stream, startup, app).await?;
-    let place = app.admit(&peer).map_err(|refusal| Denied::Refused(refusal, LoginOutcome::RefusedLimit))?;
+    let limits = &app.settings.limits;
+    let full = |refusal| Denied::Refused(refusal, LoginOutcome::RefusedLimit);
+    let mut place = app.admission.admit(&peer, limits).map_err(full)?;
     let claims = authenticate(stream, user, app).await?;
+    place.name(user, limits).map_err(full)?;
     let warden = identify(user, database, claims, app)?;
     let settings = permitted::settings(startup, database, user, app)?;
     let pool = app.pool(database, user);

@@ -118,6 +118,8 @@ labels!(
         Idle = "idle",
         /// It reached its age.
         Lifetime = "lifetime",
+        /// A client of another pool was due to have one.
+        MadeRoom = "made_room",
         /// It may carry state of its last client.
         Tainted = "tainted",
         /// The server closed it, or the connection broke.

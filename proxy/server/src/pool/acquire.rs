@@ -6,7 +6,7 @@ use crate::meters::{CloseReason, ConnectOutcome};
 use crate::pool::{Caller, Link, Pool};
 use crate::upstream::UpstreamError;
 use crate::worker::{self, Command};
-use pgwarden_pool::{Grant, Slot};
+use pgwarden_pool::{Grant, Shelf, Slot};
 use pgwarden_session::{Backend, Health, Refusal};
 use std::sync::Arc;
 use std::time::Instant;
@@ -95,6 +95,10 @@ impl Pool {
         let _waiting = app.meters.waiting();
         let started = Instant::now();
         app.workers.send_to_others(worker::home(), || Command::Offer(Arc::clone(self)));
+        if self.ledger.is_starved() {
+            app.workers.send_to_others(worker::home(), || Command::MakeRoom);
+            worker::make_room(app);
+        }
         let granted = tokio::time::timeout(self.checkout_timeout, receiver).await;
         app.meters.checkout_waited(started.elapsed());
         match granted {
@@ -162,6 +166,8 @@ impl Pool {
             app.meters.backend_closed(CloseReason::Tainted);
         } else if now.saturating_sub(link.opened) >= self.max_lifetime {
             app.meters.backend_closed(CloseReason::Lifetime);
+        } else if self.ledger.yields() {
+            app.meters.backend_closed(CloseReason::MadeRoom);
         } else if let Err(link) = self.ledger.offer(link, worker::home()) {
             worker::with_shelf(self, |shelf| shelf.put(link, now));
             self.share_idle();
@@ -176,6 +182,14 @@ impl Pool {
                 worker::with_shelf(self, |shelf| shelf.put(link, clock::now()));
                 return;
             }
+        }
+    }
+
+    /// Closes the backend of this worker that has been idle longest, for a client of another pool.
+    pub(crate) fn make_room(&self, app: &App) {
+        let idle = if self.ledger.is_starved() { None } else { worker::with_shelf(self, Shelf::take_oldest) };
+        if idle.is_some() {
+            app.meters.backend_closed(CloseReason::MadeRoom);
         }
     }
 

@@ -53,7 +53,10 @@ impl Pool {
             key,
             login,
             server: Arc::clone(&app.server),
-            ledger: Arc::new(Ledger::new(usize::try_from(pool.size).unwrap_or(usize::MAX))),
+            ledger: Arc::new(Ledger::new(
+                usize::try_from(pool.size).unwrap_or(usize::MAX),
+                Arc::clone(&app.allowance),
+            )),
             profiles: Profiles::default(),
             checkout_timeout: pool.checkout_timeout,
             max_lifetime: pool.max_lifetime.as_secs(),

@@ -1,12 +1,14 @@
 //! A session at work: one task that owns the client's socket and, for the time of a lease, a backend's.
 
+mod deadlines;
 mod output;
 mod run;
 mod step;
 
 pub(crate) use run::run;
 
-use crate::app::{App, Place};
+use crate::admission::Place;
+use crate::app::App;
 use crate::cancel::Registration;
 use crate::meters::PinGuard;
 use crate::pool::{Link, Pool};
@@ -15,6 +17,9 @@ use output::Pending;
 use pgwarden_session::{Engine, Refusal, SessionError, Stop};
 use pgwarden_tenant::Warden;
 use std::sync::Arc;
+
+/// A whole Terminate message.
+const TERMINATE: &[u8] = b"X\0\0\0\x04";
 
 /// A session.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ pub(crate) struct Relay {
     stop: Stop,
     resume: Resume,
     pinned: Option<PinGuard>,
+    /// How often something moved: tells an idle session from a busy one.
+    steps: u64,
     _place: Place,
 }
 
@@ -84,9 +91,8 @@ impl Relay {
         engine: Engine<Warden>,
         pool: Arc<Pool>,
         registration: Registration,
-        place: Place,
+        (app, place): (Arc<App>, Place),
     ) -> Self {
-        let app = Arc::clone(&place.0);
         Self {
             client,
             engine,
@@ -95,6 +101,7 @@ impl Relay {
             registration,
             app,
             pinned: None,
+            steps: 0,
             _place: place,
             from_client: Vec::new(),
             from_backend: Vec::new(),

@@ -4,7 +4,8 @@ use crate::cancel::BackendKey;
 use crate::clock;
 use crate::meters::CloseReason;
 use crate::pool::{AcquireError, Link};
-use crate::relay::{Event, Relay, Resume};
+use crate::relay::deadlines::{Deadlines, Doing, Overdue};
+use crate::relay::{Event, Relay, Resume, TERMINATE};
 use crate::signals::Phase;
 use crate::stream::Stream;
 use crate::upstream::Server;
@@ -13,7 +14,7 @@ use pgwarden_wire::{Severity, Writer};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How long a client has to take its last words.
@@ -50,6 +51,7 @@ async fn cancelled_or_gone(stream: &mut Stream) {
 /// Serves a session until it ends. Dropping the future closes both connections.
 pub(crate) async fn run(mut relay: Relay) {
     let shutdown = relay.app.shutdown.clone();
+    let mut deadlines = Deadlines::new(&relay.app.settings.limits);
     let event = loop {
         let phase = shutdown.phase();
         if phase == Phase::Stopped {
@@ -59,6 +61,10 @@ pub(crate) async fn run(mut relay: Relay) {
             biased;
             event = poll_fn(|cx| relay.poll_unless_idle(phase, cx)) => event,
             () = shutdown.passed(phase) => continue,
+            () = deadlines.tick() => match relay.overdue(&mut deadlines) {
+                Some(event) => event,
+                None => continue,
+            },
         };
         let handled = tokio::select! {
             handled = relay.handle(event) => handled,
@@ -80,6 +86,38 @@ impl Relay {
             }
             other => other,
         }
+    }
+
+    /// What the session does, for its limits.
+    fn doing(&self) -> Doing {
+        match self.engine.awaited() {
+            Some(place) => Doing::Running(place),
+            None if self.engine.is_idle() => Doing::Idle(self.steps),
+            None => Doing::IdleInTransaction(self.steps),
+        }
+    }
+
+    /// The end of the session, if it has passed one of its limits; a statement that has is cancelled first.
+    fn overdue(&self, deadlines: &mut Deadlines) -> Option<Event> {
+        Some(Event::Refused(match deadlines.look(self.doing(), Instant::now())? {
+            Overdue::Idle => {
+                Refusal::new("57P05", "terminating connection due to idle-session timeout", "", "")
+            }
+            Overdue::IdleInTransaction => {
+                Refusal::new("25P03", "terminating connection due to idle-in-transaction timeout", "", "")
+            }
+            Overdue::Stuck => Refusal::new(
+                "57014",
+                "terminating connection due to statement timeout",
+                "The server did not act on a cancel.",
+                "",
+            ),
+            Overdue::Statement => {
+                let (app, key) = (Arc::clone(&self.app), self.registration.key());
+                tokio::spawn(async move { app.meters.cancel(app.cancels.cancel(&key).await) });
+                return None;
+            }
+        }))
     }
 
     /// Sees to what the relay needs; an event that ends the session comes back.
@@ -173,6 +211,10 @@ impl Relay {
             return;
         }
         self.app.meters.backend_closed(CloseReason::Tainted);
+        if self.to_backend.is_empty() && !self.engine.awaits_replies() {
+            // A connection that just ends in a block is worth a line in the server's log.
+            let _gone = tokio::time::timeout(LAST_WORDS, link.stream.write_all(TERMINATE)).await;
+        }
         if busy && self.engine.awaits_replies() {
             let _undelivered = self.pool.server.cancel(&link.key).await;
             let (server, Link { stream, key, .. }) = (Arc::clone(&self.pool.server), link);

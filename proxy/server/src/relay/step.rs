@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::pool::Link;
-use crate::relay::{Event, Relay, Resume};
+use crate::relay::{Event, Relay, Resume, TERMINATE};
 use crate::stream::Stream;
 use crate::worker::{Scratch, with_scratch};
 use pgwarden_session::{Output, Stop};
@@ -14,15 +14,12 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// While the client has to wait, only so much of its input is read ahead (to notice that it hangs up).
 const READ_AHEAD: usize = 64 * 1024;
 
-/// A whole Terminate message.
-const TERMINATE: &[u8] = b"X\0\0\0\x04";
-
 impl Relay {
     /// Goes on until nothing moves, or something is needed that is not at hand. Cancel safe.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         loop {
             match self.step(cx) {
-                Ok(true) => (),
+                Ok(true) => self.steps = self.steps.wrapping_add(1),
                 Ok(false) => return Poll::Pending,
                 Err(event) => return Poll::Ready(event),
             }
