@@ -29,8 +29,10 @@ pub enum Method {
     Password,
     /// By an MD5 hash of its password and a salt; by SCRAM where a SCRAM verifier is what is stored.
     Md5,
-    /// By SCRAM-SHA-256.
+    /// By SCRAM-SHA-256, bound to the TLS connection where there is one and the client wants it.
     ScramSha256,
+    /// By SCRAM-SHA-256-PLUS: bound to the TLS connection, without which nobody gets in.
+    ScramSha256Plus,
     /// By its TLS certificate.
     Cert,
     /// By a JSON Web Token in place of the password.
@@ -42,6 +44,7 @@ words!(Method {
     Password = "password",
     Md5 = "md5",
     ScramSha256 = "scram-sha-256",
+    ScramSha256Plus = "scram-sha-256-plus",
     Cert = "cert",
     Jwt = "jwt",
 });
@@ -90,7 +93,7 @@ pub struct Jwt {
 pub struct Auth {
     /// The one method.
     pub method: Method,
-    /// The file with names and secrets; present for `password`, `md5` and `scram-sha-256`.
+    /// The file with names and secrets; present for `password`, `md5` and SCRAM.
     pub users_file: Option<PathBuf>,
     /// Whether `trust` may be offered to other machines.
     pub trust_remote: TrustRemote,
@@ -130,7 +133,7 @@ fn check(reader: &mut Reader<'_>, auth: &Auth, listen: &[Endpoint]) {
             let expected = "a loopback address or unix socket, or auth.trust_remote = true";
             reader.wrong("auth.method", Fault::new(problem, expected));
         }
-        (Method::Password | Method::Md5 | Method::ScramSha256, _)
+        (Method::Password | Method::Md5 | Method::ScramSha256 | Method::ScramSha256Plus, _)
             if !reader.is_written("auth.users_file") =>
         {
             let problem = format!("is missing, {} needs it", auth.method.as_str());

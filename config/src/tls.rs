@@ -89,6 +89,13 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, method: Method) -> ClientTls {
         );
         reader.wrong("auth.method", fault);
     }
+    if method == Method::ScramSha256Plus
+        && tls.mode == TlsMode::Disable
+        && !["tls.mode", "tls.cert", "tls.key"].iter().any(|key| reader.is_spoiled(key))
+    {
+        let fault = Fault::new("scram-sha-256-plus needs TLS to bind to", "tls.cert and tls.key as well");
+        reader.wrong("auth.method", fault);
+    }
     tls
 }
 

@@ -60,7 +60,8 @@ impl Authority {
     pub fn create() -> Authority {
         let directory = Directory::create("certificates");
         let extensions = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"];
-        let identity = request(&directory, "authority", "test authority", &extensions, &[]);
+        let identity =
+            request(&directory, "authority", "test authority", &extensions, &EC.map(str::to_owned));
         Authority { identity, directory }
     }
 
@@ -109,10 +110,19 @@ impl Authority {
         Identity::read(certificate, key)
     }
 
+    /// An identity for a server at `localhost` that no authority has signed; `options` are those of `openssl req` that
+    /// choose the key and the signature.
+    pub fn self_signed(&self, options: &[&str]) -> Identity {
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let extensions = ["subjectAltName=DNS:localhost,IP:127.0.0.1"];
+        request(&self.directory, "self-signed", "localhost", &extensions, &options)
+    }
+
     fn issue(&self, file: &str, name: &str, extension: &str) -> Identity {
         let path = |end: &str| self.directory.path().join(end).to_string_lossy().into_owned();
         let signer = ["-CA".to_owned(), path("authority.crt"), "-CAkey".to_owned(), path("authority.key")];
-        request(&self.directory, file, name, &["basicConstraints=critical,CA:FALSE", extension], &signer)
+        let options = [&EC.map(str::to_owned)[..], &signer].concat();
+        request(&self.directory, file, name, &["basicConstraints=critical,CA:FALSE", extension], &options)
     }
 
     /// A client that trusts this authority alone, shows `user` when asked, and speaks the ALPN
@@ -143,13 +153,16 @@ fn certificate(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate in PEM")
 }
 
-/// `openssl req`: a key and a certificate, signed by itself unless `signer` names an authority.
+/// The key of every identity, unless a test wants another.
+const EC: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
+
+/// `openssl req`: a key and a certificate, signed by itself unless `options` name an authority.
 fn request(
     directory: &Directory,
     file: &str,
     name: &str,
     extensions: &[&str],
-    signer: &[String],
+    options: &[String],
 ) -> Identity {
     let path = |end: &str| directory.path().join(format!("{file}.{end}")).to_string_lossy().into_owned();
     let (key, certificate) = (path("key"), path("crt"));
@@ -165,7 +178,7 @@ fn request(
         "-subj",
         &format!("/CN={name}"),
     ]);
-    openssl.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]).args(signer);
+    openssl.args(options);
     for extension in extensions {
         openssl.args(["-addext", extension]);
     }

@@ -310,26 +310,3 @@ fn tls_1_2_is_spoken_and_nothing_older() {
         assert!(matches!(way(&conninfo(&pgwarden, older)), Way::Refused(_)));
     });
 }
-
-/// libpq could bind the login to the channel and says so; pgwarden offers no mechanism for it.
-#[test]
-fn scram_works_through_tls_without_channel_binding() {
-    for_each_version(async |server| {
-        let authority = Authority::create();
-        let builder =
-            before(server).tls("require", &authority.server()).file("users", "\"postgres\" \"secret\"\n");
-        let builder = builder.env("PGWARDEN_AUTH", "scram-sha-256").env("PGWARDEN_USERS_FILE", "{dir}/users");
-        let pgwarden = builder.start();
-        let log_in = |password: &str, parameters: &str| {
-            let url =
-                format!("{}?sslmode=require&{parameters}", pgwarden.url("postgres", password, "postgres"));
-            way(&psql(&url, &["-c", "\\conninfo"]))
-        };
-        for binding in ["disable", "prefer"] {
-            assert_eq!(log_in("secret", &format!("channel_binding={binding}")), Way::Encrypted, "{binding}");
-        }
-        let demanded = log_in("secret", "channel_binding=require");
-        assert_refused(&demanded, "channel binding is required", "channel_binding=require");
-        assert_refused(&log_in("wrong", "channel_binding=prefer"), "password authentication failed", "wrong");
-    });
-}

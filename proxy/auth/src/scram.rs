@@ -75,6 +75,9 @@ pub enum ScramError {
     /// The client is bound to another channel: there is somebody in between.
     #[error("SCRAM channel binding check failed")]
     ChannelBindingMismatch,
+    /// The client repeats another GS2 header than it began with, though nothing is bound.
+    #[error("unexpected SCRAM channel-binding attribute in client-final-message")]
+    ChannelBindingUnexpected,
     /// The nonce in the second message is not the one of the first.
     #[error("nonce does not match")]
     NonceMismatch,
@@ -100,6 +103,7 @@ pub struct ScramAwaitingFinal {
     nonce: String,
     client_first_bare: String,
     server_first: String,
+    mechanism: Mechanism,
     channel_binding: Vec<u8>,
 }
 
@@ -246,6 +250,7 @@ impl ScramServer {
         let answer = server_first.clone().into_bytes();
         let next = ScramAwaitingFinal {
             channel_binding: self.binding.input(self.mechanism, message.gs2_header),
+            mechanism: self.mechanism,
             client_first_bare: message.bare.to_owned(),
             account: self.account,
             nonce,
@@ -282,7 +287,10 @@ impl ScramAwaitingFinal {
     pub fn client_final(self, data: &[u8]) -> Result<ScramSuccess, ScramError> {
         let message = ClientFinal::parse(data)?;
         if message.channel_binding.as_bytes() != STANDARD.encode(&self.channel_binding).as_bytes() {
-            return Err(ScramError::ChannelBindingMismatch);
+            return Err(match self.mechanism {
+                Mechanism::ScramSha256Plus => ScramError::ChannelBindingMismatch,
+                Mechanism::ScramSha256 => ScramError::ChannelBindingUnexpected,
+            });
         }
         if message.nonce != self.nonce {
             return Err(ScramError::NonceMismatch);

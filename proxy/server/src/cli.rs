@@ -57,7 +57,8 @@ pub(crate) struct Settings {
     /// Backends per database and user.
     #[arg(long)]
     pool_size: Option<String>,
-    /// How clients authenticate: `trust`, `password`, `md5`, `scram-sha-256`, `cert`, `jwt`.
+    /// How clients authenticate: `trust`, `password`, `md5`, `scram-sha-256`,
+    /// `scram-sha-256-plus`, `cert`, `jwt`.
     #[arg(long)]
     auth: Option<String>,
     /// Lines `"name" "secret"`.

@@ -1,5 +1,6 @@
 //! A connection to a client or a server: TCP, unix socket, or either side of TLS.
 
+use pgwarden_auth::scram::ChannelBinding;
 use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -18,7 +19,16 @@ pub(crate) enum Stream {
     /// A unix socket.
     Unix(UnixStream),
     /// TLS over TCP.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<Encrypted>),
+}
+
+/// TLS over TCP, and what a login can be bound to.
+#[derive(Debug)]
+pub(crate) struct Encrypted {
+    /// The bytes.
+    pub(crate) stream: TlsStream<TcpStream>,
+    /// The certificate of the side that is the server.
+    pub(crate) binding: ChannelBinding,
 }
 
 /// Where a client comes from.
@@ -31,6 +41,14 @@ pub(crate) enum Peer {
 }
 
 impl Stream {
+    /// What a SCRAM exchange over this connection can be bound to; nothing without TLS.
+    pub(crate) fn channel_binding(&self) -> ChannelBinding {
+        match self {
+            Self::Tls(encrypted) => encrypted.binding.clone(),
+            Self::Tcp(_) | Self::Unix(_) => ChannelBinding::Unavailable,
+        }
+    }
+
     /// Whether a peer that should be silent still is: nothing to read and not closed.
     pub(crate) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
@@ -85,7 +103,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
             Self::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
-            Self::Tls(socket) => Pin::new(socket.as_mut()).poll_read(cx, buffer),
+            Self::Tls(socket) => Pin::new(&mut socket.stream).poll_read(cx, buffer),
         }
     }
 }
@@ -95,7 +113,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Tls(socket) => Pin::new(socket.as_mut()).poll_write(cx, bytes),
+            Self::Tls(socket) => Pin::new(&mut socket.stream).poll_write(cx, bytes),
         }
     }
 
@@ -107,7 +125,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
             Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
-            Self::Tls(socket) => Pin::new(socket.as_mut()).poll_write_vectored(cx, slices),
+            Self::Tls(socket) => Pin::new(&mut socket.stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -117,7 +135,7 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tls(socket) => Pin::new(socket.as_mut()).poll_flush(cx),
+            Self::Tls(socket) => Pin::new(&mut socket.stream).poll_flush(cx),
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
         }
     }
@@ -126,7 +144,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Tls(socket) => Pin::new(socket.as_mut()).poll_shutdown(cx),
+            Self::Tls(socket) => Pin::new(&mut socket.stream).poll_shutdown(cx),
         }
     }
 }

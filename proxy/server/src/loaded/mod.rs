@@ -85,7 +85,7 @@ fn users(settings: &Settings, mock_key: &[u8; 32], purpose: Purpose) -> Result<U
         .map_err(|source| StartError::UsersFile { path: path.clone(), source })?;
     let list = UserList::parse(&text).map_err(|source| StartError::Users { path: path.clone(), source })?;
     let wanted = match (settings.auth.method, purpose) {
-        (Method::ScramSha256, Purpose::Serve) => Verifiers::Derived,
+        (Method::ScramSha256 | Method::ScramSha256Plus, Purpose::Serve) => Verifiers::Derived,
         _ => Verifiers::NotNeeded,
     };
     Ok(Users::new(list, mock_key, wanted))

@@ -2,16 +2,16 @@
 
 use crate::app::App;
 use crate::clock;
+use crate::login::scram::{self, Offer};
 use crate::login::{Denied, certificate};
 use crate::meters::LoginOutcome;
 use crate::packet;
 use crate::stream::Stream;
 use pgwarden_auth::jwt::{self, Claims, TokenError};
 use pgwarden_auth::password::{check_md5, check_password};
-use pgwarden_auth::scram::{Mechanism, ScramServer};
 use pgwarden_config::Method;
 use pgwarden_session::Refusal;
-use pgwarden_wire::{Fields, Writer};
+use pgwarden_wire::Writer;
 use std::sync::Arc;
 
 /// Bytes of the longest password message, as PostgreSQL takes (`PG_MAX_AUTH_TOKEN_LENGTH`).
@@ -38,20 +38,25 @@ pub(super) async fn authenticate(
             verdict(&off_reactor(check).await, user).map(|()| None)
         }
         // As PostgreSQL's pg_hba.conf has it: "md5" means SCRAM for a user whose secret can answer nothing else.
-        Method::Md5 if app.users.answers_only_scram(user) => scram(stream, user, app).await.map(|()| None),
+        Method::Md5 if app.users.answers_only_scram(user) => {
+            scram::exchange(stream, user, Offer::Either, app).await.map(|()| None)
+        }
         Method::Md5 => {
             let salt: [u8; 4] = rand::random();
             let given = ask(stream, 5, &salt).await?;
             verdict(&proof(check_md5(user, app.users.secret(user), salt, &given)), user).map(|()| None)
         }
-        Method::ScramSha256 => scram(stream, user, app).await.map(|()| None),
+        Method::ScramSha256 => scram::exchange(stream, user, Offer::Either, app).await.map(|()| None),
+        Method::ScramSha256Plus => scram::exchange(stream, user, Offer::Bound, app).await.map(|()| None),
     }
 }
 
 /// Whether a client has shown that it knows the secret.
 #[derive(Debug, PartialEq, Eq)]
-enum Proof {
+pub(super) enum Proof {
+    /// It has.
     Given,
+    /// It has not, or there is nothing to know.
     Wrong,
 }
 
@@ -65,7 +70,7 @@ async fn off_reactor(check: impl FnOnce() -> bool + Send + 'static) -> Proof {
 }
 
 /// One text for a wrong password and for a user that does not exist.
-fn verdict(proof: &Proof, user: &str) -> Result<(), Denied> {
+pub(super) fn verdict(proof: &Proof, user: &str) -> Result<(), Denied> {
     if *proof == Proof::Given {
         return Ok(());
     }
@@ -93,7 +98,8 @@ async fn ask_in_clear(stream: &mut Stream, what: &str, app: &App) -> Result<Vec<
     Ok(given)
 }
 
-async fn ask_sasl(stream: &mut Stream, kind: i32, data: &[u8]) -> Result<Vec<u8>, Denied> {
+/// Sends an authentication request and reads the answer as it is.
+pub(super) async fn ask_sasl(stream: &mut Stream, kind: i32, data: &[u8]) -> Result<Vec<u8>, Denied> {
     let mut request = Vec::new();
     Writer::new(&mut request).authentication(kind, data);
     packet::write(stream, &request).await?;
@@ -103,41 +109,6 @@ async fn ask_sasl(stream: &mut Stream, kind: i32, data: &[u8]) -> Result<Vec<u8>
         return Err(Denied::protocol("08P01", message));
     }
     Ok(answer.payload)
-}
-
-async fn scram(stream: &mut Stream, user: &str, app: &Arc<App>) -> Result<(), Denied> {
-    let mechanism = Mechanism::ScramSha256;
-    let offered = [mechanism.name().as_bytes(), b"\0\0"].concat();
-    let initial = ask_sasl(stream, 10, &offered).await?;
-    let first = initial_response(&initial, mechanism)?;
-    let server = ScramServer::new(app.users.verifier(user), user, &app.mock_key, rand::random());
-    let failed = |error: pgwarden_auth::scram::ScramError| match error {
-        pgwarden_auth::scram::ScramError::WrongProof => {
-            verdict(&Proof::Wrong, user).err().unwrap_or(Denied::Silent)
-        }
-        malformed => Denied::protocol("08P01", malformed.to_string()),
-    };
-    let (challenge, awaiting) = server.client_first(&first).map_err(failed)?;
-    let last = ask_sasl(stream, 11, &challenge).await?;
-    let success = awaiting.client_final(&last).map_err(failed)?;
-    let mut done = Vec::new();
-    Writer::new(&mut done).authentication(12, &success.server_final);
-    packet::write(stream, &done).await?;
-    Ok(())
-}
-
-/// SASLInitialResponse: the mechanism, a length, and the client's first message.
-fn initial_response(payload: &[u8], mechanism: Mechanism) -> Result<Vec<u8>, Denied> {
-    let malformed = |_| Denied::protocol("08P01", "invalid SASLInitialResponse");
-    let mut fields = Fields::new(payload);
-    let name = fields.string().map_err(malformed)?;
-    if name != mechanism.name().as_bytes() {
-        return Err(Denied::protocol("08P01", "client selected an invalid SASL authentication mechanism"));
-    }
-    let length = fields.int32().map_err(malformed)?;
-    let first = fields.bytes(usize::try_from(length).unwrap_or(usize::MAX)).map_err(malformed)?;
-    fields.end().map_err(malformed)?;
-    Ok(first.to_vec())
 }
 
 /// The password is a token. It is never logged, and no error repeats any of it.

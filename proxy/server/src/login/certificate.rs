@@ -44,7 +44,7 @@ pub(super) fn names(stream: &Stream, user: &str) -> Result<(), Denied> {
 
 fn connection(stream: &Stream) -> Option<&ServerConnection> {
     match stream {
-        Stream::Tls(tls) => match tls.as_ref() {
+        Stream::Tls(encrypted) => match &encrypted.stream {
             TlsStream::Server(server) => Some(server.get_ref().1),
             TlsStream::Client(_) => None,
         },

@@ -5,10 +5,13 @@ use crate::cancel::ClientKey;
 use crate::login::Denied;
 use crate::meters::LoginOutcome;
 use crate::packet;
-use crate::stream::Stream;
+use crate::stream::{Encrypted, Stream};
+use crate::tls::Acceptor;
 use pgwarden_config::TlsMode;
 use pgwarden_session::Refusal;
 use pgwarden_wire::{First, FirstError, Startup, first_packet, first_packet_length};
+use rustls::ServerConfig;
+use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -68,7 +71,7 @@ async fn direct_tls(stream: Stream, app: &App) -> Result<Stream, Rejected> {
     let Some(acceptor) = &app.acceptor else { return Ok(Stream::Tcp(socket)) };
     let mut first = [0];
     match socket.peek(&mut first).await {
-        Ok(1) if first == [TLS_HANDSHAKE] => handshake(socket, acceptor.for_direct.clone().into()).await,
+        Ok(1) if first == [TLS_HANDSHAKE] => handshake(socket, &acceptor.for_direct, acceptor).await,
         _ => Ok(Stream::Tcp(socket)),
     }
 }
@@ -80,15 +83,22 @@ async fn ssl_request(stream: Stream, app: &App) -> Result<Stream, Rejected> {
         (Stream::Tcp(mut socket), Some(acceptor)) => {
             let written = tokio::io::AsyncWriteExt::write_all(&mut socket, b"S").await;
             written.map_err(|_| Rejected(None, Denied::Silent))?;
-            handshake(socket, acceptor.for_ssl_request.clone().into()).await
+            handshake(socket, &acceptor.for_ssl_request, acceptor).await
         }
         (stream, _) => answer(stream, b"N").await,
     }
 }
 
-async fn handshake(socket: TcpStream, acceptor: TlsAcceptor) -> Result<Stream, Rejected> {
-    match acceptor.accept(socket).await {
-        Ok(stream) => Ok(Stream::Tls(Box::new(TlsStream::Server(stream)))),
+async fn handshake(
+    socket: TcpStream,
+    config: &Arc<ServerConfig>,
+    acceptor: &Acceptor,
+) -> Result<Stream, Rejected> {
+    match TlsAcceptor::from(Arc::clone(config)).accept(socket).await {
+        Ok(stream) => {
+            let (stream, binding) = (TlsStream::Server(stream), acceptor.binding.clone());
+            Ok(Stream::Tls(Box::new(Encrypted { stream, binding })))
+        }
         Err(error) => {
             tracing::info!(%error, "TLS handshake failed");
             Err(Rejected(None, Denied::Silent))

@@ -8,6 +8,7 @@ mod identify;
 mod options;
 mod patience;
 mod permitted;
+mod scram;
 
 pub(crate) use authenticate::Tokens;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pgwarden_auth::scram::ChannelBinding;
 use pgwarden_config::{ClientCert, ClientTls, TlsMode};
 use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
@@ -11,7 +12,7 @@ use rustls::server::{
 };
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-use super::{ALPN, TlsError, pem, provider};
+use super::{ALPN, TlsError, end_point, pem, provider};
 
 /// How handshakes with clients go.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub(crate) struct Acceptor {
     /// From the first byte on (PostgreSQL 17, `sslnegotiation=direct`). A client that does not offer
     /// `postgresql` by ALPN is refused in the handshake (`ProcessSSLStartup`, `backend_startup.c`).
     pub(crate) for_direct: Arc<ServerConfig>,
+    /// What a client's SCRAM exchange can be bound to: the certificate that both show.
+    pub(crate) binding: ChannelBinding,
 }
 
 /// Loads what `[tls]` names; nothing if the mode is `disable`.
@@ -40,7 +43,9 @@ pub(crate) fn acceptor(tls: &ClientTls) -> Result<Option<Acceptor>, TlsError> {
     }
     let provider = provider();
     let identity = tls.identity.as_ref().ok_or(TlsError::NoIdentity)?;
-    let shown = Arc::new(SingleCertAndKey::from(pem::identity(identity, &provider)?));
+    let identity = pem::identity(identity, &provider)?;
+    let binding = identity.cert.first().map_or(ChannelBinding::Unavailable, |leaf| end_point(leaf));
+    let shown = Arc::new(SingleCertAndKey::from(identity));
     let verifier = client_verifier(&tls.client_cert)?;
     let config = |resolver: Arc<dyn ResolvesServerCert>| {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
@@ -53,7 +58,7 @@ pub(crate) fn acceptor(tls: &ClientTls) -> Result<Option<Acceptor>, TlsError> {
         Ok(Arc::new(config))
     };
     let direct = Arc::new(OnlyWithAlpn(Arc::clone(&shown)));
-    Ok(Some(Acceptor { for_ssl_request: config(shown)?, for_direct: config(direct)? }))
+    Ok(Some(Acceptor { for_ssl_request: config(shown)?, for_direct: config(direct)?, binding }))
 }
 
 fn client_verifier(asked: &ClientCert) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {

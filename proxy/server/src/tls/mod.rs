@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`acceptor`](mod@acceptor) | towards clients: after an `SSLRequest`, or from the first byte |
 //! | [`connector`](mod@connector) | towards the server, for each `sslmode` |
+//! | [`end_point`](mod@end_point) | what SCRAM binds to: the hash of the server's certificate |
 //! | [`peer`] | the names in a client's certificate |
 //! | [`pem`] | certificates and keys from files |
 //! | [`verifier`] | how much of the server's certificate is checked |
@@ -15,6 +16,7 @@
 
 mod acceptor;
 mod connector;
+mod end_point;
 mod error;
 mod peer;
 mod pem;
@@ -26,6 +28,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub(crate) use self::acceptor::{Acceptor, acceptor};
 pub(crate) use self::connector::{Connector, connector};
+pub(crate) use self::end_point::end_point;
 pub(crate) use self::error::TlsError;
 pub(crate) use self::peer::peer_names;
 

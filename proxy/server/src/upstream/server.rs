@@ -1,10 +1,11 @@
 //! One server: its address, its TLS, and connections to it.
 
 use crate::cancel::BackendKey;
-use crate::stream::Stream;
-use crate::tls::Connector;
+use crate::stream::{Encrypted, Stream};
+use crate::tls::{Connector, end_point};
 use crate::upstream::error::UpstreamError;
 use dashmap::DashMap;
+use pgwarden_auth::scram::ChannelBinding;
 use pgwarden_config::{Endpoint, UpstreamTlsMode};
 use pgwarden_session::{Capabilities, Route, SimpleForm, Vehicle};
 use pgwarden_wire::Writer;
@@ -124,7 +125,9 @@ impl Server {
                     .connect(self.connector.name.clone(), socket)
                     .await
                     .map_err(|error| UpstreamError::Tls(error.to_string()))?;
-                Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
+                let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+                let binding = shown.map_or(ChannelBinding::Unavailable, |leaf| end_point(leaf));
+                Ok(Stream::Tls(Box::new(Encrypted { stream: TlsStream::Client(stream), binding })))
             }
             b'N' if self.connector.mode == UpstreamTlsMode::Prefer => Ok(Stream::Tcp(socket)),
             b'N' => Err(UpstreamError::NoTls),
