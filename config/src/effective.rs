@@ -102,6 +102,7 @@ impl Page {
         self.path("root_cert", upstream.tls.root_cert.as_deref());
         self.path("cert", upstream.tls.identity.as_ref().map(|identity| identity.cert.as_path()));
         self.path("key", upstream.tls.identity.as_ref().map(|identity| identity.key.as_path()));
+        self.text("channel_binding", upstream.tls.channel_binding.as_str());
     }
 
     fn auth(&mut self, auth: &Auth) {

@@ -20,6 +20,7 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("upstream.tls.root_cert", None),
     ("upstream.tls.cert", None),
     ("upstream.tls.key", None),
+    ("upstream.tls.channel_binding", None),
     ("pool.mode", Some("PGWARDEN_POOL_MODE")),
     ("pool.size", Some("PGWARDEN_POOL_SIZE")),
     ("pool.pins", Some("PGWARDEN_PINS")),

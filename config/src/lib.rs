@@ -48,7 +48,7 @@ pub use crate::secret::SecretText;
 pub use crate::settings::{Admin, Log, LogFormat, Mode, Settings};
 pub use crate::source::Source;
 pub use crate::tls::{ClientCert, ClientTls, Identity, TlsMode};
-pub use crate::upstream::{Pooler, Upstream, UpstreamTls, UpstreamTlsMode};
+pub use crate::upstream::{ChannelBinding, Pooler, Upstream, UpstreamTls, UpstreamTlsMode};
 pub use crate::variable::{ClaimPath, Kind, ValueFrom, Variable};
 
 use crate::reader::Reader;

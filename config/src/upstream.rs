@@ -37,6 +37,19 @@ words!(UpstreamTlsMode {
     VerifyFull = "verify-full",
 });
 
+/// Whether the login to the server is bound to the TLS connection, as `channel_binding` of libpq has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChannelBinding {
+    /// It is not.
+    Disable,
+    /// It is where the server offers it.
+    Prefer,
+    /// It is, or there is no login: no other authentication than SCRAM-SHA-256-PLUS is taken part in.
+    Require,
+}
+
+words!(ChannelBinding { Disable = "disable", Prefer = "prefer", Require = "require" });
+
 /// Whether a pooler stands between pgwarden and the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pooler {
@@ -57,6 +70,8 @@ pub struct UpstreamTls {
     pub root_cert: Option<PathBuf>,
     /// The certificate that pgwarden shows, with its key.
     pub identity: Option<Identity>,
+    /// Whether the login is bound to it.
+    pub channel_binding: ChannelBinding,
 }
 
 /// The server, and how pgwarden logs in there.
@@ -118,9 +133,11 @@ fn tls(reader: &mut Reader<'_>, url: Option<&UpstreamUrl>) -> UpstreamTls {
     let mode = reader.word("upstream.tls.mode");
     let root_cert = reader.path("upstream.tls.root_cert");
     let identity = tls::identity(reader, "upstream.tls.cert", "upstream.tls.key");
+    let channel_binding = reader.word("upstream.tls.channel_binding");
     let otherwise = UpstreamTlsMode::Prefer;
     let Some(url) = url else {
-        return UpstreamTls { mode: mode.unwrap_or(otherwise), root_cert, identity };
+        let channel_binding = channel_binding.unwrap_or(ChannelBinding::Prefer);
+        return UpstreamTls { mode: mode.unwrap_or(otherwise), root_cert, identity, channel_binding };
     };
     let said = &url.parameters;
     for (key, is_said) in [
@@ -128,6 +145,7 @@ fn tls(reader: &mut Reader<'_>, url: Option<&UpstreamUrl>) -> UpstreamTls {
         ("upstream.tls.root_cert", said.root_cert.is_some()),
         ("upstream.tls.cert", said.cert.is_some()),
         ("upstream.tls.key", said.key.is_some()),
+        ("upstream.tls.channel_binding", said.channel_binding.is_some()),
     ] {
         if is_said && reader.is_written(key) {
             reader.wrong(key, Fault::new("upstream.url says it already", "it in one place"));
@@ -146,6 +164,7 @@ fn tls(reader: &mut Reader<'_>, url: Option<&UpstreamUrl>) -> UpstreamTls {
         mode: said.tls_mode.or(mode).unwrap_or(otherwise),
         root_cert: said.root_cert.clone().or(root_cert),
         identity: from_url.or(identity),
+        channel_binding: said.channel_binding.or(channel_binding).unwrap_or(ChannelBinding::Prefer),
     };
     check_tls(reader, tls, &url.endpoint)
 }
@@ -157,6 +176,7 @@ fn check_tls(reader: &mut Reader<'_>, tls: UpstreamTls, endpoint: &Endpoint) -> 
         let problem = format!("{} without a root certificate", tls.mode.as_str());
         reader.wrong(key, Fault::new(problem, "sslrootcert in the URL, or upstream.tls.root_cert"));
     }
+    check_binding(reader, &tls, endpoint);
     match (endpoint, tls.mode) {
         (Endpoint::Tcp(..), _) => tls,
         (Endpoint::Unix { .. }, UpstreamTlsMode::Disable | UpstreamTlsMode::Prefer) => {
@@ -166,5 +186,15 @@ fn check_tls(reader: &mut Reader<'_>, tls: UpstreamTls, endpoint: &Endpoint) -> 
             reader.wrong(key, Fault::new("there is no TLS on a unix socket", "disable or prefer"));
             tls
         }
+    }
+}
+
+/// Without TLS there is nothing to bind to.
+fn check_binding(reader: &mut Reader<'_>, tls: &UpstreamTls, endpoint: &Endpoint) {
+    const KEY: &str = "upstream.tls.channel_binding";
+    let possible = matches!(endpoint, Endpoint::Tcp(..)) && tls.mode != UpstreamTlsMode::Disable;
+    if tls.channel_binding == ChannelBinding::Require && !possible {
+        let key = if reader.is_written(KEY) { KEY } else { URL };
+        reader.wrong(key, Fault::new("channel binding needs TLS", "another sslmode, and no unix socket"));
     }
 }

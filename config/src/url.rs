@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use crate::endpoint::{self, Endpoint};
 use crate::mistake::Fault;
 use crate::secret::SecretText;
-use crate::upstream::UpstreamTlsMode;
+use crate::upstream::{ChannelBinding, UpstreamTlsMode};
 use crate::word::Word;
 
 const SHAPE: &str = "postgres://user:password@host:port/database";
-const PARAMETERS: &str = "sslmode, sslrootcert, sslcert, sslkey, host or port";
+const PARAMETERS: &str = "sslmode, sslrootcert, sslcert, sslkey, channel_binding, host or port";
 const POSTGRES_PORT: u16 = 5432;
 
 /// What a URL says.
@@ -34,6 +34,7 @@ pub(crate) struct Parameters {
     pub(crate) root_cert: Option<PathBuf>,
     pub(crate) cert: Option<PathBuf>,
     pub(crate) key: Option<PathBuf>,
+    pub(crate) channel_binding: Option<ChannelBinding>,
     host: Option<String>,
     port: Option<u16>,
 }
@@ -131,17 +132,14 @@ fn parameters(query: &str) -> Result<Parameters, Fault> {
             "sslrootcert" => parameters.root_cert.replace(PathBuf::from(value)).is_some(),
             "sslcert" => parameters.cert.replace(PathBuf::from(value)).is_some(),
             "sslkey" => parameters.key.replace(PathBuf::from(value)).is_some(),
+            "channel_binding" => parameters.channel_binding.replace(channel_binding(&value)?).is_some(),
             "host" => parameters.host.replace(value).is_some(),
             "port" => {
                 let port = endpoint::port_number(&value);
                 let port = port.ok_or_else(|| Fault::new("has no valid port", "a port from 1 to 65535"))?;
                 parameters.port.replace(port).is_some()
             }
-            "application_name"
-            | "connect_timeout"
-            | "options"
-            | "target_session_attrs"
-            | "channel_binding" => {
+            "application_name" | "connect_timeout" | "options" | "target_session_attrs" => {
                 return Err(Fault::new(
                     format!("has the parameter {name}, which pgwarden does not use"),
                     PARAMETERS,
@@ -158,6 +156,11 @@ fn parameters(query: &str) -> Result<Parameters, Fault> {
 
 fn tls_mode(value: &str) -> Result<UpstreamTlsMode, Fault> {
     UpstreamTlsMode::from_word(value).map_err(|fault| Fault::new("has an unknown sslmode", fault.expected))
+}
+
+fn channel_binding(value: &str) -> Result<ChannelBinding, Fault> {
+    let read = ChannelBinding::from_word(value);
+    read.map_err(|fault| Fault::new("has an unknown channel_binding", fault.expected))
 }
 
 fn decode(text: &str) -> Result<String, Fault> {

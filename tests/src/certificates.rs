@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::directory::Directory;
 
@@ -34,6 +34,16 @@ impl Identity {
     fn read(certificate_path: String, key_path: String) -> Identity {
         let read = |path| fs::read_to_string(path).expect("openssl has written it");
         Identity { certificate: read(&certificate_path), key: read(&key_path), certificate_path, key_path }
+    }
+
+    /// A server that shows this certificate and asks for none.
+    pub fn acceptor(&self) -> Arc<ServerConfig> {
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key in PEM");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.expect("the provider knows the default versions").with_no_client_auth();
+        let config = builder.with_single_cert(vec![certificate(&self.certificate)], key);
+        Arc::new(config.expect("they belong together"))
     }
 }
 

@@ -180,7 +180,6 @@ fn assert_logged(pgwarden: &Pgwarden, reason: &str) {
     assert!(line.contains(reason), "{reason:?} is not in the log: {line}");
 }
 
-/// The server offers SCRAM-SHA-256-PLUS there; pgwarden takes the plain one and does not claim that it could not.
 #[test]
 fn scram_works_through_tls_with_a_server_that_offers_channel_binding() {
     for version in versions() {

@@ -172,12 +172,12 @@ fn upstream_urls() {
         ),
         (
             "postgres://h?ssl=1",
-            "has an unknown parameter; expected sslmode, sslrootcert, sslcert, sslkey, host or port",
+            "has an unknown parameter; expected sslmode, sslrootcert, sslcert, sslkey, channel_binding, host or port",
         ),
         (
             "postgres://h?options=-c",
             "has the parameter options, which pgwarden does not use; \
-             expected sslmode, sslrootcert, sslcert, sslkey, host or port",
+             expected sslmode, sslrootcert, sslcert, sslkey, channel_binding, host or port",
         ),
         ("postgres://h?host=g", "gives the host or port twice; expected each once"),
         ("postgres://h?sslkey=a&sslkey=b&sslcert=c", "gives sslkey twice; expected each parameter once"),

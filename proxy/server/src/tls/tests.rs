@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pgwarden_config::{ClientCert, ClientTls, Identity, TlsMode, UpstreamTls, UpstreamTlsMode};
+use pgwarden_config::{
+    ChannelBinding, ClientCert, ClientTls, Identity, TlsMode, UpstreamTls, UpstreamTlsMode,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, DnValue, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
 };
@@ -98,7 +100,12 @@ fn verifying(authority: &Authority) -> Acceptor {
 }
 
 fn ask(mode: UpstreamTlsMode, root: Option<&Authority>) -> UpstreamTls {
-    UpstreamTls { mode, root_cert: root.map(Authority::root), identity: None }
+    UpstreamTls {
+        mode,
+        root_cert: root.map(Authority::root),
+        identity: None,
+        channel_binding: ChannelBinding::Prefer,
+    }
 }
 
 /// One side of a handshake.
@@ -439,7 +446,10 @@ fn a_self_signed_certificate_that_is_the_root_itself_is_accepted_with_its_dates_
     let folder = tempfile::tempdir().unwrap();
     let trusting = |mode, identity: &Identity, host| {
         let root_cert = Some(identity.cert.clone());
-        target(&UpstreamTls { mode, root_cert, identity: None }, host)
+        target(
+            &UpstreamTls { mode, root_cert, identity: None, channel_binding: ChannelBinding::Prefer },
+            host,
+        )
     };
     let identity = self_signed(folder.path(), for_hosts(&["localhost"]));
     let server = accepting(identity.clone()).for_ssl_request;

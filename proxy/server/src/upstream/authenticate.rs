@@ -1,4 +1,4 @@
-//! Proving to the server who logs in: cleartext, md5, SCRAM-SHA-256.
+//! Proving to the server who logs in: cleartext, md5, SCRAM-SHA-256, bound to the TLS connection where both can.
 
 use crate::packet;
 use crate::stream::Stream;
@@ -8,19 +8,33 @@ use pgwarden_auth::password::md5_response;
 use pgwarden_auth::scram::{ChannelBinding, Mechanism};
 use pgwarden_auth::scram_client::{ScramClient, ScramLogin, ScramStep, ServerMessage};
 use pgwarden_auth::secret::Secret;
+use pgwarden_config::ChannelBinding as Policy;
 use pgwarden_wire::{Fields, Writer};
 use zeroize::Zeroizing;
 
 /// Answers what the server asks until it is satisfied.
 ///
 /// # Errors
-/// [`UpstreamError`] when the server refuses, or asks for what cannot be answered.
-pub(crate) async fn authenticate(stream: &mut Stream, login: &Credentials) -> Result<(), UpstreamError> {
+/// [`UpstreamError`] when the server refuses, or asks for what cannot be answered, or does not let itself be bound to
+/// the connection where `policy` demands it.
+pub(crate) async fn authenticate(
+    stream: &mut Stream,
+    login: &Credentials,
+    policy: Policy,
+) -> Result<(), UpstreamError> {
     let mut proved = Proved::Nothing;
     loop {
         let (kind, data) = request(stream).await?;
         match (kind, &proved) {
-            (0, Proved::Nothing | Proved::Done) => return Ok(()),
+            (0, Proved::Done) => return Ok(()),
+            (10, Proved::Nothing) => {
+                scram(stream, login, &data, policy).await?;
+                proved = Proved::Done;
+            }
+            (0 | 3 | 5, Proved::Nothing) if policy == Policy::Require => {
+                return Err(UpstreamError::Unbound("asks for no authentication that can be bound to it"));
+            }
+            (0, Proved::Nothing) => return Ok(()),
             (3, Proved::Nothing) => {
                 let password = clear_text(login, "password")?;
                 respond(stream, password.as_bytes(), End::Zero).await?;
@@ -34,10 +48,6 @@ pub(crate) async fn authenticate(stream: &mut Stream, login: &Credentials) -> Re
                     .and_then(|secret| md5_response(&login.user, secret, salt))
                     .ok_or_else(|| no_secret(login, "md5"))?;
                 respond(stream, response.as_bytes(), End::Zero).await?;
-            }
-            (10, Proved::Nothing) => {
-                scram(stream, login, &data).await?;
-                proved = Proved::Done;
             }
             (other, _) => {
                 return Err(UpstreamError::Protocol(format!(
@@ -62,11 +72,37 @@ enum End {
     Bare,
 }
 
-async fn scram(stream: &mut Stream, login: &Credentials, offered: &[u8]) -> Result<(), UpstreamError> {
+/// What can be bound to, and how to answer the offer. As in libpq (`pg_SASL_init`, `fe-auth.c`), a server that does not
+/// offer to be bound to a TLS connection is told that it could have been: if it did, somebody is between.
+fn choose(
+    stream: &Stream,
+    offered: &[u8],
+    policy: Policy,
+) -> Result<(Mechanism, ChannelBinding), UpstreamError> {
     let names = offered.split(|byte| *byte == 0).filter_map(|name| std::str::from_utf8(name).ok());
-    let binding = ChannelBinding::Unavailable;
-    let mechanism = Mechanism::choose(names, &binding)
-        .ok_or_else(|| UpstreamError::Protocol("no SASL mechanism in common".into()))?;
+    let binding = match policy {
+        Policy::Disable => ChannelBinding::Unavailable,
+        Policy::Prefer | Policy::Require => stream.channel_binding(),
+    };
+    match (policy, Mechanism::choose(names, &binding)) {
+        (_, None) => Err(UpstreamError::Protocol("no SASL mechanism in common".into())),
+        (Policy::Require, Some(Mechanism::ScramSha256)) if binding == ChannelBinding::Unavailable => {
+            Err(UpstreamError::Unbound("does not use TLS, or its certificate cannot be bound to"))
+        }
+        (Policy::Require, Some(Mechanism::ScramSha256)) => {
+            Err(UpstreamError::Unbound("does not offer SCRAM-SHA-256-PLUS"))
+        }
+        (_, Some(mechanism)) => Ok((mechanism, binding)),
+    }
+}
+
+async fn scram(
+    stream: &mut Stream,
+    login: &Credentials,
+    offered: &[u8],
+    policy: Policy,
+) -> Result<(), UpstreamError> {
+    let (mechanism, binding) = choose(stream, offered, policy)?;
     let password = Zeroizing::new(clear_text(login, "scram-sha-256")?.as_bytes().to_vec());
     let (first, mut client) =
         ScramClient::start(ScramLogin::Password(password), mechanism, &binding, rand::random());

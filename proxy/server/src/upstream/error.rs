@@ -33,6 +33,9 @@ pub(crate) enum UpstreamError {
     /// Policy: TLS could not be agreed on, or its certificate is not trusted.
     #[error("TLS with the server failed: {0}")]
     Tls(String),
+    /// Policy: the login is not bound to the TLS connection, and the configuration demands it.
+    #[error("the server {0}, and upstream.tls.channel_binding is \"require\"")]
+    Unbound(&'static str),
     /// Policy: no secret is known for the login that the server asks for.
     #[error(
         "the server asks for {method} authentication of user \"{user}\", for whom no usable secret is known"

@@ -69,7 +69,7 @@ impl Server {
             p.byte(0);
         });
         packet::write(&mut stream, &startup).await?;
-        authenticate(&mut stream, login).await?;
+        authenticate(&mut stream, login, self.binding).await?;
         let (reported, key) = greeting(&mut stream).await?;
         let version = version_of(&reported);
         let facts = match self.facts(&login.user, database, version) {

@@ -41,6 +41,8 @@ pub(crate) enum SetConfig {
 pub(crate) struct Server {
     endpoint: Endpoint,
     connector: Connector,
+    /// Whether logins are bound to the TLS connection.
+    pub(super) binding: pgwarden_config::ChannelBinding,
     /// How long connecting and logging in may take.
     pub(crate) timeout: Duration,
     /// Whether a transaction pooler stands in between.
@@ -69,6 +71,7 @@ impl Server {
         Self {
             endpoint: upstream.endpoint.clone(),
             connector,
+            binding: upstream.tls.channel_binding,
             timeout: upstream.connect_timeout,
             pooler: upstream.downstream_pooler,
             blanks,
