@@ -252,8 +252,10 @@ fn workers(reader: &mut Reader<'_>) -> NonZeroUsize {
             .map(NonZeroUsize::new)
             .map_err(|fault| Fault::new(fault.problem, format!("{} or auto", fault.expected))),
     });
-    let available = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    read.flatten().unwrap_or_else(available)
+    read.flatten().unwrap_or_else(|| {
+        let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        NonZeroUsize::new(processors.get() / 2).unwrap_or(NonZeroUsize::MIN)
+    })
 }
 
 fn log(reader: &mut Reader<'_>) -> Log {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -19,22 +20,34 @@ pub(crate) enum Phase {
 
 /// The phase, shared by every task on every runtime.
 #[derive(Debug, Clone)]
-pub(crate) struct Shutdown(Arc<watch::Sender<Phase>>);
+pub(crate) struct Shutdown(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    sender: watch::Sender<Phase>,
+    /// Whether anything has been said: sessions look here at each wake-up, without a lock.
+    begun: AtomicBool,
+}
 
 impl Shutdown {
     /// A process that runs.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(Phase::Running)))
+        Self(Arc::new(Shared { sender: watch::Sender::new(Phase::Running), begun: AtomicBool::new(false) }))
     }
 
     /// The phase now.
     pub(crate) fn phase(&self) -> Phase {
-        *self.0.borrow()
+        *self.0.sender.borrow()
+    }
+
+    /// Whether the process is still in no other phase than the first. Cheap.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.0.begun.load(Ordering::Acquire)
     }
 
     /// The phase, for one who waits for it beside other things.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Phase> {
-        self.0.subscribe()
+        self.0.sender.subscribe()
     }
 
     /// Starts to drain, unless that has happened.
@@ -97,7 +110,8 @@ impl Shutdown {
     }
 
     fn advance(&self, next: Phase) {
-        self.0.send_if_modified(|phase| {
+        self.0.begun.store(true, Ordering::Release);
+        self.0.sender.send_if_modified(|phase| {
             let forward = *phase < next;
             *phase = next.max(*phase);
             forward

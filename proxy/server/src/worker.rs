@@ -9,6 +9,7 @@ use pgwarden_pool::Shelf;
 use pgwarden_session::Output;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -57,9 +58,30 @@ pub(crate) struct Scratch {
     pub(crate) out: Output,
 }
 
+/// For maps by the address of what is in memory: addresses differ enough by themselves.
+type ByAddress = BuildHasherDefault<AddressHasher>;
+
+#[derive(Debug, Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        // The table takes the uppermost seven bits and the lowest ones; those of an address are always the same.
+        self.0 = u64::try_from(address).unwrap_or_default().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 thread_local! {
     static HOME: Cell<usize> = const { Cell::new(usize::MAX) };
-    static SHELVES: RefCell<HashMap<usize, Shelf<Link>>> = RefCell::new(HashMap::new());
+    static SHELVES: RefCell<HashMap<usize, Shelf<Link>, ByAddress>> = RefCell::default();
     static STEP: RefCell<Scratch> =
         RefCell::new(Scratch { buffer: vec![0; SCRATCH].into_boxed_slice(), out: Output::default() });
 }

@@ -166,7 +166,7 @@ pub struct Engine<T> {
     pub(crate) interner: Arc<Interner>,
     pub(crate) initial: Arc<Profile>,
     pub(crate) profile: Arc<Profile>,
-    pub(crate) lease: Option<Backend>,
+    pub(crate) lease: Option<Box<Backend>>,
     pub(crate) queue: ReplyQueue,
     pub(crate) tx: Transaction,
     pub(crate) reported: Status,
@@ -292,7 +292,7 @@ impl<T: Tenancy> Engine<T> {
     }
 
     /// Takes a backend: the settings of this session are brought along in the same write.
-    pub fn attach(&mut self, backend: Backend, out: &mut Output) {
+    pub fn attach(&mut self, backend: Box<Backend>, out: &mut Output) {
         self.lease = Some(backend);
         self.bring_along(out);
     }
@@ -326,7 +326,7 @@ impl<T: Tenancy> Engine<T> {
     }
 
     /// Gives the backend up, whatever state it is in; it may serve another client only if it is sound.
-    pub fn detach(&mut self) -> Option<Backend> {
+    pub fn detach(&mut self) -> Option<Box<Backend>> {
         let clean = self.is_idle() && self.is_carried();
         let mut backend = self.lease.take()?;
         backend.forget_unacknowledged();
@@ -339,7 +339,14 @@ impl<T: Tenancy> Engine<T> {
 
     /// How texts read in this session.
     pub(crate) fn reading(&self) -> Reading {
-        Reading::under(&self.profile.reported)
+        self.profile.reported.reading()
+    }
+
+    /// The backend's unnamed statement is gone, or nobody knows what it is.
+    pub(crate) fn unnamed_lost(&mut self) {
+        if let Some(backend) = &mut self.lease {
+            backend.unnamed_lost();
+        }
     }
 
     /// The connection can serve nobody else.

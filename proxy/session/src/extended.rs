@@ -1,6 +1,5 @@
 //! The extended protocol: statements and portals, under names that every backend understands.
 
-use crate::backend::Backend;
 use crate::client::{Frame, Step};
 use crate::command::Effect;
 use crate::engine::{Engine, Hold, Pooling, Stop};
@@ -177,7 +176,7 @@ impl<T: Tenancy> Engine<T> {
                     return Ok(self.discard(frame));
                 }
                 if target.name.is_empty() {
-                    self.lease.iter_mut().for_each(Backend::unnamed_lost);
+                    self.unnamed_lost();
                     self.statements.unnamed_changed(self.queue.next_place());
                     self.queue.push(Expect::Close, Fate::CloseUnnamed);
                     return Ok(self.forward(frame, 0, out));
@@ -205,7 +204,7 @@ impl<T: Tenancy> Engine<T> {
             Some(statement) => Some(self.name_on_backend(statement, out)),
             None if name.is_empty() => {
                 // Another client's unnamed statement may be there: take it away, so that the server says 26000.
-                self.lease.iter_mut().for_each(Backend::unnamed_lost);
+                self.unnamed_lost();
                 out.backend.write(|w| {
                     w.close(b'S', b"");
                 });

@@ -7,7 +7,7 @@
 mod answer;
 mod query;
 
-use crate::backend::{Backend, Route};
+use crate::backend::Route;
 use crate::engine::{Engine, Hold, Pooling};
 use crate::output::Output;
 use crate::pins::{Change, Pin, Pins, Trace, may_end, trace};
@@ -171,7 +171,7 @@ impl<T: Tenancy> Engine<T> {
     }
 
     fn ask(&mut self, inquiry: Inquiry, out: &mut Output) {
-        self.lease.iter_mut().for_each(Backend::unnamed_lost);
+        self.unnamed_lost();
         out.backend.write(|w| {
             w.query(inquiry.query().as_bytes());
         });

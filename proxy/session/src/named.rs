@@ -15,12 +15,13 @@ struct Known {
     since: u64,
 }
 
-/// The statements of one client. The unnamed one has the empty name.
+/// The statements of one client. The unnamed one has the empty name, and a place of its own: most drivers know no other.
 #[derive(Debug, Default)]
 pub(crate) struct Named {
-    statements: HashMap<Box<[u8]>, Known>,
+    named: HashMap<Box<[u8]>, Known>,
+    unnamed: Option<Known>,
     /// The unnamed statement that the server has acknowledged: it is still there when what replaces it is skipped.
-    unnamed: Option<Arc<Statement>>,
+    acknowledged: Option<Arc<Statement>>,
     /// Where in the reply queue the unnamed statement was changed last.
     changed: usize,
     /// The batch that closed a statement last.
@@ -30,15 +31,19 @@ pub(crate) struct Named {
 }
 
 impl Named {
+    fn known(&self, name: &[u8]) -> Option<&Known> {
+        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+    }
+
     /// The statement of that name.
     pub(crate) fn find(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        self.statements.get(name).map(|known| &known.statement)
+        self.known(name).map(|known| &known.statement)
     }
 
     /// Whether `batch` can rely on what is known of the name: nothing outstanding could have skipped its
     /// definition, or its removal.
     pub(crate) fn is_certain(&self, name: &[u8], batch: u64) -> bool {
-        let changed = self.statements.get(name).map_or(self.removed, |known| Some(known.since));
+        let changed = self.known(name).map_or(self.removed, |known| Some(known.since));
         changed.is_none_or(|changed| changed == batch || changed < self.settled)
     }
 
@@ -49,24 +54,28 @@ impl Named {
 
     /// Whether `name` would be one name too many.
     pub(crate) fn is_full(&self, name: &[u8], most: usize) -> bool {
-        let unnamed = usize::from(self.statements.contains_key(b"".as_slice()));
-        self.statements.len() - unnamed >= most && !self.statements.contains_key(name)
+        !name.is_empty() && self.named.len() >= most && !self.named.contains_key(name)
     }
 
     /// Names a statement.
     pub(crate) fn insert(&mut self, name: &[u8], statement: Arc<Statement>, batch: u64) {
-        self.statements.insert(name.into(), Known { statement, told: None, since: batch });
+        let known = Known { statement, told: None, since: batch };
+        if name.is_empty() {
+            self.unnamed = Some(known);
+        } else {
+            self.named.insert(name.into(), known);
+        }
     }
 
     /// What the client was told a statement returns.
     pub(crate) fn shape(&self, name: &[u8]) -> Option<Shape> {
-        self.statements.get(name)?.told
+        self.known(name)?.told
     }
 
     /// The client is told what a statement returns, which may have lost its name since.
     pub(crate) fn described(&mut self, name: &[u8], statement: &Arc<Statement>, shape: Shape) {
-        let known = self.statements.get_mut(name).filter(|known| Arc::ptr_eq(&known.statement, statement));
-        if let Some(known) = known {
+        let known = if name.is_empty() { self.unnamed.as_mut() } else { self.named.get_mut(name) };
+        if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.statement, statement)) {
             known.told = Some(shape);
         }
     }
@@ -74,7 +83,7 @@ impl Named {
     /// The server has acknowledged a statement.
     pub(crate) fn acknowledged(&mut self, name: &[u8], statement: &Arc<Statement>) {
         if name.is_empty() {
-            self.unnamed = Some(Arc::clone(statement));
+            self.acknowledged = Some(Arc::clone(statement));
         }
     }
 
@@ -89,39 +98,38 @@ impl Named {
         if self.changed > place {
             return;
         }
-        match &self.unnamed {
-            None => _ = self.statements.remove(b"".as_slice()),
-            Some(statement) => {
-                let since = self.settled.saturating_sub(1);
-                let known = Known { statement: Arc::clone(statement), told: None, since };
-                self.statements.insert(Box::default(), known);
-            }
-        }
+        let since = self.settled.saturating_sub(1);
+        self.unnamed = self.acknowledged.clone().map(|statement| Known { statement, told: None, since });
     }
 
     /// Forgets a name.
     pub(crate) fn remove(&mut self, name: &[u8], batch: u64) -> Option<Arc<Statement>> {
         self.removed = Some(batch);
-        self.statements.remove(name).map(|known| known.statement)
+        let known = if name.is_empty() { self.unnamed.take() } else { self.named.remove(name) };
+        known.map(|known| known.statement)
     }
 
     /// The server has dropped the unnamed statement.
     pub(crate) fn forget_unnamed(&mut self, name: &[u8]) {
         if name.is_empty() {
-            self.unnamed = None;
+            self.acknowledged = None;
         }
     }
 
     /// Forgets a name if it still stands for `statement`.
     pub(crate) fn remove_exactly(&mut self, name: &[u8], statement: &Arc<Statement>) {
         if self.find(name).is_some_and(|found| Arc::ptr_eq(found, statement)) {
-            self.statements.remove(name);
+            if name.is_empty() {
+                self.unnamed = None;
+            } else {
+                self.named.remove(name);
+            }
         }
     }
 
     /// Forgets everything but the unnamed statement, which DISCARD ALL and DEALLOCATE ALL do not touch
     /// (`DropAllPreparedStatements`).
     pub(crate) fn clear(&mut self) {
-        self.statements.retain(|name, _| name.is_empty());
+        self.named.clear();
     }
 }

@@ -18,7 +18,11 @@ enum Part {
 pub struct Segments {
     parts: Vec<Part>,
     own: Vec<u8>,
+    gathered: Vec<u8>,
 }
+
+/// Several parts of so many bytes in all are copied into one: that costs less than a vectored write.
+const WORTH_GATHERING: usize = 4096;
 
 impl Segments {
     /// Appends a range of the input; ranges that touch become one.
@@ -67,14 +71,33 @@ impl Segments {
         self.own.clear();
     }
 
+    /// Everything as one run of bytes, if it is one, or small enough to be copied; `input` is the step's input.
+    pub fn whole<'a>(&'a mut self, input: &'a [u8]) -> Option<&'a [u8]> {
+        if let [part] = self.parts.as_slice() {
+            return Some(self.bytes_of(part, input));
+        }
+        let length: usize = self.parts.iter().map(|part| self.bytes_of(part, input).len()).sum();
+        if length > WORTH_GATHERING {
+            return None;
+        }
+        let mut gathered = std::mem::take(&mut self.gathered);
+        gathered.clear();
+        self.parts.iter().for_each(|part| gathered.extend_from_slice(self.bytes_of(part, input)));
+        self.gathered = gathered;
+        Some(&self.gathered)
+    }
+
+    fn bytes_of<'a>(&'a self, part: &Part, input: &'a [u8]) -> &'a [u8] {
+        let found = match part {
+            Part::Input(range) => input.get(range.clone()),
+            Part::Own(range) => self.own.get(range.clone()),
+        };
+        found.unwrap_or_default()
+    }
+
     /// The parts as slices for one vectored write; `input` is the step's input.
     pub fn slices<'a>(&'a self, input: &'a [u8], slices: &mut Vec<IoSlice<'a>>) {
-        slices.extend(self.parts.iter().map(|part| {
-            IoSlice::new(match part {
-                Part::Input(range) => input.get(range.clone()).unwrap_or_default(),
-                Part::Own(range) => self.own.get(range.clone()).unwrap_or_default(),
-            })
-        }));
+        slices.extend(self.parts.iter().map(|part| IoSlice::new(self.bytes_of(part, input))));
     }
 
     /// Appends everything after the first `skip` bytes to `pending`.
@@ -123,6 +146,7 @@ mod tests {
         segments.slices(b"abcdefgh", &mut slices);
         let found: Vec<&[u8]> = slices.iter().map(|slice| &**slice).collect();
         assert_eq!(found, [b"abcde".as_slice(), b"xyz", b"h"]);
+        assert_eq!(segments.whole(b"abcdefgh"), Some(b"abcdexyzh".as_slice()));
     }
 
     #[test]

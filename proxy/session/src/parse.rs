@@ -30,7 +30,7 @@ impl<T: Tenancy> Engine<T> {
             return Ok(self.wait(out));
         }
         let most = self.options.limits.client_statements;
-        if !parse.name.is_empty() && self.statements.is_full(parse.name, most) {
+        if self.statements.is_full(parse.name, most) {
             return Ok(self.refuse_frame(&too_many(most), frame, out));
         }
         let statement = self.define(&parse);

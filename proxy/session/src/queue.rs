@@ -156,47 +156,31 @@ impl Expect {
     /// What a reply does to an entry that expects this.
     pub(crate) fn progress(self, tag: BackendTag) -> Progress {
         use BackendTag as B;
-        let (parts, last): (&[B], &[B]) = match self {
-            Self::Parse => (&[], &[B::ParseComplete]),
-            Self::Bind => (&[], &[B::BindComplete]),
-            Self::Close => (&[], &[B::CloseComplete]),
-            Self::DescribeStatement => (&[B::ParameterDescription], &[B::RowDescription, B::NoData]),
-            Self::DescribePortal => (&[], &[B::RowDescription, B::NoData]),
-            Self::Execute => (
-                &[
-                    B::DataRow,
-                    B::CopyData,
-                    B::CopyInResponse,
-                    B::CopyOutResponse,
-                    B::CopyBothResponse,
-                    B::CopyDone,
-                ],
-                &[B::CommandComplete, B::EmptyQueryResponse, B::PortalSuspended],
-            ),
-            Self::Injection(_) => {
-                (&[B::ParseComplete, B::BindComplete, B::DataRow, B::CommandComplete], &[B::CloseComplete])
+        use Progress::{Last, Part, Stray};
+        match (self, tag) {
+            (Self::Parse, B::ParseComplete)
+            | (Self::Bind, B::BindComplete)
+            | (Self::Close, B::CloseComplete) => Last,
+            (Self::DescribeStatement, B::ParameterDescription) => Part,
+            (Self::DescribeStatement | Self::DescribePortal, B::RowDescription | B::NoData) => Last,
+            (Self::Execute, B::CommandComplete | B::EmptyQueryResponse | B::PortalSuspended) => Last,
+            (Self::Injection(_), B::ParseComplete | B::BindComplete | B::DataRow | B::CommandComplete) => {
+                Part
             }
-            Self::Query => (
-                &[
-                    B::DataRow,
-                    B::RowDescription,
-                    B::CommandComplete,
-                    B::EmptyQueryResponse,
-                    B::CopyData,
-                    B::CopyInResponse,
-                    B::CopyOutResponse,
-                    B::CopyBothResponse,
-                    B::CopyDone,
-                ],
-                &[B::ReadyForQuery],
-            ),
-            Self::FunctionCall => (&[B::FunctionCallResponse], &[B::ReadyForQuery]),
-            Self::Sync => (&[], &[B::ReadyForQuery]),
-        };
-        match () {
-            () if last.contains(&tag) => Progress::Last,
-            () if parts.contains(&tag) => Progress::Part,
-            () => Progress::Stray,
+            (Self::Injection(_), B::CloseComplete) => Last,
+            (Self::Query, B::RowDescription | B::CommandComplete | B::EmptyQueryResponse)
+            | (Self::FunctionCall, B::FunctionCallResponse) => Part,
+            (
+                Self::Execute | Self::Query,
+                B::DataRow
+                | B::CopyData
+                | B::CopyInResponse
+                | B::CopyOutResponse
+                | B::CopyBothResponse
+                | B::CopyDone,
+            ) => Part,
+            (Self::Query | Self::FunctionCall | Self::Sync, B::ReadyForQuery) => Last,
+            _ => Stray,
         }
     }
 

@@ -25,8 +25,14 @@ pub(crate) enum Reading {
     Ascii(StringSyntax),
 }
 
+impl Default for Reading {
+    fn default() -> Self {
+        Self::As(StringSyntax::Standard)
+    }
+}
+
 impl Reading {
-    /// How texts read under these settings.
+    /// How texts read under these settings; they know it themselves by [`Settings::reading`].
     pub(crate) fn under(settings: &Settings) -> Self {
         let encoding = settings.value("client_encoding").unwrap_or_default();
         let syntax = match settings.value("standard_conforming_strings") {
@@ -73,7 +79,7 @@ mod tests {
     fn encodings_that_hide_a_backslash_are_not_read() {
         let mut settings = Settings::default();
         settings.set("client_encoding", "SJIS");
-        let reading = Reading::under(&settings);
+        let reading = settings.reading();
         assert!(reading.read(b"select 1").is_ok());
         assert_eq!(reading.read(b"select '\x83\x5c'"), Err(Unread::Unclear));
     }

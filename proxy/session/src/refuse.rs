@@ -7,6 +7,7 @@ use crate::queue::{Answer, Expect, Fate, Purpose};
 use crate::refusal::Refusal;
 use crate::tenancy::{Ruling, Subject, Tenancy};
 use crate::transaction::Batch;
+use pgwarden_sql::Marks;
 use pgwarden_wire::Status;
 
 /// No formats, no parameters, no result formats: the end of a Bind message.
@@ -36,13 +37,14 @@ impl<T: Tenancy> Engine<T> {
         if self.options.pooling == Pooling::Session {
             return Permit::Granted;
         }
-        match self.first_pin(text, script).filter(|_| self.options.pins == PinPolicy::Refuse) {
-            Some(pin) => Permit::Refused(Box::new(pin.refusal())),
-            None => {
-                self.follow_set_config(text, script);
-                Permit::Granted
-            }
+        let forbidden = self.options.pins == PinPolicy::Refuse;
+        if let Some(pin) = forbidden.then(|| self.first_pin(text, script)).flatten() {
+            return Permit::Refused(Box::new(pin.refusal()));
         }
+        if script.statements().iter().any(|one| one.marks.contains(Marks::SET_CONFIG)) {
+            self.follow_set_config(text, script);
+        }
+        Permit::Granted
     }
 
     /// Refuses a simple query or function call.

@@ -103,10 +103,10 @@ impl<T: Tenancy> Engine<T> {
         payload: &[u8],
         out: &mut Output,
     ) -> Result<Delivery, SessionError> {
-        let stray = SessionError::Desync { tag: byte_of(tag) };
-        let Some(Entry::Await(expect, fate)) = self.queue.front_mut() else { return Err(stray) };
+        let stray = || SessionError::Desync { tag: byte_of(tag) };
+        let Some(Entry::Await(expect, fate)) = self.queue.front_mut() else { return Err(stray()) };
         match expect.progress(tag) {
-            Progress::Stray => Err(stray),
+            Progress::Stray => Err(stray()),
             Progress::Part => {
                 let own = match fate {
                     Fate::Own(_) => true,
@@ -141,7 +141,7 @@ impl<T: Tenancy> Engine<T> {
                         }
                         self.complete(expect, &fate, (tag, payload), out)
                     }
-                    _ => Err(stray),
+                    _ => Err(stray()),
                 }
             }
         }

@@ -5,6 +5,7 @@ mod sql;
 mod trial;
 
 use crate::carrier::Vehicle;
+use crate::reading::Reading;
 use sql::Lists;
 pub(crate) use sql::push_literal;
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ const FIXED: [&str; 6] = [
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     values: BTreeMap<Box<str>, Box<str>>,
+    /// What follows from the values for every text that is read.
+    reading: Reading,
 }
 
 impl Settings {
@@ -40,7 +43,13 @@ impl Settings {
             return false;
         }
         self.values.insert(name.into(), value.into());
+        self.reading = Reading::under(self);
         true
+    }
+
+    /// How texts read under these settings.
+    pub(crate) fn reading(&self) -> Reading {
+        self.reading
     }
 
     /// All names and values, in the order of the names.

@@ -1,6 +1,5 @@
 //! The simple protocol: Query and FunctionCall, each a transaction of its own outside of a block.
 
-use crate::backend::Backend;
 use crate::carrier::SimpleForm;
 use crate::client::{Frame, Step};
 use crate::command::Effect;
@@ -181,9 +180,7 @@ impl<T: Tenancy> Engine<T> {
         self.queue.push(Expect::Query, fate);
         self.statements.unnamed_changed(self.queue.last_place());
         self.statements.remove(b"", self.tx.number());
-        if let Some(backend) = &mut self.lease {
-            backend.unnamed_lost();
-        }
+        self.unnamed_lost();
         for statement in script.map(Script::statements).unwrap_or_default() {
             self.statement_sent(statement);
         }
@@ -199,7 +196,9 @@ impl<T: Tenancy> Engine<T> {
         }
         if matches!(statement.verb, Verb::DiscardAll | Verb::Deallocate { all: true }) {
             // What follows in the same batch cannot wait for the reply.
-            self.lease.iter_mut().for_each(Backend::context_lost);
+            if let Some(backend) = &mut self.lease {
+                backend.context_lost();
+            }
         }
     }
 

@@ -83,7 +83,7 @@ struct Beginning {
 /// A session with the backend it may hold, and everything that left it.
 struct Play {
     engine: Engine<Everything>,
-    idle: Option<Backend>,
+    idle: Option<Box<Backend>>,
     /// What the client sent and the engine did not take yet.
     waiting: Vec<u8>,
     /// The same of the server.
@@ -113,7 +113,7 @@ impl Play {
         profile.carried.set("lock_timeout", "54321");
         let tenancy = Everything { carrier, seen: HashSet::new() };
         let engine = Engine::new(tenancy, options, Arc::new(Interner::default()), Arc::new(profile));
-        let idle = Some(Backend::new(beginning.capabilities, Arc::clone(&beginning.reported), 7));
+        let idle = Some(Box::new(Backend::new(beginning.capabilities, Arc::clone(&beginning.reported), 7)));
         let (waiting, incomplete, to_server, to_client) = Default::default();
         Play { engine, idle, waiting, incomplete, stop: Stop::Input, to_server, to_client }
     }

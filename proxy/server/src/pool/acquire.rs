@@ -150,7 +150,7 @@ impl Pool {
         let profile = self.profiles.opened(established.reported);
         Ok(Link {
             stream: established.stream,
-            state: Some(Backend::new(established.facts.capabilities, profile, rand::random())),
+            state: Some(Box::new(Backend::new(established.facts.capabilities, profile, rand::random()))),
             key: established.key,
             home: worker::home(),
             opened: clock::now(),

@@ -14,7 +14,7 @@ pub(crate) struct Link {
     /// The connection.
     pub(crate) stream: Stream,
     /// Its protocol state, while no session holds it.
-    pub(crate) state: Option<Backend>,
+    pub(crate) state: Option<Box<Backend>>,
     /// What cancels it.
     pub(crate) key: Arc<BackendKey>,
     /// The worker whose reactor knows the socket.

@@ -4,6 +4,7 @@
 //! limit strikes at the earliest when its time has passed, and at the latest a quarter of it later.
 
 use pgwarden_config::Limits;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -66,11 +67,11 @@ impl Deadlines {
         Self { idle, idle_in_transaction, statement, timer, seen, since: Instant::now(), cancelled: None }
     }
 
-    /// Ends when it is time to look. Cancel safe.
-    pub(super) async fn tick(&mut self) {
+    /// Whether it is time to look.
+    pub(super) fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.timer {
-            Some(timer) => _ = timer.tick().await,
-            None => std::future::pending().await,
+            Some(timer) => timer.poll_tick(cx).map(drop),
+            None => Poll::Pending,
         }
     }
 

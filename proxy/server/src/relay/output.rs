@@ -2,7 +2,7 @@
 
 use crate::stream::Stream;
 use pgwarden_session::Segments;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
@@ -64,7 +64,7 @@ impl Pending {
         &mut self,
         stream: &mut Stream,
         cx: &mut Context<'_>,
-        segments: &Segments,
+        segments: &mut Segments,
         input: &[u8],
     ) -> io::Result<()> {
         if segments.is_empty() || self.reader == Reader::Left {
@@ -98,18 +98,13 @@ impl Pending {
         &mut self,
         stream: &mut Stream,
         cx: &mut Context<'_>,
-        segments: &Segments,
+        segments: &mut Segments,
         input: &[u8],
     ) -> io::Result<()> {
         let mut sent = 0;
         if self.bytes.is_empty() {
-            let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(8);
-            segments.slices(input, &mut slices);
-            sent = match Pin::new(&mut *stream).poll_write_vectored(cx, &slices) {
-                Poll::Ready(written) => written?,
-                Poll::Pending => 0,
-            };
-            let total: usize = slices.iter().map(|slice| slice.len()).sum();
+            let total;
+            (sent, total) = offer(stream, cx, segments, input)?;
             if sent == total {
                 return self.flush(stream, cx);
             }
@@ -146,5 +141,27 @@ impl Pending {
             Poll::Pending => Flush::Due,
         };
         Ok(())
+    }
+}
+
+/// Offers everything in one write; returns how many bytes were taken, and of how many.
+fn offer(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    segments: &mut Segments,
+    input: &[u8],
+) -> io::Result<(usize, usize)> {
+    let stream = Pin::new(stream);
+    let (written, total) = if let Some(whole) = segments.whole(input) {
+        (stream.poll_write(cx, whole), whole.len())
+    } else {
+        let mut slices = Vec::new();
+        segments.slices(input, &mut slices);
+        let total = slices.iter().map(|slice| slice.len()).sum();
+        (stream.poll_write_vectored(cx, &slices), total)
+    };
+    match written {
+        Poll::Ready(written) => Ok((written?, total)),
+        Poll::Pending => Ok((0, total)),
     }
 }

@@ -6,12 +6,13 @@ use crate::meters::CloseReason;
 use crate::pool::{AcquireError, Link};
 use crate::relay::deadlines::{Deadlines, Doing, Overdue};
 use crate::relay::{Event, Relay, Resume, TERMINATE};
-use crate::signals::Phase;
+use crate::signals::{Phase, Shutdown};
 use crate::stream::Stream;
 use crate::upstream::Server;
 use pgwarden_session::{Health, Refusal};
 use pgwarden_wire::{Severity, Writer};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -57,11 +58,10 @@ pub(crate) async fn run(mut relay: Relay) {
         if phase == Phase::Stopped {
             break Event::Refused(shutting_down());
         }
-        let event = tokio::select! {
-            biased;
-            event = poll_fn(|cx| relay.poll_unless_idle(phase, cx)) => event,
-            () = shutdown.passed(phase) => continue,
-            () = deadlines.tick() => match relay.overdue(&mut deadlines) {
+        let event = match relay.until_needed(&shutdown, phase, &mut deadlines).await {
+            Wake::Event(event) => event,
+            Wake::Phase => continue,
+            Wake::Look => match relay.overdue(&mut deadlines) {
                 Some(event) => event,
                 None => continue,
             },
@@ -77,7 +77,44 @@ pub(crate) async fn run(mut relay: Relay) {
     relay.end(event).await;
 }
 
+/// Whether a future has been polled, so that it will wake the task.
+#[derive(PartialEq, Eq)]
+enum Asked {
+    Never,
+    Once,
+}
+
+/// Why the session's loop goes round.
+enum Wake {
+    /// The relay needs something, or is at its end.
+    Event(Event),
+    /// pgwarden begins to drain, or stops.
+    Phase,
+    /// It is time to look at the limits.
+    Look,
+}
+
 impl Relay {
+    /// Works until something else is needed. What is rare is asked for once, which leaves a waker, and then only when
+    /// it has happened: a wake-up is nearly always one of the sockets'.
+    async fn until_needed(&mut self, shutdown: &Shutdown, phase: Phase, deadlines: &mut Deadlines) -> Wake {
+        let mut passed = pin!(shutdown.passed(phase));
+        let mut asked = Asked::Never;
+        poll_fn(|cx| {
+            if let Poll::Ready(event) = self.poll_unless_idle(phase, cx) {
+                return Poll::Ready(Wake::Event(event));
+            }
+            if asked == Asked::Never || !shutdown.is_running() {
+                asked = Asked::Once;
+                if passed.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Wake::Phase);
+                }
+            }
+            deadlines.poll_tick(cx).map(|()| Wake::Look)
+        })
+        .await
+    }
+
     /// As [`Relay::poll`]; while pgwarden drains, a session that is idle ends.
     fn poll_unless_idle(&mut self, phase: Phase, cx: &mut Context<'_>) -> Poll<Event> {
         match self.poll(cx) {

@@ -74,10 +74,12 @@ impl Relay {
         };
         out.clear();
         let result = self.engine.backend_bytes(input, out);
-        let written = self.to_client.write(&mut self.client, cx, &out.client, input);
+        let written = self.to_client.write(&mut self.client, cx, &mut out.client, input);
         let consumed = result?;
         written.map_err(|_| Event::ClientGone)?;
-        self.to_backend.write(&mut link.stream, cx, &out.backend, input).map_err(|_| Event::BackendGone)?;
+        self.to_backend
+            .write(&mut link.stream, cx, &mut out.backend, input)
+            .map_err(|_| Event::BackendGone)?;
         self.from_backend = left_over(kept, read, consumed);
         Ok(true)
     }
@@ -177,11 +179,11 @@ impl Relay {
         let mut rest = input;
         loop {
             let result = self.engine.client_bytes(rest, now, out);
-            let written = self.to_client.write(&mut self.client, cx, &out.client, rest);
+            let written = self.to_client.write(&mut self.client, cx, &mut out.client, rest);
             let taken = result?;
             written.map_err(|_| Event::ClientGone)?;
             if let Some(link) = &mut self.link {
-                let sent = self.to_backend.write(&mut link.stream, cx, &out.backend, rest);
+                let sent = self.to_backend.write(&mut link.stream, cx, &mut out.backend, rest);
                 sent.map_err(|_| Event::BackendGone)?;
             }
             rest = rest.get(taken.consumed..).unwrap_or_default();
