@@ -93,7 +93,9 @@ impl<T: Tenancy> Engine<T> {
         }
         let released = self.inject(out);
         let step = self.send_query(frame, script, released, out);
-        self.hold = Hold::Own;
+        if self.hold == Hold::Nothing {
+            self.hold = Hold::Own;
+        }
         step
     }
 
@@ -178,6 +180,7 @@ impl<T: Tenancy> Engine<T> {
         if self.tx.batch() == Batch::Started && self.tx.status() == Status::Idle {
             self.taint();
         }
+        let may_run_again = matches!(&fate, Fate::Script(insertions) if insertions.may_run_again());
         self.queue.push(Expect::Query, fate);
         self.statements.unnamed_changed(self.queue.last_place());
         self.statements.remove(b"", self.tx.number());
@@ -188,6 +191,10 @@ impl<T: Tenancy> Engine<T> {
             self.statement_sent(statement);
         }
         self.end_of_batch();
+        if may_run_again {
+            // What came behind it would be answered first.
+            self.hold = Hold::Settled;
+        }
     }
 
     /// Follows what a statement does to the session, as soon as it is sent.
@@ -227,6 +234,8 @@ impl<T: Tenancy> Engine<T> {
             (Passage::Free(_), _) => (),
             (_, SessionScope::Open) => (),
             _ if !in_block => return Ok(self.query_in_session_scope(frame, out)),
+            // A context that fails takes along what is sent behind it up to a Sync: nothing is, until it has answered.
+            _ if !self.queue.is_empty() && !self.queue.holds_only_settings() => return Ok(self.wait(out)),
             _ => {
                 let _released = self.inject(out);
                 self.hold = Hold::Own;
