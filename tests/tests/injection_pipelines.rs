@@ -72,3 +72,22 @@ fn a_function_call_behind_what_fails_its_block_keeps_replies_in_step() {
         assert_backend_is_free(&stage);
     });
 }
+
+#[test]
+fn a_call_in_a_block_that_failed_unnoticed_leaves_nothing_behind() {
+    for_each_version(async |server| {
+        let stage = Tenants::start(server);
+        server.psql("CREATE PROCEDURE nothing() LANGUAGE sql AS 'SELECT 1'");
+        let mut acme = stage.client("acme");
+        // A mistake: the block has failed and not ended, which nobody knows yet.
+        let messages = Frontend::new().query("BEGIN").query("COMMIT nonsense");
+        let batch = Frontend::new().close_statement("").raw(run("CALL nothing()").sync().bytes());
+        acme.send(&messages.raw(batch.bytes()).query("ROLLBACK"));
+        let answers: Vec<_> = (0..4).map(|_| error_code(&acme.until_ready())).collect();
+        assert_eq!(answers, ["", "42601", "25P02", ""]);
+        // Another client gets the one backend, and the next CALL works.
+        assert_backend_is_free(&stage);
+        assert_eq!(error_code(&acme.query("CALL nothing()")), "");
+        assert_backend_is_free(&stage);
+    });
+}

@@ -52,7 +52,7 @@ impl<T: Tenancy> Engine<T> {
         let several = script
             .as_ref()
             .is_some_and(|script| changes_context_midway(script, &self.tenancy, self.options.reassert));
-        match self.passage(script.as_ref()) {
+        match self.decide(script.as_ref()) {
             Passage::Free(released) if !several => Ok(self.send_query(frame, script.as_ref(), released, out)),
             Passage::Wait => Ok(self.wait(out)),
             Passage::SessionScope => Ok(self.query_in_session_scope(frame, out)),
@@ -230,7 +230,7 @@ impl<T: Tenancy> Engine<T> {
             Permit::Unknown => return Ok(Step::Stop(Stop::Question(Vec::new()))),
         }
         let in_block = self.tx.status() != Status::Idle || self.tx.batch() == Batch::Started;
-        match (self.passage(None), &self.scope) {
+        match (self.decide(None), &self.scope) {
             (Passage::Free(_), _) => (),
             (_, SessionScope::Open) => (),
             _ if !in_block => return Ok(self.query_in_session_scope(frame, out)),

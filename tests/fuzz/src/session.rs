@@ -71,7 +71,7 @@ const TEXTS: [&str; 58] = [
     "CREATE INDEX CONCURRENTLY i ON t (c)",
     "FROBNICATE ALONE",
     "CREATE TEMP TABLE x ()",
-    "PREPARE TRANSACTION 'x'",
+    "COMMIT fail",
     "SELECT 'it''s",
     "TABLE t",
     "SELECT 1; VACUUM t",
@@ -291,9 +291,10 @@ impl Stage {
 
     /// The session ends, and its backend with it unless that is in order.
     fn end(&mut self, who: usize) {
+        let held = self.plays[who].engine.detach();
         self.look_at_what_was_read(who);
         self.ended[who] = true;
-        if self.plays[who].engine.detach().is_some() {
+        if held.is_some() {
             self.holder = None;
             self.replace_backend();
             self.wake();
