@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::Client;
 
 use crate::directory::Directory;
@@ -194,6 +194,13 @@ impl Server {
         let sql = format!("SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE {condition}");
         let outcomes = self.psql(&sql);
         assert!(outcomes.lines().all(|one| one == "t"), "not terminated: {outcomes}");
+    }
+
+    /// Sends a signal to one of the server's processes.
+    pub fn signal_backend(&self, process: &str, signal: Signal) {
+        let id = process.parse().ok().and_then(Pid::from_raw);
+        // An error says that the process is gone.
+        let _ = kill_process(id.unwrap_or_else(|| panic!("{process:?} is no process")), signal);
     }
 
     /// Runs SQL as superuser through psql, as one simple query; unaligned rows without headers

@@ -124,11 +124,12 @@ impl<T: Tenancy> Engine<T> {
             _ if self.skipping != Skipping::Nothing => return Ok(self.discard(frame)),
             _ => (),
         }
-        if self.is_held() {
-            return Ok(Step::Stop(Stop::Replies));
-        }
+        // In front of what holds: the data would come behind a message that waits for the end of the COPY.
         if self.copy == CopyIn::Open {
             return self.message_during_copy(frame, out);
+        }
+        if self.is_held() {
+            return Ok(Step::Stop(Stop::Replies));
         }
         if self.lease.is_none() {
             return Ok(match frame.tag {

@@ -288,7 +288,7 @@ impl<T: Tenancy> Engine<T> {
         if let Some(refusal) = running.and_then(|script| self.stray_sequence(statement.text(), script)) {
             return Gate::Shut(self.refuse_frame(&refusal, frame, out));
         }
-        match self.passage(statement.script()) {
+        match self.decide(statement.script()) {
             Passage::Free(released) => Gate::Open(released),
             Passage::Inject | Passage::Midway | Passage::Wait | Passage::Impossible(_)
                 if purpose == Purposes::Prepare =>

@@ -30,8 +30,17 @@ pub(crate) enum Passage {
 }
 
 impl<T: Tenancy> Engine<T> {
-    /// What has to happen before a text of `script` may run.
-    pub(crate) fn passage(&self, script: Option<&Script>) -> Passage {
+    /// What has to happen before a text of `script` may run. A context that could not be set for the session is forgotten
+    /// where none is needed any more: a failed block was the reason.
+    pub(crate) fn decide(&mut self, script: Option<&Script>) -> Passage {
+        let passage = self.passage(script);
+        if matches!((&passage, &self.scope), (Passage::Free(_), SessionScope::Failed(_))) {
+            self.scope = SessionScope::Closed;
+        }
+        passage
+    }
+
+    fn passage(&self, script: Option<&Script>) -> Passage {
         let statements = script.map(Script::statements);
         let depends = |one: &Statement| needs_context(one, &self.tenancy) || self.tx.depends(one);
         let needs = statements.is_none_or(|all| all.iter().any(depends));

@@ -152,6 +152,13 @@ pub(crate) enum Progress {
     Stray,
 }
 
+impl Insertions {
+    /// Whether the string may have to be sent a second time, outside of a transaction block.
+    pub(crate) fn may_run_again(&self) -> bool {
+        matches!(self.again, Again::Possible(_))
+    }
+}
+
 impl Expect {
     /// What a reply does to an entry that expects this.
     pub(crate) fn progress(self, tag: BackendTag) -> Progress {

@@ -51,7 +51,7 @@ impl<T: Tenancy> Engine<T> {
         let several = script
             .as_ref()
             .is_some_and(|script| changes_context_midway(script, &self.tenancy, self.options.reassert));
-        match self.passage(script.as_ref()) {
+        match self.decide(script.as_ref()) {
             Passage::Free(released) if !several => Ok(self.send_query(frame, script.as_ref(), released, out)),
             Passage::Wait => Ok(self.wait(out)),
             Passage::SessionScope => Ok(self.query_in_session_scope(frame, out)),
@@ -92,7 +92,9 @@ impl<T: Tenancy> Engine<T> {
         }
         let released = self.inject(out);
         let step = self.send_query(frame, script, released, out);
-        self.hold = Hold::Own;
+        if self.hold == Hold::Nothing {
+            self.hold = Hold::Own;
+        }
         step
     }
 
@@ -177,6 +179,7 @@ impl<T: Tenancy> Engine<T> {
         if self.tx.batch() == Batch::Started && self.tx.status() == Status::Idle {
             self.taint();
         }
+        let may_run_again = matches!(&fate, Fate::Script(insertions) if insertions.may_run_again());
         self.queue.push(Expect::Query, fate);
         self.statements.unnamed_changed(self.queue.last_place());
         self.statements.remove(b"", self.tx.number());
@@ -185,6 +188,10 @@ impl<T: Tenancy> Engine<T> {
             self.statement_sent(statement);
         }
         self.end_of_batch();
+        if may_run_again {
+            // What came behind it would be answered first.
+            self.hold = Hold::Settled;
+        }
     }
 
     /// Follows what a statement does to the session, as soon as it is sent.
@@ -220,10 +227,12 @@ impl<T: Tenancy> Engine<T> {
             Permit::Unknown => return Ok(Step::Stop(Stop::Question(Vec::new()))),
         }
         let in_block = self.tx.status() != Status::Idle || self.tx.batch() == Batch::Started;
-        match (self.passage(None), &self.scope) {
+        match (self.decide(None), &self.scope) {
             (Passage::Free(_), _) => (),
             (_, SessionScope::Open) => (),
             _ if !in_block => return Ok(self.query_in_session_scope(frame, out)),
+            // A context that fails takes along what is sent behind it up to a Sync: nothing is, until it has answered.
+            _ if !self.queue.is_empty() && !self.queue.holds_only_settings() => return Ok(self.wait(out)),
             _ => {
                 let _released = self.inject(out);
                 self.hold = Hold::Own;

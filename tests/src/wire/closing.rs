@@ -1,11 +1,22 @@
 //! How a connection ends: with an error and nothing behind it.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 
 use super::message::Fields;
 use super::{Frontend, Message, Wire};
 
 impl Wire {
+    /// Breaks the connection: what the other side reads next is a reset.
+    pub fn reset(self) {
+        let at_once = Some(std::time::Duration::ZERO);
+        rustix::net::sockopt::set_socket_linger(&self.socket, at_once).expect("a TCP socket has this option");
+    }
+
+    /// Sends messages; false when the other side takes no more.
+    pub fn try_send(&mut self, messages: &Frontend) -> bool {
+        self.stream.write_all(messages.bytes()).and_then(|()| self.stream.flush()).is_ok()
+    }
+
     /// Sends what ends a session: the FATAL error that comes back before anything else. See [`Wire::ended`].
     #[track_caller]
     pub fn fatal(&mut self, messages: &Frontend) -> Fields {

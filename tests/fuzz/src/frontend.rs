@@ -1,0 +1,50 @@
+//! What a client sends: any bytes, in any pieces, in front of a server that answers as a server does.
+
+use std::sync::Arc;
+
+use pgwarden_session::Interner;
+
+use crate::choices::Choices;
+use crate::play::{Manner, Play, pieces};
+use crate::server::{Server, Tenant};
+
+pub(crate) fn run(input: &[u8]) {
+    let mut choices = Choices::new(input);
+    let manner = Manner::choose(&mut choices);
+    let size = usize::from(choices.byte() % 16);
+    let stream = choices.rest();
+    let whole = converse(&manner, stream, stream.len());
+    let parts = converse(&manner, stream, size);
+    assert_eq!(parts.2, whole.2, "in pieces of {size} bytes on the left, whole on the right");
+    if whole.2.is_none() {
+        assert_eq!(parts, whole, "in pieces of {size} bytes on the left, whole on the right");
+    } else {
+        // Replies to what stands in front of the mistake come before it is read, or do not.
+        let (one, other) = (&parts.1, &whole.1);
+        assert!(one.starts_with(other) || other.starts_with(one), "{one} and {other}");
+    }
+}
+
+/// What reached the server and the client, and how it ended; the server answers when all has been sent.
+fn converse(manner: &Manner, stream: &[u8], size: usize) -> (String, String, Option<String>) {
+    let mut play = Play::begin(manner, &Arc::new(Interner::default()), Tenant::A);
+    let mut idle = Some(manner.backend());
+    let mut failed = None;
+    for piece in pieces(stream, size) {
+        failed = failed.or_else(|| play.client_sends(piece, &mut idle).err());
+    }
+    let mut server = Server::lenient();
+    let mut read = 0;
+    // As long as the server has something to say.
+    while failed.is_none() && read < play.to_server.len() {
+        server.input.extend_from_slice(&play.to_server[read..]);
+        read = play.to_server.len();
+        server.run(Some(Tenant::A));
+        let output = std::mem::take(&mut server.output);
+        for piece in pieces(&output, size) {
+            failed = failed.or_else(|| play.server_sends(piece, &mut idle).err());
+        }
+    }
+    let shown = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    (shown(&play.to_server), shown(&play.to_client), failed.map(|error| error.to_string()))
+}

@@ -1,0 +1,178 @@
+//! A session's engine with what it was given and what it gave, for any split of the bytes.
+
+use std::collections::HashSet;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use pgwarden_session::{
+    Backend, Capabilities, Carrier, Engine, Interner, Limits, Options, Output, PinPolicy, Pooling, Profile,
+    Reassert, Refusal, Route, Ruling, Segments, SessionError, SimpleForm, Stop, Subject, Tenancy, Vehicle,
+};
+use pgwarden_wire::Status;
+
+use crate::choices::Choices;
+use crate::server::Tenant;
+
+/// Longer messages are refused.
+const LIMITS: Limits = Limits { message: 1 << 20, held: 1 << 16 };
+
+/// Everything may run except what says `forbidden`; what says `question` is looked at elsewhere first.
+#[derive(Debug)]
+pub(crate) struct Everything {
+    carrier: Carrier,
+    seen: HashSet<Vec<u8>>,
+}
+
+impl Tenancy for Everything {
+    fn carrier(&self) -> Option<&Carrier> {
+        Some(&self.carrier)
+    }
+
+    fn rule(&mut self, subject: Subject<'_>, _: Status, _: u64) -> Ruling {
+        let Subject::Text { text, .. } = subject else { return Ruling::Allow };
+        let says = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
+        if says(b"forbidden") {
+            return Ruling::Refuse(Box::new(Refusal::new("42501", "not allowed", "", "")));
+        }
+        if says(b"question") && !self.seen.contains(text) { Ruling::Ask } else { Ruling::Allow }
+    }
+
+    fn fails_closed(&self) -> bool {
+        true
+    }
+
+    fn protects(&self, setting: &str) -> bool {
+        setting.starts_with("app.")
+    }
+}
+
+/// How sessions work, and what the server can do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    pub(crate) options: Options,
+    pub(crate) capabilities: Capabilities,
+}
+
+impl Manner {
+    pub(crate) fn choose(choices: &mut Choices<'_>) -> Manner {
+        let (vehicle, form, route) = choices.one_of(&[
+            (Vehicle::Prepared, SimpleForm::Front, Route::Direct),
+            (Vehicle::Prepared, SimpleForm::Text, Route::Direct),
+            (Vehicle::InBatch, SimpleForm::Text, Route::Pooler),
+            (Vehicle::Commands, SimpleForm::Text, Route::Direct),
+        ]);
+        let options = Options {
+            pooling: choices.one_of(&[Pooling::Transaction, Pooling::Transaction, Pooling::Session]),
+            pins: choices.one_of(&[PinPolicy::Allow, PinPolicy::Refuse]),
+            reassert: choices.one_of(&[Reassert::Transaction, Reassert::Statement]),
+            limits: LIMITS,
+        };
+        Manner { options, capabilities: Capabilities { vehicle, form, route } }
+    }
+
+    pub(crate) fn backend(&self) -> Backend {
+        Backend::new(self.capabilities, profile(), 7)
+    }
+}
+
+fn profile() -> Arc<Profile> {
+    let mut profile = Profile::default();
+    profile.reported.set("client_encoding", "UTF8");
+    profile.reported.set("standard_conforming_strings", "on");
+    Arc::new(profile)
+}
+
+/// One client's session.
+#[derive(Debug)]
+pub(crate) struct Play {
+    pub(crate) engine: Engine<Everything>,
+    /// What the client sent and the engine did not take yet.
+    waiting: Vec<u8>,
+    /// The same of the server.
+    incomplete: Vec<u8>,
+    pub(crate) stop: Stop,
+    pub(crate) to_server: Vec<u8>,
+    pub(crate) to_client: Vec<u8>,
+}
+
+impl Play {
+    pub(crate) fn begin(manner: &Manner, interner: &Arc<Interner>, tenant: Tenant) -> Play {
+        let values = [tenant.value().to_owned(), "somebody".to_owned()];
+        let carrier = pgwarden_tenant::encode(&["app.current_org_id", "app.current_user_id"], &values);
+        let tenancy = Everything { carrier, seen: HashSet::new() };
+        let engine = Engine::new(tenancy, manner.options, Arc::clone(interner), profile());
+        let (waiting, incomplete, to_server, to_client) = Default::default();
+        Play { engine, waiting, incomplete, stop: Stop::Input, to_server, to_client }
+    }
+
+    pub(crate) fn client_sends(
+        &mut self,
+        bytes: &[u8],
+        idle: &mut Option<Backend>,
+    ) -> Result<(), SessionError> {
+        self.waiting.extend_from_slice(bytes);
+        if self.stop == Stop::Input { self.take(idle) } else { Ok(()) }
+    }
+
+    pub(crate) fn server_sends(
+        &mut self,
+        bytes: &[u8],
+        idle: &mut Option<Backend>,
+    ) -> Result<(), SessionError> {
+        self.incomplete.extend_from_slice(bytes);
+        let (input, mut out) = (std::mem::take(&mut self.incomplete), Output::default());
+        let consumed = self.engine.backend_bytes(&input, &mut out);
+        self.keep(&out, &input);
+        self.incomplete = input[consumed?..].to_vec();
+        if self.stop == Stop::Replies { self.take(idle) } else { Ok(()) }
+    }
+
+    /// Lets the engine take what it can of the client's input; a backend is taken on the way if it is idle.
+    pub(crate) fn take(&mut self, idle: &mut Option<Backend>) -> Result<(), SessionError> {
+        let input = std::mem::take(&mut self.waiting);
+        let mut rest = input.as_slice();
+        let mut out = Output::default();
+        loop {
+            let taken = self.engine.client_bytes(rest, 0, &mut out);
+            self.keep(&out, rest);
+            out.clear();
+            let taken = taken?;
+            rest = &rest[taken.consumed..];
+            self.stop = taken.stop;
+            match (&self.stop, idle.take()) {
+                (Stop::Backend, Some(backend)) => self.engine.attach(backend, &mut out),
+                (Stop::Question(text), backend) => {
+                    *idle = backend;
+                    self.engine.tenancy().seen.insert(text.clone());
+                }
+                (_, backend) => {
+                    *idle = backend;
+                    break;
+                }
+            }
+        }
+        self.waiting = rest.to_vec();
+        Ok(())
+    }
+
+    /// Whether the backend can go back: the engine is done with it, and nothing of the server is half through.
+    pub(crate) fn is_releasable(&self) -> bool {
+        self.engine.is_releasable() && self.incomplete.is_empty()
+    }
+
+    fn keep(&mut self, out: &Output, input: &[u8]) {
+        append(&mut self.to_server, &out.backend, input);
+        append(&mut self.to_client, &out.client, input);
+    }
+}
+
+fn append(to: &mut Vec<u8>, segments: &Segments, input: &[u8]) {
+    let mut slices: Vec<IoSlice<'_>> = Vec::new();
+    segments.slices(input, &mut slices);
+    slices.iter().for_each(|slice| to.extend_from_slice(slice));
+}
+
+/// Where bytes are split: whole, every byte alone, or in pieces of a few bytes.
+pub(crate) fn pieces(bytes: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
+    bytes.chunks(size.max(1))
+}

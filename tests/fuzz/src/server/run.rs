@@ -1,0 +1,178 @@
+//! What statements do.
+
+use pgwarden_sql::{StringSyntax, Verb, analyse};
+
+use super::{Block, Failure, Outcome, Server, Tenant, is_own};
+
+/// The statements of a string; `None` for what cannot be read.
+pub(super) fn split(text: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let script = analyse(text, StringSyntax::Standard).ok()?;
+    Some(script.statements().iter().map(|one| text[one.span.clone()].to_vec()).collect())
+}
+
+fn verb(text: &[u8]) -> Option<Verb> {
+    analyse(text, StringSyntax::Standard).ok()?.single().map(|one| one.verb)
+}
+
+pub(super) fn returns_rows(text: &[u8]) -> bool {
+    matches!(verb(text), Some(Verb::Query | Verb::Show | Verb::Explain | Verb::ExecutePrepared | Verb::Fetch))
+}
+
+pub(super) fn ends_failed_block(text: &[u8]) -> bool {
+    matches!(verb(text), Some(Verb::Commit { .. } | Verb::Rollback { .. } | Verb::RollbackTo))
+}
+
+fn says(text: &[u8], word: &str) -> bool {
+    text.windows(word.len()).any(|window| window == word.as_bytes())
+}
+
+/// The name that a text ends with, without quotes.
+fn last_word(text: &[u8]) -> &[u8] {
+    let word = text.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    word.strip_prefix(b"\"").and_then(|word| word.strip_suffix(b"\"")).unwrap_or(word)
+}
+
+impl Server {
+    /// Runs one statement.
+    pub(super) fn statement(
+        &mut self,
+        text: &[u8],
+        bound: &[u8],
+        owner: Option<Tenant>,
+    ) -> Result<Outcome, Failure> {
+        let Some(verb) = verb(text) else { return Ok(Outcome::Empty) };
+        if self.block == Block::Failed && !ends_failed_block(text) {
+            return Err(("25P02", ""));
+        }
+        if self.block == Block::Outside {
+            self.begin(Block::Implicit);
+        }
+        let first = self.block == Block::Implicit && !self.is_shared;
+        let outcome = self.effect(verb, text, bound, owner, first);
+        self.is_shared = true;
+        outcome
+    }
+
+    fn effect(
+        &mut self,
+        verb: Verb,
+        text: &[u8],
+        bound: &[u8],
+        owner: Option<Tenant>,
+        alone: bool,
+    ) -> Result<Outcome, Failure> {
+        if is_own(text) {
+            self.context.set(text, bound);
+            return Ok(if text.starts_with(b"SET") { Outcome::Command("SET") } else { own_row() });
+        }
+        if says(text, "fail") {
+            return Err(("22012", "int4div"));
+        }
+        if verb.controls_transaction() {
+            return self.control(verb, text);
+        }
+        match verb {
+            Verb::Query | Verb::Explain | Verb::ExecutePrepared | Verb::Fetch => {
+                self.observe(owner, &String::from_utf8_lossy(text));
+                Ok(Outcome::Rows(self.context.tenant().map_or("none", Tenant::value).to_owned()))
+            }
+            Verb::Show => Ok(Outcome::Rows("shown".to_owned())),
+            Verb::CopyFrom | Verb::CopyTo => {
+                self.observe(owner, "COPY");
+                Ok(if verb == Verb::CopyFrom { Outcome::CopyIn } else { Outcome::CopyOut })
+            }
+            Verb::Call | Verb::Do => {
+                self.observe(owner, "CALL or DO");
+                Ok(Outcome::Command(if verb == Verb::Do { "DO" } else { "CALL" }))
+            }
+            Verb::Unblockable => self.unblockable("VACUUM", owner, alone),
+            Verb::Other if says(text, "ALONE") => self.unblockable("OTHER", owner, alone),
+            Verb::Other => {
+                self.observe(owner, "a statement of another kind");
+                Ok(Outcome::Command("OTHER"))
+            }
+            Verb::DiscardAll if !alone => Err(("25001", "PreventInTransactionBlock")),
+            Verb::DiscardAll => {
+                self.statements.clear();
+                self.context.reset();
+                self.end(true);
+                Ok(Outcome::Command("DISCARD ALL"))
+            }
+            Verb::Deallocate { all: true } => {
+                self.statements.clear();
+                Ok(Outcome::Command("DEALLOCATE ALL"))
+            }
+            Verb::Deallocate { all: false } => {
+                let known = self.statements.remove(last_word(text));
+                known.map(|_| Outcome::Command("DEALLOCATE")).ok_or(("26000", "FetchPreparedStatement"))
+            }
+            Verb::Set => Ok(Outcome::Command("SET")),
+            Verb::Reset | Verb::ResetAll => Ok(Outcome::Command("RESET")),
+            _ => Ok(Outcome::Command("DONE")),
+        }
+    }
+
+    fn unblockable(
+        &mut self,
+        tag: &'static str,
+        owner: Option<Tenant>,
+        alone: bool,
+    ) -> Result<Outcome, Failure> {
+        if !alone {
+            return Err(("25001", "PreventInTransactionBlock"));
+        }
+        self.observe(owner, tag);
+        self.end(true);
+        Ok(Outcome::Command(tag))
+    }
+
+    fn control(&mut self, verb: Verb, text: &[u8]) -> Result<Outcome, Failure> {
+        let inside = matches!(self.block, Block::Inside | Block::Failed);
+        let missing = ("25P01", "RequireTransactionBlock");
+        match verb {
+            Verb::Begin => {
+                self.block = Block::Inside;
+                Ok(Outcome::Command("BEGIN"))
+            }
+            Verb::Commit { chain: true } | Verb::Rollback { chain: true } if !inside => Err(missing),
+            Verb::Commit { chain } | Verb::Rollback { chain } => {
+                let commits = matches!(verb, Verb::Commit { .. }) && self.block != Block::Failed;
+                self.end(commits);
+                if chain {
+                    self.begin(Block::Inside);
+                }
+                Ok(Outcome::Command(if commits { "COMMIT" } else { "ROLLBACK" }))
+            }
+            _ if !inside => Err(missing),
+            Verb::Savepoint => {
+                self.context.savepoint(last_word(text));
+                Ok(Outcome::Command("SAVEPOINT"))
+            }
+            Verb::RollbackTo => {
+                let found = self.context.roll_back_to(last_word(text));
+                self.block = if found { Block::Inside } else { self.block };
+                found.then_some(Outcome::Command("ROLLBACK")).ok_or(("3B001", ""))
+            }
+            Verb::Release => {
+                let found = self.context.release(last_word(text));
+                found.then_some(Outcome::Command("RELEASE")).ok_or(("3B001", ""))
+            }
+            // Prepared transactions are switched off, as they are by default.
+            _ => Err(("55000", "")),
+        }
+    }
+
+    /// Something that policies look at runs: under its client's own context, or there is a leak.
+    pub(super) fn observe(&self, owner: Option<Tenant>, what: &str) {
+        let seen = self.context.tenant();
+        assert!(
+            self.is_lenient || seen == owner && owner.is_some(),
+            "{what} of {owner:?} runs in the context of {seen:?}"
+        );
+    }
+}
+
+/// What pgwarden's own statement returns; no client may ever read it.
+fn own_row() -> Outcome {
+    Outcome::Rows("reply-of-pgwardens-own".to_owned())
+}
