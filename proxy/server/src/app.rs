@@ -9,6 +9,7 @@ use crate::pool::{Pool, PoolKey};
 use crate::questions::Parser;
 use crate::signals::Shutdown;
 use crate::start_error::StartError;
+use crate::status::Board;
 use crate::stream::Peer;
 use crate::tls::Acceptor;
 use crate::upstream::{Credentials, Server};
@@ -40,6 +41,7 @@ pub(crate) struct App {
     pub(crate) workers: Workers,
     pub(crate) meters: Arc<Meters>,
     pub(crate) readiness: Arc<Readiness>,
+    pub(crate) board: Arc<Board>,
     pub(crate) shutdown: Shutdown,
     pub(crate) mock_key: [u8; 32],
     clients: AtomicUsize,
@@ -86,6 +88,7 @@ impl App {
             workers,
             meters,
             readiness: Arc::new(Readiness::default()),
+            board: Arc::new(Board::new()),
             shutdown: Shutdown::new(),
             mock_key,
             clients: AtomicUsize::new(0),

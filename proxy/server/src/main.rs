@@ -21,6 +21,7 @@ mod serve;
 mod settings;
 mod signals;
 mod start_error;
+mod status;
 mod stream;
 mod tls;
 mod upstream;

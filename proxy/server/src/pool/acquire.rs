@@ -88,12 +88,12 @@ impl Pool {
 
     async fn wait(self: &Arc<Self>, app: &App) -> Result<Grant<Caller>, AcquireError> {
         let (sender, receiver) = oneshot::channel();
-        let caller = Caller { home: worker::home(), sender };
+        let started = Instant::now();
+        let caller = Caller { home: worker::home(), since: started, sender };
         if let Ok(slot) = self.ledger.wait(caller) {
             return Ok(Grant::Slot(slot));
         }
         let _waiting = app.meters.waiting();
-        let started = Instant::now();
         app.workers.send_to_others(worker::home(), || Command::Offer(Arc::clone(self)));
         let granted = tokio::time::timeout(self.checkout_timeout, receiver).await;
         app.meters.checkout_waited(started.elapsed());
@@ -128,6 +128,7 @@ impl Pool {
         slot: Slot<Caller>,
         settings: &[(String, String)],
     ) -> Result<Link, AcquireError> {
+        let _opening = self.opening.one();
         let connected = self.server.connect(&self.login, &self.key.database, settings).await;
         let established = match connected {
             Ok(established) => established,

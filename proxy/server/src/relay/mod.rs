@@ -8,8 +8,10 @@ pub(crate) use run::run;
 
 use crate::app::{App, Place};
 use crate::cancel::Registration;
+use crate::clock;
 use crate::meters::PinGuard;
 use crate::pool::{Link, Pool};
+use crate::status::Presence;
 use crate::stream::Stream;
 use output::Pending;
 use pgwarden_session::{Engine, Refusal, SessionError, Stop};
@@ -38,6 +40,7 @@ pub(crate) struct Relay {
     stop: Stop,
     resume: Resume,
     pinned: Option<PinGuard>,
+    presence: Presence,
     _place: Place,
 }
 
@@ -87,6 +90,7 @@ impl Relay {
         place: Place,
     ) -> Self {
         let app = Arc::clone(&place.0);
+        let presence = app.board.enter(&pool, clock::now());
         Self {
             client,
             engine,
@@ -95,6 +99,7 @@ impl Relay {
             registration,
             app,
             pinned: None,
+            presence,
             _place: place,
             from_client: Vec::new(),
             from_backend: Vec::new(),

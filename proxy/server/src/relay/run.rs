@@ -85,7 +85,10 @@ impl Relay {
     /// Sees to what the relay needs; an event that ends the session comes back.
     async fn handle(&mut self, event: Event) -> Result<(), Event> {
         match event {
-            Event::Backend => self.resume = self.wait_for_backend().await?,
+            Event::Backend => {
+                self.presence.waits(clock::now());
+                self.resume = self.wait_for_backend().await?;
+            }
             Event::Releasing => self.registration.target.finished().await,
             Event::Question(text) => {
                 self.app.parser.look_at(text).await;
@@ -110,6 +113,7 @@ impl Relay {
                 Err(AcquireError::Upstream(error)) => return Err(Event::Refused(error.refusal())),
             },
         };
+        self.presence.rests(clock::now());
         self.engine.decline(declined);
         Ok(Resume::Input)
     }
@@ -176,7 +180,11 @@ impl Relay {
         if busy && self.engine.awaits_replies() {
             let _undelivered = self.pool.server.cancel(&link.key).await;
             let (server, Link { stream, key, .. }) = (Arc::clone(&self.pool.server), link);
-            tokio::spawn(async move { insist(stream, &server, &key).await });
+            let closing = self.pool.closing.one();
+            tokio::spawn(async move {
+                insist(stream, &server, &key).await;
+                drop(closing);
+            });
         }
     }
 }

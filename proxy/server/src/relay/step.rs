@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::pool::Link;
 use crate::relay::{Event, Relay, Resume};
+use crate::status::{Doing, Edge};
 use crate::stream::Stream;
 use crate::worker::{Scratch, with_scratch};
 use pgwarden_session::{Output, Stop};
@@ -197,6 +198,7 @@ impl Relay {
             }
             let consumed = input.len() - rest.len();
             self.from_client = left_over(kept, read, consumed);
+            self.note_kept(|| now);
             return match std::mem::replace(&mut self.stop, Stop::Input) {
                 Stop::Input => Ok(()),
                 Stop::Replies => {
@@ -225,16 +227,25 @@ impl Relay {
         self.link = Some(link);
     }
 
-    fn note_pin(&mut self) {
+    /// Shows what the session does with its backend, and counts a transaction that ended although the backend stays.
+    fn note_kept(&mut self, clock: impl Fn() -> u64) {
+        let Some(link) = &self.link else { return };
+        let between = self.engine.is_idle() && !self.engine.is_releasable();
+        let doing = if between { Doing::Idle } else { Doing::Transaction };
         if let (Some(reason), None) = (self.engine.pin(), &self.pinned) {
             self.pinned = self.app.meters.pin(reason);
+            self.presence.pinned(Some(reason), &clock);
+        }
+        if self.presence.keeps(link.key.pid, doing, clock) == Edge::TransactionEnded {
+            self.app.meters.transaction();
+            self.app.meters.activity(self.engine.take_activity());
         }
     }
 
     /// Gives the backend back as soon as the engine is done with it.
     fn release(&mut self) -> Result<(), Event> {
         if !self.engine.is_releasable() || !self.to_backend.is_empty() || !self.from_backend.is_empty() {
-            self.note_pin();
+            self.note_kept(clock::now);
             return Ok(());
         }
         if !self.registration.target.try_release() {
@@ -242,11 +253,14 @@ impl Relay {
         }
         self.app.meters.transaction();
         self.app.meters.activity(self.engine.take_activity());
+        let now = clock::now();
         self.pinned = None;
+        self.presence.pinned(None, || now);
+        self.presence.rests(now);
         if let Some(mut link) = self.link.take() {
             link.state = self.engine.detach();
             let pool = Arc::clone(&self.pool);
-            pool.give_back(&self.app, link, clock::now());
+            pool.give_back(&self.app, link, now);
         }
         Ok(())
     }
