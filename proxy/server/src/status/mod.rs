@@ -4,10 +4,13 @@
 //! user of a client, no statement.
 
 mod board;
+pub(crate) mod command;
 mod gather;
 mod report;
 
 pub(crate) use board::{Board, Doing, Edge, Presence};
+#[cfg(test)]
+pub(crate) use report::LastReload;
 pub(crate) use report::Report;
 
 use std::fmt;
