@@ -66,8 +66,8 @@ impl App {
         warn_about_clear_text(&settings);
         let Loaded { connector, acceptor, users, tokens, variables, upstream_secret, mock_key } = loaded;
         let names: Vec<&str> = variables.iter().map(|variable| variable.name.as_str()).collect();
-        let server = Arc::new(Server::new(&settings.upstream, connector, &names));
         let meters = Arc::new(Meters::new());
+        let server = Arc::new(Server::new(&settings.upstream, connector, &names, Arc::clone(&meters)));
         let relations = Arc::new(RelationCache::default());
         let parser =
             Parser::start(Arc::clone(&relations)).map_err(StartError::system("the parser's thread"))?;

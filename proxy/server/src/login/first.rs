@@ -3,12 +3,13 @@
 use crate::app::App;
 use crate::cancel::ClientKey;
 use crate::login::Denied;
-use crate::meters::LoginOutcome;
+use crate::meters::{HandshakeOutcome, LoginOutcome, Side};
 use crate::packet;
 use crate::stream::Stream;
 use pgwarden_config::TlsMode;
 use pgwarden_session::Refusal;
 use pgwarden_wire::{First, FirstError, Startup, first_packet, first_packet_length};
+use std::time::Instant;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -68,7 +69,7 @@ async fn direct_tls(stream: Stream, app: &App) -> Result<Stream, Rejected> {
     let Some(acceptor) = &app.acceptor else { return Ok(Stream::Tcp(socket)) };
     let mut first = [0];
     match socket.peek(&mut first).await {
-        Ok(1) if first == [TLS_HANDSHAKE] => handshake(socket, acceptor.for_direct.clone().into()).await,
+        Ok(1) if first == [TLS_HANDSHAKE] => handshake(socket, acceptor.for_direct.clone().into(), app).await,
         _ => Ok(Stream::Tcp(socket)),
     }
 }
@@ -80,16 +81,22 @@ async fn ssl_request(stream: Stream, app: &App) -> Result<Stream, Rejected> {
         (Stream::Tcp(mut socket), Some(acceptor)) => {
             let written = tokio::io::AsyncWriteExt::write_all(&mut socket, b"S").await;
             written.map_err(|_| Rejected(None, Denied::Silent))?;
-            handshake(socket, acceptor.for_ssl_request.clone().into()).await
+            handshake(socket, acceptor.for_ssl_request.clone().into(), app).await
         }
         (stream, _) => answer(stream, b"N").await,
     }
 }
 
-async fn handshake(socket: TcpStream, acceptor: TlsAcceptor) -> Result<Stream, Rejected> {
+async fn handshake(socket: TcpStream, acceptor: TlsAcceptor, app: &App) -> Result<Stream, Rejected> {
+    let started = Instant::now();
     match acceptor.accept(socket).await {
-        Ok(stream) => Ok(Stream::Tls(Box::new(TlsStream::Server(stream)))),
+        Ok(stream) => {
+            app.meters.tls_handshake(Side::Client, HandshakeOutcome::Ok);
+            app.meters.timings.tls_handshake.record(started.elapsed());
+            Ok(Stream::Tls(Box::new(TlsStream::Server(stream))))
+        }
         Err(error) => {
+            app.meters.tls_handshake(Side::Client, HandshakeOutcome::Failed);
             tracing::info!(%error, "TLS handshake failed");
             Err(Rejected(None, Denied::Silent))
         }

@@ -96,7 +96,7 @@ impl Pool {
         let _waiting = app.meters.waiting();
         app.workers.send_to_others(worker::home(), || Command::Offer(Arc::clone(self)));
         let granted = tokio::time::timeout(self.checkout_timeout, receiver).await;
-        app.meters.checkout_waited(started.elapsed());
+        app.meters.timings.checkout_wait.record(started.elapsed());
         match granted {
             Ok(Ok(grant)) => Ok(grant),
             Ok(Err(_)) | Err(_) => Err(AcquireError::Exhausted(Box::new(self.exhausted()))),
@@ -129,11 +129,13 @@ impl Pool {
         settings: &[(String, String)],
     ) -> Result<Link, AcquireError> {
         let _opening = self.opening.one();
+        let started = Instant::now();
         let connected = self.server.connect(&self.login, &self.key.database, settings).await;
+        app.meters.timings.backend_connect.record(started.elapsed());
         let established = match connected {
             Ok(established) => established,
             Err(error) => {
-                app.meters.backend_connect(ConnectOutcome::Failed);
+                app.meters.backend_connect_failed(error.cause());
                 if !matches!(error, UpstreamError::Refused { .. }) {
                     app.readiness.upstream_lost();
                 }

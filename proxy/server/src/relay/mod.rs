@@ -2,9 +2,11 @@
 
 mod output;
 mod run;
+mod sample;
 mod step;
 
 pub(crate) use run::run;
+pub(crate) use sample::Sampler;
 
 use crate::app::{App, Place};
 use crate::cancel::Registration;

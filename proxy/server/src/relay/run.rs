@@ -145,6 +145,7 @@ impl Relay {
     /// Tells the client why the session ends, unless that would become a part of a row it has not all of.
     async fn say_goodbye(&mut self, refusal: &Refusal) {
         if !self.engine.is_mid_reply() {
+            self.app.meters.errors(&[refusal.class()]);
             refusal.write(Severity::Fatal, &mut Writer::new(self.to_client.bytes()));
         }
         self.deliver().await;

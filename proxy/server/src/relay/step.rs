@@ -64,10 +64,11 @@ impl Relay {
         scratch: &mut Scratch,
         cx: &mut Context<'_>,
     ) -> Result<bool, Event> {
-        let Scratch { buffer, out } = scratch;
+        let Scratch { buffer, out, from_server, .. } = scratch;
         let Some(read) = read(&mut link.stream, buffer, cx).map_err(|()| Event::BackendGone)? else {
             return Ok(false);
         };
+        let sample = from_server.begin();
         self.app.meters.backend_bytes(read.len());
         let mut kept = std::mem::take(&mut self.from_backend);
         let input: &[u8] = if kept.is_empty() {
@@ -79,9 +80,11 @@ impl Relay {
         out.clear();
         let result = self.engine.backend_bytes(input, out);
         let written = self.to_client.write(&mut self.client, cx, &out.client, input);
+        self.app.meters.errors(&out.errors);
         let consumed = result?;
         written.map_err(|_| Event::ClientGone)?;
         self.to_backend.write(&mut link.stream, cx, &out.backend, input).map_err(|_| Event::BackendGone)?;
+        sample.end(|duration| self.app.meters.timings.from_server.record(duration));
         self.from_backend = left_over(kept, read, consumed);
         Ok(true)
     }
@@ -129,13 +132,14 @@ impl Relay {
             return Ok(false);
         }
         with_scratch(|scratch| {
-            let Scratch { buffer, out } = scratch;
+            let Scratch { buffer, out, from_client, .. } = scratch;
             let read = match read(&mut self.client, buffer, cx) {
                 Ok(Some(read)) => read,
                 Ok(None) => return Ok(false),
                 Err(()) if waits => return self.hung_up().map(|()| false),
                 Err(()) => return Err(Event::ClientGone),
             };
+            let sample = from_client.begin();
             self.app.meters.frontend_bytes(read.len());
             let mut kept = std::mem::take(&mut self.from_client);
             out.clear();
@@ -143,8 +147,13 @@ impl Relay {
                 self.take_input(Vec::new(), read, out, cx)?;
             } else {
                 kept.extend_from_slice(read);
-                if waits { self.from_client = kept } else { self.take_input(kept, &[], out, cx)? }
+                if waits {
+                    self.from_client = kept;
+                    return Ok(true);
+                }
+                self.take_input(kept, &[], out, cx)?;
             }
+            sample.end(|duration| self.app.meters.timings.from_client.record(duration));
             Ok(true)
         })
     }
@@ -182,6 +191,7 @@ impl Relay {
         loop {
             let result = self.engine.client_bytes(rest, now, out);
             let written = self.to_client.write(&mut self.client, cx, &out.client, rest);
+            self.app.meters.errors(&out.errors);
             let taken = result?;
             written.map_err(|_| Event::ClientGone)?;
             if let Some(link) = &mut self.link {

@@ -1,6 +1,7 @@
 //! One server: its address, its TLS, and connections to it.
 
 use crate::cancel::BackendKey;
+use crate::meters::{HandshakeOutcome, Meters, Side};
 use crate::stream::Stream;
 use crate::tls::Connector;
 use crate::upstream::error::UpstreamError;
@@ -8,6 +9,7 @@ use dashmap::DashMap;
 use pgwarden_config::{Endpoint, UpstreamTlsMode};
 use pgwarden_session::{Capabilities, Route, SimpleForm, Vehicle};
 use pgwarden_wire::Writer;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -46,6 +48,7 @@ pub(crate) struct Server {
     pub(crate) pooler: pgwarden_config::Pooler,
     /// Settings that every connection starts with: the context's variables, empty.
     blanks: Vec<(String, String)>,
+    meters: Arc<Meters>,
     /// By login and database: who may execute a function is said in each database.
     facts: DashMap<(String, String), Facts>,
     /// What the last connection reported; 0 before the first.
@@ -58,6 +61,7 @@ impl Server {
         upstream: &pgwarden_config::Upstream,
         connector: Connector,
         variables: &[&str],
+        meters: Arc<Meters>,
     ) -> Self {
         let blank = |name: &&str| ((*name).to_owned(), String::new());
         // A pooler in between would refuse settings that it does not know.
@@ -71,6 +75,7 @@ impl Server {
             timeout: upstream.connect_timeout,
             pooler: upstream.downstream_pooler,
             blanks,
+            meters,
             facts: DashMap::new(),
             version: AtomicU32::new(0),
         }
@@ -120,10 +125,10 @@ impl Server {
         match socket.read_u8().await? {
             b'S' => {
                 let connector = TlsConnector::from(config.clone());
-                let stream = connector
-                    .connect(self.connector.name.clone(), socket)
-                    .await
-                    .map_err(|error| UpstreamError::Tls(error.to_string()))?;
+                let connected = connector.connect(self.connector.name.clone(), socket).await;
+                let outcome = connected.as_ref().map_or(HandshakeOutcome::Failed, |_| HandshakeOutcome::Ok);
+                self.meters.tls_handshake(Side::Server, outcome);
+                let stream = connected.map_err(|error| UpstreamError::Tls(error.to_string()))?;
                 Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
             }
             b'N' if self.connector.mode == UpstreamTlsMode::Prefer => Ok(Stream::Tcp(socket)),
