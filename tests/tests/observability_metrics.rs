@@ -301,7 +301,9 @@ fn backends_transactions_and_checkouts_are_counted() {
         acme.query("SELECT 1");
         let connected = "pgwarden_backend_connects_total{outcome=\"ok\"}";
         let count = |sample| stage.pgwarden.metric(sample);
-        until("one backend", || (count("pgwarden_backends") == Some(1.0)).then_some(()));
+        // A session counts after it has answered.
+        until("one transaction", || (count("pgwarden_transactions_total") == Some(1.0)).then_some(()));
+        assert_eq!(count("pgwarden_backends"), Some(1.0));
         let samples =
             [("pgwarden_transactions_total", 3.0), ("pgwarden_checkouts_total", 3.0), (connected, 0.0)];
         assert_adds(&stage, &samples, |_| {
