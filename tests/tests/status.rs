@@ -1,6 +1,8 @@
 //! `/status` and `pgwarden status`: what each client does, who waits and for how long, what the backends are for, and
 //! nobody's name in it.
 
+use std::net::TcpListener;
+
 use pgwarden_tests::tenants::{ACME, ANN, GLOBEX, Tenants, error_code};
 use pgwarden_tests::tokens::{Value, json};
 use pgwarden_tests::{Frontend, Pgwarden, Wire, for_each_version, until};
@@ -207,5 +209,44 @@ fn logins_that_are_names_of_clients_are_counted_together() {
         assert_eq!((&pool["pools"], &pool["size"], &pool["clients"]), (&2.into(), &2.into(), &2.into()));
         let body = status.to_string();
         assert!(!body.contains("acme") && !body.contains("globex"), "{body}");
+    });
+}
+
+#[test]
+fn a_backend_that_is_being_opened_is_shown_and_so_is_the_client_that_logs_in() {
+    // It takes connections, and never says a word.
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = mute.local_addr().expect("an address").port();
+    let upstream = format!("postgres://app@127.0.0.1:{port}/postgres?sslmode=disable");
+    let pgwarden = Tenants::builder(&upstream).start();
+    let mut acme = Wire::connect(pgwarden.port());
+    acme.startup(&[("user", "acme"), ("database", "postgres")]);
+    let status = until_status(&pgwarden, "/pools/0/opening", 1);
+    assert_eq!(status["clients"]["logging_in"], 1, "{status}");
+    assert_eq!(
+        (&status["pools"][0]["idle"], &status["pools"][0]["leased"]),
+        (&0.into(), &0.into()),
+        "{status}"
+    );
+    assert_eq!(status["sessions"], json!([]), "{status}");
+}
+
+/// The statement catches the cancel that follows its client's farewell, so its connection stays for some seconds.
+#[test]
+fn a_connection_whose_statement_does_not_end_is_shown_as_closing() {
+    for_each_version(async |server| {
+        let stage = Tenants::start(server);
+        let mut acme = stage.client("acme");
+        acme.send(&Frontend::new().query(
+            "DO $$ BEGIN LOOP BEGIN PERFORM pg_sleep(100); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$",
+        ));
+        let sleeping =
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND wait_event = 'PgSleep'";
+        until("it sleeps", || (server.psql(sleeping).trim() == "1").then_some(()));
+        drop(acme);
+        let status = until_status(&stage.pgwarden, "/pools/0/closing", 1);
+        assert_eq!(status["pools"][0]["waiting"], 0, "{status}");
+        stage.server.terminate("usename = 'app'");
+        until_status(&stage.pgwarden, "/pools", json!([]));
     });
 }

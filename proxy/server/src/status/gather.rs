@@ -11,7 +11,9 @@ use crate::clock;
 use crate::pool::Pool;
 use crate::signals::Phase;
 use pgwarden_config::PoolMode;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Whose backends are counted together: the database, and the login where that is no client's name.
@@ -33,12 +35,12 @@ impl Source for App {
                 pin.clients += 1;
                 pin.longest_seconds = pin.longest_seconds.max(seconds);
             }
-            sessions.push((seen, session(id, pool, state, &seen)));
+            sessions.push((seen, id, state, Arc::clone(pool)));
         });
         let logged_in = sessions.len();
         clients.total = self.clients().max(logged_in);
         clients.logging_in = clients.total - logged_in;
-        sessions.sort_by_key(|(seen, session)| (place(seen), std::cmp::Reverse(seen.seconds), session.id));
+        sessions.sort_by_key(|(seen, id, ..)| (place(seen), Reverse(seen.seconds), *id));
         sessions.truncate(Report::SESSIONS);
         let pools = rows(pools);
         Report {
@@ -59,7 +61,10 @@ impl Source for App {
                 .into_iter()
                 .map(|(reason, pin)| PinReport { reason: reason.to_owned(), ..pin })
                 .collect(),
-            sessions: sessions.into_iter().map(|(_, session)| session).collect(),
+            sessions: sessions
+                .iter()
+                .map(|(seen, id, state, pool)| session(*id, pool, state, seen))
+                .collect(),
         }
     }
 }

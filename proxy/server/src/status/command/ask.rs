@@ -101,6 +101,7 @@ fn unanswered(address: &str, error: &HttpError) -> AskError {
         HttpError::Io(_) | HttpError::Timeout(_) | HttpError::HostNotFound | HttpError::ConnectionFailed => {
             let cause = match error {
                 HttpError::Timeout(_) => format!("no answer within {} seconds", TIMEOUT.as_secs()),
+                HttpError::Io(error) => error.to_string(),
                 error => error.to_string(),
             };
             AskError::Silent { address, cause }
