@@ -160,6 +160,13 @@ impl PgwardenBuilder {
         Exit { status, stderr: said(&directory) }
     }
 
+    /// Starts another command than `serve` that goes on until it is told to end; nothing is added to the variables.
+    pub fn start_command(self, subcommand: &[&str]) -> Pgwarden {
+        let ports = Ports { clients: free_port(), admin: free_port() };
+        let (directory, process) = self.launch(subcommand, ports);
+        Pgwarden { process: Mutex::new(process), directory, port: ports.clients, admin_port: ports.admin }
+    }
+
     fn launch(&self, subcommand: &[&str], ports: Ports) -> (Directory, Process) {
         let directory = Directory::create("pgwarden");
         let place = directory.path().to_string_lossy().into_owned();

@@ -197,7 +197,7 @@ fn the_admin_listener_shows_no_tenant_no_user_and_no_statement() {
         let stage = Tenants::start(server);
         stage.client("acme").query("SELECT 'a statement', org()");
         stage.client("globex").query(TOUCHED);
-        for path in ["/metrics", "/healthz", "/readyz", "/", "/config", "/debug"] {
+        for path in ["/metrics", "/status", "/healthz", "/readyz", "/", "/config", "/debug"] {
             let (_, body) = stage.pgwarden.admin(path);
             for secret in [ACME, GLOBEX, "acme", "globex", "a statement", "current_org_id"] {
                 assert!(!body.contains(secret), "{path} shows {secret}: {body}");

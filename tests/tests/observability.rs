@@ -44,7 +44,7 @@ fn what_is_not_there_is_404_and_what_is_not_get_is_405() {
             assert!(expected.contains(&status), "{path}: {answer}");
             assert!(!answer.contains("root:"), "{answer}");
         }
-        for path in ["/healthz", "/readyz", "/metrics"] {
+        for path in ["/healthz", "/readyz", "/metrics", "/status"] {
             assert_eq!(request(pgwarden, &format!("POST {path} HTTP/1.1\r\nHost: x")).0, 405, "{path}");
             assert_eq!(request(pgwarden, &format!("DELETE {path} HTTP/1.1\r\nHost: x")).0, 405, "{path}");
             let (status, answer) = request(pgwarden, &format!("HEAD {path} HTTP/1.1\r\nHost: x"));
@@ -134,7 +134,7 @@ fn the_listener_is_on_loopback_unless_a_token_protects_it() {
         .argument("--config=pgwarden.toml")
         .start();
     assert_eq!(pgwarden.admin("/healthz").0, 200);
-    for path in ["/metrics", "/readyz", "/", "/nothing"] {
+    for path in ["/metrics", "/status", "/readyz", "/", "/nothing"] {
         assert_eq!(pgwarden.admin(path).0, 401, "{path}");
         for wrong in ["hunter2-toke", "hunter2-token ", "hunter2-tokenx", "", "HUNTER2-TOKEN"] {
             let head = format!("GET {path} HTTP/1.1\r\nAuthorization: Bearer {wrong}x");

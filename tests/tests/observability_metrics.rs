@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pgwarden_tests::certificates::Authority;
 use pgwarden_tests::tenants::{ACME, ANN, BOB, GLOBEX, Tenants, error_code, run, values};
-use pgwarden_tests::{Frontend, Version, Wire, for_each_version, until};
+use pgwarden_tests::{Frontend, Pgwarden, Server, Version, Wire, for_each_version, until, versions};
 
 /// One family of samples.
 #[derive(Debug, Default)]
@@ -300,7 +301,9 @@ fn backends_transactions_and_checkouts_are_counted() {
         acme.query("SELECT 1");
         let connected = "pgwarden_backend_connects_total{outcome=\"ok\"}";
         let count = |sample| stage.pgwarden.metric(sample);
-        until("one backend", || (count("pgwarden_backends") == Some(1.0)).then_some(()));
+        // A session counts after it has answered.
+        until("one transaction", || (count("pgwarden_transactions_total") == Some(1.0)).then_some(()));
+        assert_eq!(count("pgwarden_backends"), Some(1.0));
         let samples =
             [("pgwarden_transactions_total", 3.0), ("pgwarden_checkouts_total", 3.0), (connected, 0.0)];
         assert_adds(&stage, &samples, |_| {
@@ -346,4 +349,123 @@ fn pins_and_waiting_are_counted() {
         });
         assert!(stage.pgwarden.metric("pgwarden_checkout_wait_seconds_count") >= Some(1.0));
     });
+}
+
+fn errors(class: &str) -> String {
+    format!("pgwarden_errors_total{{class=\"{class}\"}}")
+}
+
+#[test]
+fn errors_that_clients_are_told_are_counted_by_class() {
+    for_each_version(async |server| {
+        let stage = Tenants::start(server);
+        for (user, sql, class) in [
+            ("acme", "SELECT 1/0", "22"),
+            ("acme", "SELECT", ""),
+            ("acme", "SELEC 1", "42"),
+            ("acme", "SELECT * FROM absent", "42"),
+            ("acme", "DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = 'ZZ123'; END $$", "other"),
+            ("acme", "DO $$ BEGIN RAISE EXCEPTION 'x'; END $$", "P0"),
+            ("acme", "SET app.current_org_id = 'x'", "42"),
+            ("nobody", "SELECT * FROM items", "42"),
+        ] {
+            let mut samples: Vec<(String, f64)> =
+                ["22", "42", "P0", "XX", "other"].iter().map(|one| (errors(one), 0.0)).collect();
+            samples.iter_mut().filter(|(name, _)| *name == errors(class)).for_each(|(_, added)| *added = 2.0);
+            let samples: Vec<(&str, f64)> =
+                samples.iter().map(|(name, added)| (name.as_str(), *added)).collect();
+            assert_adds(&stage, &samples, |stage| {
+                let mut client = stage.client(user);
+                for messages in [Frontend::new().query(sql), run(sql).sync()] {
+                    client.send(&messages);
+                    assert_eq!(error_code(&client.until_ready()).is_empty(), class.is_empty(), "{sql}");
+                }
+            });
+        }
+        assert_adds(&stage, &[(&errors("3D"), 1.0)], |stage| {
+            let parameters = [("user", "acme"), ("database", "absent")];
+            let told =
+                Wire::connect(stage.pgwarden.port()).try_log_in("", &parameters).expect_err("no database");
+            assert_eq!(told.fields().code(), "3D000");
+        });
+        assert_adds(&stage, &[(&errors("57"), 1.0)], |stage| {
+            let mut client = stage.client("acme");
+            client.query("BEGIN");
+            client.query("SELECT 1");
+            stage.server.terminate("usename = 'app'");
+            client.until_closed();
+        });
+    });
+}
+
+#[test]
+fn connections_to_the_server_are_timed_and_their_failures_have_a_cause() {
+    for_each_version(async |server| {
+        let stage = Tenants::start(server);
+        let failures = |cause: &str| format!("pgwarden_backend_connect_failures_total{{cause=\"{cause}\"}}");
+        let timed = "pgwarden_backend_connect_duration_seconds_count";
+        let failed = "pgwarden_backend_connects_total{outcome=\"failed\"}";
+        let ask = |database: &str| {
+            let parameters = [("user", "acme"), ("database", database)];
+            Wire::connect(stage.pgwarden.port()).try_log_in("", &parameters).is_ok()
+        };
+        let (refused, unreachable) = (failures("refused"), failures("unreachable"));
+        assert_adds(&stage, &[(timed, 1.0), (failed, 0.0)], |_| assert!(ask("postgres")));
+        assert_adds(&stage, &[(timed, 1.0), (failed, 1.0), (&refused, 1.0), (&unreachable, 0.0)], |_| {
+            assert!(!ask("absent"));
+        });
+        server.stop_fast();
+        assert_adds(&stage, &[(timed, 1.0), (failed, 1.0), (&refused, 0.0), (&unreachable, 1.0)], |_| {
+            assert!(!ask("absent"));
+        });
+        server.start_again();
+    });
+}
+
+/// One in 61 is measured: of so many, some are, whichever worker they came to, and by far not all.
+#[test]
+fn the_own_part_of_the_time_is_measured_for_some() {
+    for_each_version(async |server| {
+        let stage = Tenants::start(server);
+        let mut acme = stage.client("acme");
+        for _ in 0..200 {
+            acme.query("SELECT 1");
+        }
+        for side in ["frontend", "backend"] {
+            let count = stage.pgwarden.metric(&format!("pgwarden_{side}_overhead_seconds_count"));
+            assert!(count.is_some_and(|count| (3.0..=20.0).contains(&count)), "{side}: {count:?}");
+        }
+    });
+}
+
+#[test]
+fn tls_handshakes_are_counted_on_both_sides() {
+    for version in versions() {
+        let authority = Authority::create();
+        let identity = authority.server();
+        let server = Server::builder(version).tls(&identity.certificate, &identity.key).start();
+        let upstream = format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=require", server.port());
+        let pgwarden = Pgwarden::builder()
+            .upstream(&upstream)
+            .env("PGWARDEN_AUTH", "trust")
+            .tls("allow", &identity)
+            .start();
+        let count = |side: &str, outcome: &str| {
+            let name = format!("pgwarden_tls_handshakes_total{{side=\"{side}\",outcome=\"{outcome}\"}}");
+            pgwarden.metric(&name).expect("it is there from the start")
+        };
+        let mut client = Wire::connect(pgwarden.port());
+        client.request_tls(&authority.client(None, &[]));
+        client.log_in("postgres", "", "postgres");
+        client.query("SELECT 1");
+        assert_eq!((count("client", "ok"), count("client", "failed")), (1.0, 0.0));
+        assert_eq!(pgwarden.metric("pgwarden_tls_handshake_duration_seconds_count"), Some(1.0));
+        assert!(count("server", "ok") >= 1.0 && count("server", "failed") == 0.0);
+        let mut stranger = Wire::connect(pgwarden.port());
+        stranger.send(&Frontend::new().ssl_request());
+        assert_eq!(stranger.receive_bytes(1), b"S");
+        stranger.send_bytes(b"this is no handshake");
+        until("it has failed", || (count("client", "failed") == 1.0).then_some(()));
+        assert_eq!(pgwarden.metric("pgwarden_tls_handshake_duration_seconds_count"), Some(1.0));
+    }
 }

@@ -86,6 +86,14 @@ impl<T: Ticket> Ledger<T> {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Shows everybody in the queue, the first of them first; those who have given up may still be in it. The queue
+    /// stands still meanwhile.
+    pub fn waiters(&self, mut each: impl FnMut(&T)) {
+        if self.waiting() > 0 {
+            self.queue().iter().for_each(|waiter| each(&waiter.ticket));
+        }
+    }
+
     /// The most backends that may be open.
     #[must_use]
     pub fn limit(&self) -> usize {
@@ -109,7 +117,7 @@ impl<T: Ticket> Ledger<T> {
     /// # Errors
     /// [`Exhausted`] when the ticket is queued; otherwise the slot is returned and the ticket dropped.
     pub fn wait(self: &Arc<Self>, ticket: T) -> Result<Slot<T>, Exhausted> {
-        let mut waiters = self.waiters();
+        let mut waiters = self.queue();
         if let Some(slot) = self.try_open() {
             return Ok(slot);
         }
@@ -169,7 +177,7 @@ impl<T: Ticket> Ledger<T> {
 
     /// The next in the queue; one of the same worker may go first, but not for ever.
     fn next_waiter(&self, home: Option<usize>) -> Option<T> {
-        let mut waiters = self.waiters();
+        let mut waiters = self.queue();
         let impatient = waiters.front().is_some_and(|first| first.passed_over >= PATIENCE);
         let near = home.filter(|_| !impatient).and_then(|home| {
             waiters.iter().take(usize::from(PATIENCE) * 2).position(|waiter| waiter.ticket.home() == home)
@@ -182,7 +190,7 @@ impl<T: Ticket> Ledger<T> {
         chosen.map(|waiter| waiter.ticket)
     }
 
-    fn waiters(&self) -> MutexGuard<'_, VecDeque<Waiter<T>>> {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Waiter<T>>> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -201,7 +209,7 @@ impl<T: Ticket> Slot<T> {
             }
         }
         // Under the lock, so that nobody queues up between the look at the queue and the count.
-        let waiters = self.ledger.waiters();
+        let waiters = self.ledger.queue();
         if waiters.is_empty() {
             self.ledger.open.fetch_sub(1, Ordering::AcqRel);
             drop(waiters);
@@ -299,6 +307,16 @@ mod tests {
         }
         assert_eq!(near.iter().filter(|one| one.try_recv().is_ok()).count(), 4);
         assert_eq!(far.try_recv(), Ok("backend"));
+    }
+
+    #[test]
+    fn those_in_the_queue_are_shown_in_their_order() {
+        let ledger = Arc::new(Ledger::new(1));
+        let _slot = ledger.try_open();
+        let _waiting = [wait(&ledger, 3), wait(&ledger, 1), wait(&ledger, 2)];
+        let mut homes = Vec::new();
+        ledger.waiters(|caller| homes.push(caller.0));
+        assert_eq!(homes, [3, 1, 2]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::pool::{Caller, Pool, PoolKey};
 use crate::questions::Parser;
 use crate::signals::Shutdown;
 use crate::start_error::StartError;
+use crate::status::Board;
 use crate::tls::Acceptor;
 use crate::upstream::{Credentials, Server};
 use crate::users::Users;
@@ -40,6 +41,7 @@ pub(crate) struct App {
     pub(crate) workers: Workers,
     pub(crate) meters: Arc<Meters>,
     pub(crate) readiness: Arc<Readiness>,
+    pub(crate) board: Arc<Board>,
     pub(crate) shutdown: Shutdown,
     pub(crate) mock_key: [u8; 32],
     pub(crate) allowance: Arc<Allowance<Caller>>,
@@ -55,8 +57,8 @@ impl App {
         warn_about_clear_text(&settings);
         let Loaded { connector, acceptor, users, tokens, variables, upstream_secret, mock_key } = loaded;
         let names: Vec<&str> = variables.iter().map(|variable| variable.name.as_str()).collect();
-        let server = Arc::new(Server::new(&settings.upstream, connector, &names));
         let meters = Arc::new(Meters::new());
+        let server = Arc::new(Server::new(&settings.upstream, connector, &names, Arc::clone(&meters)));
         let relations = Arc::new(RelationCache::default());
         let parser =
             Parser::start(Arc::clone(&relations)).map_err(StartError::system("the parser's thread"))?;
@@ -77,6 +79,7 @@ impl App {
             workers,
             meters,
             readiness: Arc::new(Readiness::default()),
+            board: Arc::new(Board::new()),
             shutdown: Shutdown::new(),
             mock_key,
             allowance: Arc::new(Allowance::new(settings.upstream.max_backends.unwrap_or(usize::MAX))),

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A transparent PostgreSQL proxy that gives every transaction a verified tenant context.
 #[derive(Debug, Parser)]
@@ -17,6 +18,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the proxy.
     Serve(Settings),
+    /// Show what a running pgwarden does: clients, backends, waits, pins.
+    Status(Status),
     /// Work with the configuration.
     Config {
         /// What to do with it.
@@ -34,6 +37,26 @@ pub(crate) enum ConfigCommand {
     Show(Settings),
     /// Print the reference: every key with its default.
     Reference,
+}
+
+/// Whom to ask, and how to show the answer. Without --admin, the configuration says where the admin listener is.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The TOML file, as for serve.
+    #[arg(long, value_name = "FILE", conflicts_with = "admin")]
+    pub(crate) config: Option<PathBuf>,
+    /// The admin listener: `http://host:port`. No configuration is read then.
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin: Option<String>,
+    /// The token of the admin listener: `file:PATH` or `env:NAME`.
+    #[arg(long, value_name = "SOURCE", requires = "admin")]
+    pub(crate) token: Option<String>,
+    /// Print JSON, as the admin listener sends it.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print it again and again, until Ctrl-C.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = seconds)]
+    pub(crate) watch: Option<Duration>,
 }
 
 /// Where settings come from: flags, then `PGWARDEN_*` variables, then the file.
@@ -115,6 +138,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Those of a file and the environment, without a flag.
+    pub(crate) fn of_file(config: Option<PathBuf>) -> Self {
+        Self { config, ..Self::default() }
+    }
+
     /// The flags that were given, as variables.
     pub(crate) fn overrides(&self) -> Vec<(String, String)> {
         let config = self.config.as_ref().map(|path| path.to_string_lossy().into_owned());
@@ -148,4 +176,10 @@ impl Settings {
         .filter_map(|(name, value)| Some((format!("PGWARDEN_{name}"), value.clone()?)))
         .collect()
     }
+}
+
+/// Between a tenth of a second and an hour.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=3_600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected seconds from 0.1 to 3600".to_owned())
 }

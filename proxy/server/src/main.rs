@@ -22,6 +22,7 @@ mod serve;
 mod settings;
 mod signals;
 mod start_error;
+mod status;
 mod stream;
 mod tls;
 mod upstream;
@@ -34,6 +35,7 @@ use cli::{Cli, Command, ConfigCommand};
 use loaded::Purpose;
 use pgwarden_config::Settings;
 use start_error::{Blame, StartError};
+use status::command::{self, AskError, Form, Place};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -43,12 +45,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The configuration cannot be used (`EX_USAGE` of sysexits.h).
 const BAD_CONFIGURATION: u8 = 64;
+/// Nobody answers (`EX_UNAVAILABLE`).
+const NO_ANSWER: u8 = 69;
 /// The system does not give what is needed (`EX_OSERR`).
 const BAD_SYSTEM: u8 = 71;
+/// Not without the right token (`EX_NOPERM`).
+const NOT_PERMITTED: u8 = 77;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(flags) => settings::load(&flags).and_then(run),
+        Command::Status(flags) => status(&flags),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             settings::load(&flags).and_then(|settings| check(&settings))
         }
@@ -78,6 +85,29 @@ fn check(settings: &Settings) -> Result<(), ExitCode> {
     loaded::load(settings, Purpose::Check).map_err(|mistakes| refuse(&mistakes))?;
     say("the configuration is right\n");
     Ok(())
+}
+
+/// Asks a running pgwarden, and prints what it says.
+fn status(flags: &cli::Status) -> Result<(), ExitCode> {
+    let place = match &flags.admin {
+        Some(address) => Place::named(address, flags.token.as_deref()),
+        None => settings::load(&cli::Settings::of_file(flags.config.clone()))
+            .map(|settings| Place::of_settings(settings.admin))?,
+    };
+    let form = if flags.json { Form::Json } else { Form::Screen };
+    let shown = place.and_then(|place| match flags.watch {
+        None => command::once(&place, form),
+        Some(every) => command::watch(&place, form, every),
+    });
+    shown.map_err(|error| {
+        complain(&format_args!("pgwarden: {error}"));
+        ExitCode::from(match error {
+            AskError::Address(_) | AskError::Token(_) => BAD_CONFIGURATION,
+            AskError::Off | AskError::Silent { .. } | AskError::Strange { .. } => NO_ANSWER,
+            AskError::Refused { .. } => NOT_PERMITTED,
+            AskError::System(_) => BAD_SYSTEM,
+        })
+    })
 }
 
 fn run(settings: Settings) -> Result<(), ExitCode> {

@@ -102,6 +102,7 @@ async fn start_admin(app: &Arc<App>) -> Result<(), StartError> {
     let state = AdminState {
         meters: Arc::clone(&app.meters),
         readiness: Arc::clone(&app.readiness),
+        status: Arc::<App>::clone(app),
         token: admin.token.clone(),
     };
     let shutdown = app.shutdown.clone();

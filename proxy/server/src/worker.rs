@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::clock;
 use crate::login;
 use crate::pool::{Link, Pool};
+use crate::relay::Sampler;
 use crate::stream::Peer;
 use pgwarden_pool::Shelf;
 use pgwarden_session::Output;
@@ -56,6 +57,10 @@ pub(crate) struct Scratch {
     pub(crate) buffer: Box<[u8]>,
     /// What leaves.
     pub(crate) out: Output,
+    /// Which wake-ups of clients are measured.
+    pub(crate) from_client: Sampler,
+    /// Which wake-ups of servers are measured.
+    pub(crate) from_server: Sampler,
 }
 
 /// For maps by the address of what is in memory: addresses differ enough by themselves.
@@ -83,7 +88,7 @@ thread_local! {
     static HOME: Cell<usize> = const { Cell::new(usize::MAX) };
     static SHELVES: RefCell<HashMap<usize, Shelf<Link>, ByAddress>> = RefCell::default();
     static STEP: RefCell<Scratch> =
-        RefCell::new(Scratch { buffer: vec![0; SCRATCH].into_boxed_slice(), out: Output::default() });
+        RefCell::new(Scratch::new());
 }
 
 /// The worker that this is.
@@ -100,6 +105,17 @@ pub(crate) fn with_shelf<R>(pool: &Pool, work: impl FnOnce(&mut Shelf<Link>) -> 
 /// Works with this worker's buffers; they are empty again for the next step.
 pub(crate) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
     STEP.with_borrow_mut(work)
+}
+
+impl Scratch {
+    fn new() -> Self {
+        Self {
+            buffer: vec![0; SCRATCH].into_boxed_slice(),
+            out: Output::default(),
+            from_client: Sampler::default(),
+            from_server: Sampler::default(),
+        }
+    }
 }
 
 impl Workers {

@@ -361,18 +361,18 @@ impl<T: Tenancy> Engine<T> {
         while matches!(self.queue.front(), Some(Entry::Answer(_))) {
             let Some(Entry::Answer(answer)) = self.queue.pop() else { return };
             let status = self.reported;
-            out.client.write(|w| match answer {
-                Answer::ParseComplete(_) => {
+            match answer {
+                Answer::ParseComplete(_) => out.client.write(|w| {
                     w.message(b'1', |_| ());
-                }
-                Answer::CloseComplete(_) => {
+                }),
+                Answer::CloseComplete(_) => out.client.write(|w| {
                     w.message(b'3', |_| ());
-                }
-                Answer::Error(refusal) => refusal.write(pgwarden_wire::Severity::Error, w),
-                Answer::Ready => {
+                }),
+                Answer::Error(refusal) => out.refuse(&refusal),
+                Answer::Ready => out.client.write(|w| {
                     w.ready(status);
-                }
-            });
+                }),
+            }
         }
     }
 }

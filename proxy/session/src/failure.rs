@@ -6,7 +6,7 @@ use crate::output::Output;
 use crate::queue::{Again, Answer, Entry, Expect, Fate, Naming, Purpose};
 use crate::refusal::{Refusal, SessionError};
 use crate::tenancy::Tenancy;
-use pgwarden_wire::{ErrorFields, Severity};
+use pgwarden_wire::ErrorFields;
 
 /// For a client that sent alone, by extended messages, what pgwarden could not know to refuse a block.
 const SEND_SIMPLE: &str = "pgwarden sets the tenant context in front of the statement, which makes a transaction; send it as a simple query.";
@@ -21,15 +21,19 @@ impl<T: Tenancy> Engine<T> {
         // A COPY that fails ends at once: the server waits for a Sync again.
         self.copy = CopyIn::Closed;
         self.ended |= ErrorFields::new(payload).find(b'V').is_some_and(|severity| severity != b"ERROR");
-        match self.queue.front_mut() {
-            Some(Entry::Await(expect, _)) if expect.is_extended() => Ok(self.batch_error(payload, out)),
-            Some(Entry::Await(_, fate)) if !self.ended => query_error(fate, payload, out),
+        let delivery = match self.queue.front_mut() {
+            Some(Entry::Await(expect, _)) if expect.is_extended() => self.batch_error(payload, out),
+            Some(Entry::Await(_, fate)) if !self.ended => query_error(fate, payload, out)?,
             // Nobody asked: the server is about to close the connection (57P01 and its kin).
             Some(_) | None => {
                 self.taint();
-                Ok(Delivery::Forward)
+                Delivery::Forward
             }
+        };
+        if delivery == Delivery::Forward {
+            out.error_passed(payload);
         }
+        Ok(delivery)
     }
 
     /// An error inside an extended batch: the server skips to the next Sync, and so does the queue.
@@ -58,11 +62,11 @@ impl<T: Tenancy> Engine<T> {
                 Delivery::Forward
             }
             Fate::Own(Purpose::Provoked(refusal)) => {
-                out.client.write(|w| refusal.write(Severity::Error, w));
+                out.refuse(refusal);
                 Delivery::Swallow
             }
             Fate::Own(Purpose::Context | Purpose::PrepareContext) if !passes_through(code) => {
-                out.client.write(|w| injection_failed(payload).write(Severity::Error, w));
+                out.refuse(&injection_failed(payload));
                 Delivery::Swallow
             }
             Fate::Own(Purpose::SessionSet) => {
@@ -235,6 +239,7 @@ fn message_of(payload: &[u8]) -> String {
 /// Writes the error with its position put right, and a hint where it has none.
 fn rewrite(payload: &[u8], place: impl Fn(usize) -> usize, hint: Option<&str>, out: &mut Output) {
     let fields = ErrorFields::new(payload);
+    out.error_passed(payload);
     out.client.write(|w| {
         w.message(b'E', |p| {
             for (kind, text) in fields {

@@ -1,6 +1,7 @@
 //! What leaves in one direction after one step: ranges of the input and bytes of our own, in order, never copied.
 
-use pgwarden_wire::Writer;
+use crate::refusal::Refusal;
+use pgwarden_wire::{ErrorFields, Severity, Writer};
 use std::io::IoSlice;
 use std::ops::Range;
 
@@ -113,13 +114,15 @@ impl Segments {
     }
 }
 
-/// The bytes for both directions.
+/// The bytes for both directions, and which errors are among them.
 #[derive(Debug, Default)]
 pub struct Output {
     /// For the server.
     pub backend: Segments,
     /// For the client.
     pub client: Segments,
+    /// The class of SQLSTATE (its first two characters) of each error that the client is told here.
+    pub errors: Vec<[u8; 2]>,
 }
 
 impl Output {
@@ -127,6 +130,19 @@ impl Output {
     pub fn clear(&mut self) {
         self.backend.clear();
         self.client.clear();
+        self.errors.clear();
+    }
+
+    /// Tells the client an error of pgwarden's own.
+    pub(crate) fn refuse(&mut self, refusal: &Refusal) {
+        self.client.write(|w| refusal.write(Severity::Error, w));
+        self.errors.push(refusal.class());
+    }
+
+    /// An error of the server is told to the client.
+    pub(crate) fn error_passed(&mut self, payload: &[u8]) {
+        let [first, second, ..] = ErrorFields::new(payload).sqlstate();
+        self.errors.push([first, second]);
     }
 }
 

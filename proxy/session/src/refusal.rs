@@ -37,6 +37,12 @@ impl Refusal {
         }
     }
 
+    /// The class of its SQLSTATE: the first two characters.
+    #[must_use]
+    pub fn class(&self) -> [u8; 2] {
+        self.sqlstate.as_bytes().first_chunk().copied().unwrap_or(*b"XX")
+    }
+
     /// Writes it as an ErrorResponse.
     pub fn write(&self, severity: Severity, writer: &mut Writer<'_>) {
         writer.error(severity, &self.sqlstate, [&self.message, &self.detail, &self.hint], self.routine);

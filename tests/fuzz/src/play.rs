@@ -14,7 +14,8 @@ use crate::choices::Choices;
 use crate::server::Tenant;
 
 /// Longer messages are refused.
-const LIMITS: Limits = Limits { message: 1 << 20, held: 1 << 16 };
+const LIMITS: Limits =
+    Limits { message: 1 << 20, held: 1 << 16, client_statements: 8, backend_statements: 4 };
 
 /// Everything may run except what says `forbidden`; what says `question` is looked at elsewhere first.
 #[derive(Debug)]
@@ -70,8 +71,8 @@ impl Manner {
         Manner { options, capabilities: Capabilities { vehicle, form, route } }
     }
 
-    pub(crate) fn backend(&self) -> Backend {
-        Backend::new(self.capabilities, profile(), 7)
+    pub(crate) fn backend(&self) -> Box<Backend> {
+        Box::new(Backend::new(self.capabilities, profile(), 7))
     }
 }
 
@@ -108,7 +109,7 @@ impl Play {
     pub(crate) fn client_sends(
         &mut self,
         bytes: &[u8],
-        idle: &mut Option<Backend>,
+        idle: &mut Option<Box<Backend>>,
     ) -> Result<(), SessionError> {
         self.waiting.extend_from_slice(bytes);
         if self.stop == Stop::Input { self.take(idle) } else { Ok(()) }
@@ -117,7 +118,7 @@ impl Play {
     pub(crate) fn server_sends(
         &mut self,
         bytes: &[u8],
-        idle: &mut Option<Backend>,
+        idle: &mut Option<Box<Backend>>,
     ) -> Result<(), SessionError> {
         self.incomplete.extend_from_slice(bytes);
         let (input, mut out) = (std::mem::take(&mut self.incomplete), Output::default());
@@ -128,7 +129,7 @@ impl Play {
     }
 
     /// Lets the engine take what it can of the client's input; a backend is taken on the way if it is idle.
-    pub(crate) fn take(&mut self, idle: &mut Option<Backend>) -> Result<(), SessionError> {
+    pub(crate) fn take(&mut self, idle: &mut Option<Box<Backend>>) -> Result<(), SessionError> {
         let input = std::mem::take(&mut self.waiting);
         let mut rest = input.as_slice();
         let mut out = Output::default();

@@ -90,7 +90,7 @@ struct Stage {
     ended: [bool; 2],
     /// Whether a batch has begun and no Sync has followed.
     open: [bool; 2],
-    idle: Option<Backend>,
+    idle: Option<Box<Backend>>,
     /// Whose backend it is.
     holder: Option<usize>,
     server: Server,

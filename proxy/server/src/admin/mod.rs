@@ -1,4 +1,4 @@
-//! The admin listener: health, readiness and metrics over HTTP.
+//! The admin listener: health, readiness, metrics and the status over HTTP.
 //!
 //! It is for probes and scrapers, so a connection is one small request and its answer, within a deadline; nothing
 //! here can hold up the proxy.

@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 
 use super::readiness::{Readiness, Unready};
 use crate::meters::Meters;
+use crate::status::Source;
 
 /// Prometheus' text form.
 const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -25,6 +26,8 @@ pub(crate) struct AdminState {
     pub(crate) meters: Arc<Meters>,
     /// What `/readyz` shows.
     pub(crate) readiness: Arc<Readiness>,
+    /// What `/status` shows.
+    pub(crate) status: Arc<dyn Source>,
     /// What a caller must bring for everything but `/healthz`.
     pub(crate) token: Option<SecretText>,
 }
@@ -35,6 +38,7 @@ pub(crate) fn router(state: AdminState) -> Router {
     Router::new()
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/status", get(status))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(authorized)
@@ -59,6 +63,10 @@ async fn ready(State(state): State<AdminState>) -> Response {
 
 async fn metrics(State(state): State<AdminState>) -> Response {
     ([(header::CONTENT_TYPE, METRICS_TEXT)], state.meters.render()).into_response()
+}
+
+async fn status(State(state): State<AdminState>) -> Response {
+    json_response(StatusCode::OK, &json!(state.status.report()))
 }
 
 async fn not_found() -> Response {

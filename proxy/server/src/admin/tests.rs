@@ -8,6 +8,17 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::meters::Meters;
+use crate::status::{Report, Source};
+
+/// A process about which there is nothing to say.
+#[derive(Debug)]
+struct Nothing;
+
+impl Source for Nothing {
+    fn report(&self) -> Report {
+        Report::default()
+    }
+}
 
 /// A running admin listener.
 struct Served {
@@ -25,6 +36,7 @@ async fn serving(token: Option<&str>) -> Served {
     let state = AdminState {
         meters: Arc::clone(&meters),
         readiness: Arc::clone(&readiness),
+        status: Arc::new(Nothing),
         token: token.map(|token| SecretText::new(token.to_owned())),
     };
     let (stop, stopped) = oneshot::channel();
@@ -92,6 +104,16 @@ async fn metrics_come_in_prometheus_text_form() {
 }
 
 #[tokio::test]
+async fn the_status_comes_as_json_that_can_be_read_back() {
+    let served = serving(None).await;
+    let (status, answer) = served.get("/status").await;
+    assert_eq!(status, 200);
+    assert!(answer.contains("content-type: application/json"), "{answer}");
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    assert_eq!(serde_json::from_str::<Report>(body).unwrap(), Report::default());
+}
+
+#[tokio::test]
 async fn what_does_not_exist_is_said_in_json() {
     let served = serving(None).await;
     for (line, expected) in [
@@ -99,6 +121,7 @@ async fn what_does_not_exist_is_said_in_json() {
         ("GET /metrics/x", 404),
         ("POST /nowhere", 404),
         ("POST /metrics", 405),
+        ("POST /status", 405),
         ("DELETE /healthz", 405),
     ] {
         let (status, answer) = served.ask(line, "").await;
@@ -113,7 +136,7 @@ async fn with_a_token_only_health_is_shown_to_everybody() {
     let served = serving(Some("right")).await;
     served.readiness.upstream_reached();
     assert_eq!(served.get("/healthz").await.0, 200);
-    for path in ["/readyz", "/metrics", "/nowhere", "/healthz/", "//healthz"] {
+    for path in ["/readyz", "/metrics", "/status", "/nowhere", "/healthz/", "//healthz"] {
         for headers in [
             "",
             "Authorization: Bearer wrong\r\n",

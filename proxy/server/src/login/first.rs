@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::cancel::ClientKey;
 use crate::login::Denied;
-use crate::meters::LoginOutcome;
+use crate::meters::{HandshakeOutcome, LoginOutcome, Side};
 use crate::packet;
 use crate::stream::{Encrypted, Stream};
 use crate::tls::Acceptor;
@@ -12,6 +12,7 @@ use pgwarden_session::Refusal;
 use pgwarden_wire::{First, FirstError, Startup, first_packet, first_packet_length};
 use rustls::ServerConfig;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -71,7 +72,7 @@ async fn direct_tls(stream: Stream, app: &App) -> Result<Stream, Rejected> {
     let Some(acceptor) = &app.acceptor else { return Ok(Stream::Tcp(socket)) };
     let mut first = [0];
     match socket.peek(&mut first).await {
-        Ok(1) if first == [TLS_HANDSHAKE] => handshake(socket, &acceptor.for_direct, acceptor).await,
+        Ok(1) if first == [TLS_HANDSHAKE] => handshake(socket, &acceptor.for_direct, acceptor, app).await,
         _ => Ok(Stream::Tcp(socket)),
     }
 }
@@ -83,7 +84,7 @@ async fn ssl_request(stream: Stream, app: &App) -> Result<Stream, Rejected> {
         (Stream::Tcp(mut socket), Some(acceptor)) => {
             let written = tokio::io::AsyncWriteExt::write_all(&mut socket, b"S").await;
             written.map_err(|_| Rejected(None, Denied::Silent))?;
-            handshake(socket, &acceptor.for_ssl_request, acceptor).await
+            handshake(socket, &acceptor.for_ssl_request, acceptor, app).await
         }
         (stream, _) => answer(stream, b"N").await,
     }
@@ -93,13 +94,18 @@ async fn handshake(
     socket: TcpStream,
     config: &Arc<ServerConfig>,
     acceptor: &Acceptor,
+    app: &App,
 ) -> Result<Stream, Rejected> {
+    let started = Instant::now();
     match TlsAcceptor::from(Arc::clone(config)).accept(socket).await {
         Ok(stream) => {
+            app.meters.tls_handshake(Side::Client, HandshakeOutcome::Ok);
+            app.meters.timings.tls_handshake.record(started.elapsed());
             let (stream, binding) = (TlsStream::Server(stream), acceptor.binding.clone());
             Ok(Stream::Tls(Box::new(Encrypted { stream, binding })))
         }
         Err(error) => {
+            app.meters.tls_handshake(Side::Client, HandshakeOutcome::Failed);
             tracing::info!(%error, "TLS handshake failed");
             Err(Rejected(None, Denied::Silent))
         }

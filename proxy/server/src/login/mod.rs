@@ -82,7 +82,7 @@ pub(crate) async fn serve(stream: Stream, peer: Peer, app: Arc<App>) {
                     Ok(Err(Denied::Refused(draining(), LoginOutcome::RefusedDraining)))
                 }
             };
-            app.meters.login_took(started.elapsed());
+            app.meters.timings.login.record(started.elapsed());
             match result {
                 Ok(Ok(accepted)) => {
                     app.meters.login(LoginOutcome::Accepted);
@@ -112,6 +112,7 @@ async fn deny(stream: Stream, denied: Denied, app: &App) {
         return;
     };
     app.meters.login(outcome);
+    app.meters.errors(&[refusal.class()]);
     // Not the message: it repeats what the startup packet says, and a server's repeats values of settings.
     tracing::info!(sqlstate = %refusal.sqlstate, outcome = outcome.label(), "login refused");
     let mut bytes = Vec::new();

@@ -29,6 +29,8 @@ macro_rules! labels {
     };
 }
 
+pub(super) use labels;
+
 labels!(
     /// How a login ended.
     LoginOutcome {
@@ -93,6 +95,44 @@ labels!(
         /// Logged in.
         Ok = "ok",
         /// Refused, unreachable or too slow.
+        Failed = "failed",
+    }
+);
+
+labels!(
+    /// Why a backend could not be opened.
+    ConnectFailure {
+        /// Nobody listens, the name is unknown, or the connection broke.
+        Unreachable = "unreachable",
+        /// It took too long.
+        TimedOut = "timed_out",
+        /// The server would not have it: the login, the database, a setting, or too many connections.
+        Refused = "refused",
+        /// TLS is demanded, and there is none, or none that is trusted.
+        Tls = "tls",
+        /// The server asks for a secret that is not known.
+        NoSecret = "no_secret",
+        /// What answers is no PostgreSQL server.
+        Protocol = "protocol",
+    }
+);
+
+labels!(
+    /// Which connection is encrypted.
+    Side {
+        /// That of a client.
+        Client = "client",
+        /// That to the server.
+        Server = "server",
+    }
+);
+
+labels!(
+    /// How a TLS handshake ended.
+    HandshakeOutcome {
+        /// What follows is encrypted.
+        Ok = "ok",
+        /// They could not agree, or do not trust each other.
         Failed = "failed",
     }
 );

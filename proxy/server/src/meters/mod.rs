@@ -4,13 +4,17 @@
 //! is rendered as 0. Gauges go up by taking a guard and down by dropping it, whatever way the task ends. Labels are
 //! enums (`labels`); there is nothing about tenants, users or statements.
 
+mod connections;
 mod family;
 mod histogram;
 mod labels;
+mod sqlstate;
 #[cfg(test)]
 mod tests;
+mod timings;
 
 use std::fmt;
+#[cfg(test)]
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Unit};
@@ -18,20 +22,14 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use pgwarden_session::{Activity, Pin};
 use pgwarden_tenant::{Finding, Mode};
 
+use self::connections::Connections;
 use self::family::{Family, Registry};
-use self::histogram::Histogram;
 pub(crate) use self::labels::{
-    CancelOutcome, CloseReason, ConnectOutcome, InjectionForm, Label, LoginOutcome,
+    CancelOutcome, CloseReason, ConnectFailure, ConnectOutcome, HandshakeOutcome, InjectionForm, Label,
+    LoginOutcome, Side,
 };
-
-const LOGIN_DURATION: (&str, &str) = (
-    "pgwarden_login_duration_seconds",
-    "Time from a client's connection to the end of its login, however it ended.",
-);
-const CHECKOUT_WAIT: (&str, &str) = (
-    "pgwarden_checkout_wait_seconds",
-    "Time clients waited for a backend, whether they got one or gave up; those served at once are not in it.",
-);
+use self::sqlstate::ErrorClass;
+use self::timings::Timings;
 
 /// One more of what a gauge shows, until it is dropped.
 #[derive(Debug)]
@@ -66,25 +64,24 @@ pub(crate) type PinGuard = GaugeGuard;
 /// Every metric of the process; made once and shared.
 pub(crate) struct Meters {
     rendered: PrometheusHandle,
+    connections: Connections,
     clients: Gauge,
     logins: Family<LoginOutcome, Counter>,
-    login_duration: Histogram,
     transactions: Counter,
     frontend_bytes: Counter,
     backend_bytes: Counter,
     injections: Family<InjectionForm, Counter>,
     refusals: Counter,
     findings: Family<(Finding, Mode), Counter>,
-    backends: Gauge,
-    backend_connects: Family<ConnectOutcome, Counter>,
-    backends_closed: Family<CloseReason, Counter>,
     checkouts: Counter,
-    checkout_wait: Histogram,
     waiting_clients: Gauge,
     pinned_clients: Family<Pin, Gauge>,
     pins: Family<Pin, Counter>,
     cancels: Family<CancelOutcome, Counter>,
     desyncs: Counter,
+    errors: Family<ErrorClass, Counter>,
+    /// How long things take.
+    pub(crate) timings: Timings,
 }
 
 impl Meters {
@@ -100,9 +97,9 @@ impl Meters {
         );
         Self {
             rendered: r.handle(),
+            connections: Connections::new(r),
             clients: r.gauge("pgwarden_clients", "Clients connected now, those logging in included."),
             logins: r.counters("pgwarden_logins_total", "outcome", "Logins by how they ended."),
-            login_duration: Histogram::default(),
             transactions: r.counter("pgwarden_transactions_total", None, "Transactions that ended."),
             frontend_bytes: r.counter("pgwarden_frontend_bytes_total", bytes, "Bytes received from clients."),
             backend_bytes: r.counter(
@@ -117,19 +114,7 @@ impl Meters {
                 ("kind", "mode"),
                 "Findings, by kind and mode.",
             ),
-            backends: r.gauge("pgwarden_backends", "Connections to the server that are open now."),
-            backend_connects: r.counters(
-                "pgwarden_backend_connects_total",
-                "outcome",
-                "Attempts to open a connection to the server, by how they ended.",
-            ),
-            backends_closed: r.counters(
-                "pgwarden_backends_closed_total",
-                "reason",
-                "Connections to the server that were closed, by reason.",
-            ),
             checkouts: r.counter("pgwarden_checkouts_total", None, "Backends lent to clients."),
-            checkout_wait: Histogram::default(),
             waiting_clients: r.gauge("pgwarden_waiting_clients", "Clients that wait for a backend now."),
             pinned_clients: r.gauges(
                 "pgwarden_pinned_clients",
@@ -147,6 +132,12 @@ impl Meters {
                 None,
                 "Replies of the server that were not expected.",
             ),
+            errors: r.counters(
+                "pgwarden_errors_total",
+                "class",
+                "Errors that clients were told, the server's and pgwarden's own, by class of SQLSTATE.",
+            ),
+            timings: Timings::default(),
         }
     }
 
@@ -160,9 +151,9 @@ impl Meters {
         self.logins.count(outcome);
     }
 
-    /// A login took that long, however it ended.
-    pub(crate) fn login_took(&self, duration: Duration) {
-        self.login_duration.record(duration);
+    /// A TLS handshake ended.
+    pub(crate) fn tls_handshake(&self, side: Side, outcome: HandshakeOutcome) {
+        self.connections.tls_handshakes.count((side, outcome));
     }
 
     /// A transaction ended.
@@ -199,17 +190,23 @@ impl Meters {
 
     /// A connection to the server is open, until the guard is dropped.
     pub(crate) fn backend(&self) -> BackendGuard {
-        GaugeGuard::new(&self.backends)
+        GaugeGuard::new(&self.connections.backends)
     }
 
     /// An attempt to open a connection to the server ended.
     pub(crate) fn backend_connect(&self, outcome: ConnectOutcome) {
-        self.backend_connects.count(outcome);
+        self.connections.backend_connects.count(outcome);
+    }
+
+    /// An attempt to open a connection to the server failed.
+    pub(crate) fn backend_connect_failed(&self, cause: ConnectFailure) {
+        self.connections.backend_connects.count(ConnectOutcome::Failed);
+        self.connections.backend_connect_failures.count(cause);
     }
 
     /// A connection to the server was closed.
     pub(crate) fn backend_closed(&self, reason: CloseReason) {
-        self.backends_closed.count(reason);
+        self.connections.backends_closed.count(reason);
     }
 
     /// A client got a backend.
@@ -220,11 +217,6 @@ impl Meters {
     /// A client waits for a backend, until the guard is dropped.
     pub(crate) fn waiting(&self) -> WaitGuard {
         GaugeGuard::new(&self.waiting_clients)
-    }
-
-    /// A client waited for a backend that long, whether it got one or gave up.
-    pub(crate) fn checkout_waited(&self, duration: Duration) {
-        self.checkout_wait.record(duration);
     }
 
     /// A client keeps its backend, until the guard is dropped.
@@ -243,11 +235,15 @@ impl Meters {
         self.desyncs.increment(1);
     }
 
+    /// Clients were told errors of these classes of SQLSTATE; mostly there are none.
+    pub(crate) fn errors(&self, classes: &[[u8; 2]]) {
+        classes.iter().for_each(|class| self.errors.count(ErrorClass::of(*class)));
+    }
+
     /// Everything, in Prometheus' text form (version 0.0.4).
     pub(crate) fn render(&self) -> String {
         let mut text = self.rendered.render();
-        self.login_duration.render(LOGIN_DURATION.0, LOGIN_DURATION.1, &mut text);
-        self.checkout_wait.render(CHECKOUT_WAIT.0, CHECKOUT_WAIT.1, &mut text);
+        self.timings.render(&mut text);
         text
     }
 }

@@ -30,7 +30,10 @@ fn every_metric_is_rendered_with_help_and_type_before_anything_happened() {
     let types = types(&Meters::new().render());
     let expected = [
         ("pgwarden_backend_bytes_total", "counter"),
+        ("pgwarden_backend_connect_duration_seconds", "histogram"),
+        ("pgwarden_backend_connect_failures_total", "counter"),
         ("pgwarden_backend_connects_total", "counter"),
+        ("pgwarden_backend_overhead_seconds", "histogram"),
         ("pgwarden_backends", "gauge"),
         ("pgwarden_backends_closed_total", "counter"),
         ("pgwarden_build_info", "gauge"),
@@ -39,14 +42,18 @@ fn every_metric_is_rendered_with_help_and_type_before_anything_happened() {
         ("pgwarden_checkouts_total", "counter"),
         ("pgwarden_clients", "gauge"),
         ("pgwarden_desyncs_total", "counter"),
+        ("pgwarden_errors_total", "counter"),
         ("pgwarden_findings_total", "counter"),
         ("pgwarden_frontend_bytes_total", "counter"),
+        ("pgwarden_frontend_overhead_seconds", "histogram"),
         ("pgwarden_injections_total", "counter"),
         ("pgwarden_login_duration_seconds", "histogram"),
         ("pgwarden_logins_total", "counter"),
         ("pgwarden_pinned_clients", "gauge"),
         ("pgwarden_pins_total", "counter"),
         ("pgwarden_refusals_total", "counter"),
+        ("pgwarden_tls_handshake_duration_seconds", "histogram"),
+        ("pgwarden_tls_handshakes_total", "counter"),
         ("pgwarden_transactions_total", "counter"),
         ("pgwarden_waiting_clients", "gauge"),
     ];
@@ -124,7 +131,8 @@ fn a_guard_lets_go_when_its_task_panics() {
 fn each_event_moves_its_own_series() {
     let meters = Meters::new();
     meters.login(LoginOutcome::RefusedContext);
-    meters.login_took(Duration::from_millis(3));
+    meters.timings.login.record(Duration::from_millis(3));
+    meters.timings.from_client.record(Duration::from_micros(7));
     meters.transaction();
     meters.frontend_bytes(10);
     meters.backend_bytes(20);
@@ -135,10 +143,12 @@ fn each_event_moves_its_own_series() {
         pgwarden_tenant::Finding::RoleTouched,
         pgwarden_tenant::Mode::Shadow,
     );
-    meters.backend_connect(ConnectOutcome::Failed);
+    meters.backend_connect_failed(ConnectFailure::TimedOut);
+    meters.tls_handshake(Side::Server, HandshakeOutcome::Failed);
+    meters.errors(&[*b"42", *b"42", *b"ZZ"]);
     meters.backend_closed(CloseReason::Tainted);
     meters.checkout();
-    meters.checkout_waited(Duration::from_millis(500));
+    meters.timings.checkout_wait.record(Duration::from_millis(500));
     meters.cancel(CancelOutcome::Idle);
     meters.desync();
     for (series, expected) in [
@@ -153,6 +163,15 @@ fn each_event_moves_its_own_series() {
         ("pgwarden_findings_total{kind=\"role_touched\",mode=\"shadow\"}", 1.0),
         ("pgwarden_findings_total{kind=\"role_touched\",mode=\"enforce\"}", 0.0),
         ("pgwarden_backend_connects_total{outcome=\"failed\"}", 1.0),
+        ("pgwarden_backend_connect_failures_total{cause=\"timed_out\"}", 1.0),
+        ("pgwarden_backend_connect_failures_total{cause=\"refused\"}", 0.0),
+        ("pgwarden_tls_handshakes_total{side=\"server\",outcome=\"failed\"}", 1.0),
+        ("pgwarden_tls_handshakes_total{side=\"client\",outcome=\"failed\"}", 0.0),
+        ("pgwarden_errors_total{class=\"42\"}", 2.0),
+        ("pgwarden_errors_total{class=\"other\"}", 1.0),
+        ("pgwarden_frontend_overhead_seconds_bucket{le=\"0.000005\"}", 0.0),
+        ("pgwarden_frontend_overhead_seconds_bucket{le=\"0.00001\"}", 1.0),
+        ("pgwarden_backend_overhead_seconds_count", 0.0),
         ("pgwarden_backends_closed_total{reason=\"tainted\"}", 1.0),
         ("pgwarden_checkouts_total", 1.0),
         ("pgwarden_checkout_wait_seconds_count", 1.0),

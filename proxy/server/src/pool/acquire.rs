@@ -88,19 +88,19 @@ impl Pool {
 
     async fn wait(self: &Arc<Self>, app: &App) -> Result<Grant<Caller>, AcquireError> {
         let (sender, receiver) = oneshot::channel();
-        let caller = Caller { home: worker::home(), sender };
+        let started = Instant::now();
+        let caller = Caller { home: worker::home(), since: started, sender };
         if let Ok(slot) = self.ledger.wait(caller) {
             return Ok(Grant::Slot(slot));
         }
         let _waiting = app.meters.waiting();
-        let started = Instant::now();
         app.workers.send_to_others(worker::home(), || Command::Offer(Arc::clone(self)));
         if self.ledger.is_starved() {
             app.workers.send_to_others(worker::home(), || Command::MakeRoom);
             worker::make_room(app);
         }
         let granted = tokio::time::timeout(self.checkout_timeout, receiver).await;
-        app.meters.checkout_waited(started.elapsed());
+        app.meters.timings.checkout_wait.record(started.elapsed());
         match granted {
             Ok(Ok(grant)) => Ok(grant),
             Ok(Err(_)) | Err(_) => Err(AcquireError::Exhausted(Box::new(self.exhausted()))),
@@ -132,11 +132,14 @@ impl Pool {
         slot: Slot<Caller>,
         settings: &[(String, String)],
     ) -> Result<Link, AcquireError> {
+        let _opening = self.opening.one();
+        let started = Instant::now();
         let connected = self.server.connect(&self.login, &self.key.database, settings).await;
+        app.meters.timings.backend_connect.record(started.elapsed());
         let established = match connected {
             Ok(established) => established,
             Err(error) => {
-                app.meters.backend_connect(ConnectOutcome::Failed);
+                app.meters.backend_connect_failed(error.cause());
                 if !matches!(error, UpstreamError::Refused { .. }) {
                     app.readiness.upstream_lost();
                 }

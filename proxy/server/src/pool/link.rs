@@ -6,6 +6,7 @@ use crate::stream::Stream;
 use pgwarden_pool::{Grant, Slot, Ticket};
 use pgwarden_session::Backend;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// A connection to the server.
@@ -39,6 +40,8 @@ impl Link {
 pub(crate) struct Caller {
     /// The worker it runs on.
     pub(crate) home: usize,
+    /// When it began to wait.
+    pub(crate) since: Instant,
     /// Where the grant goes.
     pub(crate) sender: oneshot::Sender<Grant<Caller>>,
 }

@@ -4,6 +4,7 @@ mod acquire;
 mod learn;
 mod link;
 mod profiles;
+mod tally;
 
 pub(crate) use acquire::AcquireError;
 pub(crate) use link::{Caller, Link};
@@ -14,6 +15,7 @@ use pgwarden_pool::Ledger;
 use profiles::Profiles;
 use std::sync::Arc;
 use std::time::Duration;
+use tally::Tally;
 
 /// What tells pools apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,6 +39,10 @@ pub(crate) struct Pool {
     pub(crate) ledger: Arc<Ledger<Caller>>,
     /// What clients and backends of this pool know of settings.
     pub(crate) profiles: Profiles,
+    /// Backends that are being opened.
+    pub(crate) opening: Tally,
+    /// Connections that are on their way out: their last statement is being cancelled.
+    pub(crate) closing: Tally,
     /// How long a client waits for a backend.
     pub(crate) checkout_timeout: Duration,
     /// How long a backend lives, in seconds.
@@ -58,6 +64,8 @@ impl Pool {
                 Arc::clone(&app.allowance),
             )),
             profiles: Profiles::default(),
+            opening: Tally::default(),
+            closing: Tally::default(),
             checkout_timeout: pool.checkout_timeout,
             max_lifetime: pool.max_lifetime.as_secs(),
             idle_timeout: pool.idle_timeout.as_secs(),

@@ -3,15 +3,19 @@
 mod deadlines;
 mod output;
 mod run;
+mod sample;
 mod step;
 
 pub(crate) use run::run;
+pub(crate) use sample::Sampler;
 
 use crate::admission::Place;
 use crate::app::App;
 use crate::cancel::Registration;
+use crate::clock;
 use crate::meters::PinGuard;
 use crate::pool::{Link, Pool};
+use crate::status::Presence;
 use crate::stream::Stream;
 use output::Pending;
 use pgwarden_session::{Engine, Refusal, SessionError, Stop};
@@ -45,6 +49,7 @@ pub(crate) struct Relay {
     pinned: Option<PinGuard>,
     /// How often something moved: tells an idle session from a busy one.
     steps: u64,
+    presence: Presence,
     _place: Place,
 }
 
@@ -93,6 +98,7 @@ impl Relay {
         registration: Registration,
         (app, place): (Arc<App>, Place),
     ) -> Self {
+        let presence = app.board.enter(&pool, clock::now());
         Self {
             client,
             engine,
@@ -102,6 +108,7 @@ impl Relay {
             app,
             pinned: None,
             steps: 0,
+            presence,
             _place: place,
             from_client: Vec::new(),
             from_backend: Vec::new(),

@@ -160,7 +160,10 @@ impl Relay {
     /// Sees to what the relay needs; an event that ends the session comes back.
     async fn handle(&mut self, event: Event) -> Result<(), Event> {
         match event {
-            Event::Backend => self.resume = self.wait_for_backend().await?,
+            Event::Backend => {
+                self.presence.waits(clock::now());
+                self.resume = self.wait_for_backend().await?;
+            }
             Event::Releasing => self.registration.target.finished().await,
             Event::Question(text) => {
                 self.app.parser.look_at(text).await;
@@ -185,6 +188,7 @@ impl Relay {
                 Err(AcquireError::Upstream(error)) => return Err(Event::Refused(error.refusal())),
             },
         };
+        self.presence.rests(clock::now());
         self.engine.decline(declined);
         Ok(Resume::Input)
     }
@@ -216,6 +220,7 @@ impl Relay {
     /// Tells the client why the session ends, unless that would become a part of a row it has not all of.
     async fn say_goodbye(&mut self, refusal: &Refusal) {
         if !self.engine.is_mid_reply() {
+            self.app.meters.errors(&[refusal.class()]);
             refusal.write(Severity::Fatal, &mut Writer::new(self.to_client.bytes()));
         }
         self.deliver().await;
@@ -255,7 +260,11 @@ impl Relay {
         if busy && self.engine.awaits_replies() {
             let _undelivered = self.pool.server.cancel(&link.key).await;
             let (server, Link { stream, key, .. }) = (Arc::clone(&self.pool.server), link);
-            tokio::spawn(async move { insist(stream, &server, &key).await });
+            let closing = self.pool.closing.one();
+            tokio::spawn(async move {
+                insist(stream, &server, &key).await;
+                drop(closing);
+            });
         }
     }
 }

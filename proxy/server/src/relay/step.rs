@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::pool::Link;
 use crate::relay::{Event, Relay, Resume, TERMINATE};
+use crate::status::{Doing, Edge};
 use crate::stream::Stream;
 use crate::worker::{Scratch, with_scratch};
 use pgwarden_session::{Output, Stop};
@@ -60,10 +61,11 @@ impl Relay {
         scratch: &mut Scratch,
         cx: &mut Context<'_>,
     ) -> Result<bool, Event> {
-        let Scratch { buffer, out } = scratch;
+        let Scratch { buffer, out, from_server, .. } = scratch;
         let Some(read) = read(&mut link.stream, buffer, cx).map_err(|()| Event::BackendGone)? else {
             return Ok(false);
         };
+        let sample = from_server.begin();
         self.app.meters.backend_bytes(read.len());
         let mut kept = std::mem::take(&mut self.from_backend);
         let input: &[u8] = if kept.is_empty() {
@@ -75,11 +77,12 @@ impl Relay {
         out.clear();
         let result = self.engine.backend_bytes(input, out);
         let written = self.to_client.write(&mut self.client, cx, &mut out.client, input);
+        self.app.meters.errors(&out.errors);
         let consumed = result?;
         written.map_err(|_| Event::ClientGone)?;
-        self.to_backend
-            .write(&mut link.stream, cx, &mut out.backend, input)
-            .map_err(|_| Event::BackendGone)?;
+        let sent = self.to_backend.write(&mut link.stream, cx, &mut out.backend, input);
+        sent.map_err(|_| Event::BackendGone)?;
+        sample.end(|duration| self.app.meters.timings.from_server.record(duration));
         self.from_backend = left_over(kept, read, consumed);
         Ok(true)
     }
@@ -127,13 +130,14 @@ impl Relay {
             return Ok(false);
         }
         with_scratch(|scratch| {
-            let Scratch { buffer, out } = scratch;
+            let Scratch { buffer, out, from_client, .. } = scratch;
             let read = match read(&mut self.client, buffer, cx) {
                 Ok(Some(read)) => read,
                 Ok(None) => return Ok(false),
                 Err(()) if waits => return self.hung_up().map(|()| false),
                 Err(()) => return Err(Event::ClientGone),
             };
+            let sample = from_client.begin();
             self.app.meters.frontend_bytes(read.len());
             let mut kept = std::mem::take(&mut self.from_client);
             out.clear();
@@ -141,8 +145,13 @@ impl Relay {
                 self.take_input(Vec::new(), read, out, cx)?;
             } else {
                 kept.extend_from_slice(read);
-                if waits { self.from_client = kept } else { self.take_input(kept, &[], out, cx)? }
+                if waits {
+                    self.from_client = kept;
+                    return Ok(true);
+                }
+                self.take_input(kept, &[], out, cx)?;
             }
+            sample.end(|duration| self.app.meters.timings.from_client.record(duration));
             Ok(true)
         })
     }
@@ -180,6 +189,7 @@ impl Relay {
         loop {
             let result = self.engine.client_bytes(rest, now, out);
             let written = self.to_client.write(&mut self.client, cx, &mut out.client, rest);
+            self.app.meters.errors(&out.errors);
             let taken = result?;
             written.map_err(|_| Event::ClientGone)?;
             if let Some(link) = &mut self.link {
@@ -196,6 +206,7 @@ impl Relay {
             }
             let consumed = input.len() - rest.len();
             self.from_client = left_over(kept, read, consumed);
+            self.note_kept(|| now);
             return match std::mem::replace(&mut self.stop, Stop::Input) {
                 Stop::Input => Ok(()),
                 Stop::Replies => {
@@ -224,16 +235,25 @@ impl Relay {
         self.link = Some(link);
     }
 
-    fn note_pin(&mut self) {
+    /// Shows what the session does with its backend, and counts a transaction that ended although the backend stays.
+    fn note_kept(&mut self, clock: impl Fn() -> u64) {
+        let Some(link) = &self.link else { return };
+        let between = self.engine.is_idle() && !self.engine.is_releasable();
+        let doing = if between { Doing::Idle } else { Doing::Transaction };
         if let (Some(reason), None) = (self.engine.pin(), &self.pinned) {
             self.pinned = self.app.meters.pin(reason);
+            self.presence.pinned(Some(reason), &clock);
+        }
+        if self.presence.keeps(link.key.pid, doing, clock) == Edge::TransactionEnded {
+            self.app.meters.transaction();
+            self.app.meters.activity(self.engine.take_activity());
         }
     }
 
     /// Gives the backend back as soon as the engine is done with it.
     fn release(&mut self) -> Result<(), Event> {
         if !self.engine.is_releasable() || !self.to_backend.is_empty() || !self.from_backend.is_empty() {
-            self.note_pin();
+            self.note_kept(clock::now);
             return Ok(());
         }
         if !self.registration.target.try_release() {
@@ -241,11 +261,14 @@ impl Relay {
         }
         self.app.meters.transaction();
         self.app.meters.activity(self.engine.take_activity());
+        let now = clock::now();
         self.pinned = None;
+        self.presence.pinned(None, || now);
+        self.presence.rests(now);
         if let Some(mut link) = self.link.take() {
             link.state = self.engine.detach();
             let pool = Arc::clone(&self.pool);
-            pool.give_back(&self.app, link, clock::now());
+            pool.give_back(&self.app, link, now);
         }
         Ok(())
     }

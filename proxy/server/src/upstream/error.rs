@@ -1,5 +1,6 @@
 //! Why there is no connection to the server.
 
+use crate::meters::ConnectFailure;
 use pgwarden_session::Refusal;
 use pgwarden_wire::{ErrorFields, FrameError};
 use std::io;
@@ -70,6 +71,18 @@ impl UpstreamError {
         let sqlstate = String::from_utf8_lossy(&fields.sqlstate()).into_owned();
         let message = String::from_utf8_lossy(fields.find(b'M').unwrap_or_default()).into_owned();
         Self::Refused { sqlstate, message, payload }
+    }
+
+    /// The cause, as it is counted.
+    pub(crate) fn cause(&self) -> ConnectFailure {
+        match self {
+            Self::Io(_) => ConnectFailure::Unreachable,
+            Self::Timeout(_) => ConnectFailure::TimedOut,
+            Self::Refused { .. } => ConnectFailure::Refused,
+            Self::Protocol(_) => ConnectFailure::Protocol,
+            Self::NoTls | Self::Tls(_) | Self::Unbound(_) => ConnectFailure::Tls,
+            Self::NoSecret { .. } => ConnectFailure::NoSecret,
+        }
     }
 
     /// What a client may read of it: nothing about addresses, logins or certificates.

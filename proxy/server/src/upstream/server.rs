@@ -1,6 +1,7 @@
 //! One server: its address, its TLS, and connections to it.
 
 use crate::cancel::BackendKey;
+use crate::meters::{HandshakeOutcome, Meters, Side};
 use crate::stream::{Encrypted, Stream};
 use crate::tls::{Connector, end_point};
 use crate::upstream::error::UpstreamError;
@@ -9,6 +10,7 @@ use pgwarden_auth::scram::ChannelBinding;
 use pgwarden_config::{Endpoint, UpstreamTlsMode};
 use pgwarden_session::{Capabilities, Route, SimpleForm, Vehicle};
 use pgwarden_wire::Writer;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,6 +51,7 @@ pub(crate) struct Server {
     pub(crate) pooler: pgwarden_config::Pooler,
     /// Settings that every connection starts with: the context's variables, empty.
     blanks: Vec<(String, String)>,
+    meters: Arc<Meters>,
     /// By login and database: who may execute a function is said in each database.
     facts: DashMap<(String, String), Facts>,
     /// What the last connection reported; 0 before the first.
@@ -61,6 +64,7 @@ impl Server {
         upstream: &pgwarden_config::Upstream,
         connector: Connector,
         variables: &[&str],
+        meters: Arc<Meters>,
     ) -> Self {
         let blank = |name: &&str| ((*name).to_owned(), String::new());
         // A pooler in between would refuse settings that it does not know.
@@ -75,6 +79,7 @@ impl Server {
             timeout: upstream.connect_timeout,
             pooler: upstream.downstream_pooler,
             blanks,
+            meters,
             facts: DashMap::new(),
             version: AtomicU32::new(0),
         }
@@ -124,10 +129,10 @@ impl Server {
         match socket.read_u8().await? {
             b'S' => {
                 let connector = TlsConnector::from(config.clone());
-                let stream = connector
-                    .connect(self.connector.name.clone(), socket)
-                    .await
-                    .map_err(|error| UpstreamError::Tls(error.to_string()))?;
+                let connected = connector.connect(self.connector.name.clone(), socket).await;
+                let outcome = connected.as_ref().map_or(HandshakeOutcome::Failed, |_| HandshakeOutcome::Ok);
+                self.meters.tls_handshake(Side::Server, outcome);
+                let stream = connected.map_err(|error| UpstreamError::Tls(error.to_string()))?;
                 let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
                 let binding = shown.map_or(ChannelBinding::Unavailable, |leaf| end_point(leaf));
                 Ok(Stream::Tls(Box::new(Encrypted { stream: TlsStream::Client(stream), binding })))

@@ -1,0 +1,22 @@
+//! What people see of a running pgwarden: each session writes on a board what it does, and whoever asks reads it there.
+//!
+//! Nobody's name is in it but the database and the login on the server, which the operator has configured: no tenant, no
+//! user of a client, no statement.
+
+mod board;
+pub(crate) mod command;
+mod gather;
+mod report;
+
+pub(crate) use board::{Board, Doing, Edge, Presence};
+#[cfg(test)]
+pub(crate) use report::LastReload;
+pub(crate) use report::Report;
+
+use std::fmt;
+
+/// Where the status comes from.
+pub(crate) trait Source: fmt::Debug + Send + Sync {
+    /// Everything, as of now.
+    fn report(&self) -> Report;
+}

@@ -1,0 +1,132 @@
+//! The status as it travels: `GET /status` writes it, `pgwarden status` reads it.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that `/status` shows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// pgwarden's version.
+    pub(crate) version: String,
+    /// For how long it has run.
+    pub(crate) uptime_seconds: u64,
+    /// `running`, `draining` or `stopped`.
+    pub(crate) state: String,
+    /// Why clients should not be sent here, in the words of `/readyz`; empty when they should.
+    pub(crate) unready: Vec<String>,
+    /// `mode`.
+    pub(crate) mode: String,
+    /// `pool.mode`.
+    pub(crate) pool_mode: String,
+    /// How the last reload ended; `None` before the first.
+    pub(crate) last_reload: Option<LastReload>,
+    /// How many clients there are, and what they do.
+    pub(crate) clients: Clients,
+    /// Who waits for a backend, over all pools.
+    pub(crate) waits: Waits,
+    /// The pools that have clients or backends.
+    pub(crate) pools: Vec<PoolReport>,
+    /// Who keeps a backend between transactions, by reason.
+    pub(crate) pins: Vec<PinReport>,
+    /// The clients themselves: those that do something first, the longest first; at most [`Report::SESSIONS`].
+    pub(crate) sessions: Vec<SessionReport>,
+}
+
+impl Report {
+    /// The most clients that are listed one by one.
+    pub(crate) const SESSIONS: usize = 100;
+}
+
+/// How a reload ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LastReload {
+    /// How long ago it was.
+    pub(crate) seconds_ago: u64,
+    /// What became of it, without any value of the configuration.
+    pub(crate) outcome: String,
+}
+
+/// How many clients there are; each is in one of the groups.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Clients {
+    /// All of them.
+    pub(crate) total: usize,
+    /// `limits.max_clients`.
+    pub(crate) limit: usize,
+    /// Those that are not in yet.
+    pub(crate) logging_in: usize,
+    /// Between transactions.
+    pub(crate) idle: usize,
+    /// In a transaction, or a statement runs.
+    pub(crate) transaction: usize,
+    /// Waiting for a backend.
+    pub(crate) waiting: usize,
+    /// Between transactions, with a backend that a pin keeps from the others.
+    pub(crate) pinned: usize,
+}
+
+/// Who waits for a backend.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Waits {
+    /// How many clients stand in a queue, those logging in included.
+    pub(crate) clients: usize,
+    /// For how long the first of them has; `None` where nobody waits.
+    pub(crate) longest_seconds: Option<f64>,
+}
+
+/// The backends of one database and login.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PoolReport {
+    /// The database on the server.
+    pub(crate) database: String,
+    /// The login on the server that `upstream.url` names; `None` where each client uses its own, which would be a
+    /// client's name: then all pools of the database are counted together.
+    pub(crate) login: Option<String>,
+    /// How many pools are counted here.
+    pub(crate) pools: usize,
+    /// The most backends that may be open.
+    pub(crate) size: usize,
+    /// The clients that are logged in.
+    pub(crate) clients: usize,
+    /// Backends that a client holds.
+    pub(crate) leased: usize,
+    /// Backends that nobody holds.
+    pub(crate) idle: usize,
+    /// Backends that are being connected and logged in to.
+    pub(crate) opening: usize,
+    /// Connections whose client has left and whose last statement is being cancelled; they take no place of the pool.
+    pub(crate) closing: usize,
+    /// Clients in the queue.
+    pub(crate) waiting: usize,
+    /// For how long the first of them has waited.
+    pub(crate) longest_wait_seconds: Option<f64>,
+}
+
+/// Who keeps a backend between transactions, for one reason.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PinReport {
+    /// The reason, as in `pgwarden_pinned_clients`.
+    pub(crate) reason: String,
+    /// How many clients.
+    pub(crate) clients: usize,
+    /// For how long the first of them has been pinned.
+    pub(crate) longest_seconds: u64,
+}
+
+/// One client.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SessionReport {
+    /// Its number, counted from the start of pgwarden.
+    pub(crate) id: u64,
+    /// The database on the server.
+    pub(crate) database: String,
+    /// `idle`, `transaction`, `waiting` or `pinned`.
+    pub(crate) state: String,
+    /// For how long.
+    pub(crate) seconds: u64,
+    /// The process id of its backend, as in `pg_stat_activity`, while it holds one.
+    pub(crate) server_process: Option<u32>,
+    /// Why it keeps its backend.
+    pub(crate) pin: Option<String>,
+    /// For how long it has.
+    pub(crate) pin_seconds: Option<u64>,
+}
