@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::endpoint::Endpoint;
 use crate::mistake::Fault;
 use crate::reader::Reader;
+use crate::rule_reader::{self, Placed};
+use crate::rules::{Attempt, Rule};
 use crate::secret::SecretText;
-use crate::upstream::Upstream;
 use crate::word::words;
 
 const REFRESH: Duration = Duration::from_secs(300);
@@ -37,6 +37,10 @@ pub enum Method {
     Cert,
     /// By a JSON Web Token in place of the password.
     Jwt,
+    /// By the name of its operating system user, at the other end of a unix socket.
+    Peer,
+    /// It cannot: it is not let in.
+    Reject,
 }
 
 words!(Method {
@@ -47,6 +51,8 @@ words!(Method {
     ScramSha256Plus = "scram-sha-256-plus",
     Cert = "cert",
     Jwt = "jwt",
+    Peer = "peer",
+    Reject = "reject",
 });
 
 /// Whether `trust` may be offered to other machines.
@@ -91,8 +97,10 @@ pub struct Jwt {
 /// How clients prove who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Auth {
-    /// The one method.
+    /// The one method, where there are no rules.
     pub method: Method,
+    /// The rules, of which the first that matches decides.
+    pub rules: Vec<Rule>,
     /// The file with names and secrets; present for `password`, `md5` and SCRAM.
     pub users_file: Option<PathBuf>,
     /// Whether `trust` may be offered to other machines.
@@ -101,52 +109,48 @@ pub struct Auth {
     pub jwt: Option<Jwt>,
 }
 
-/// Reads `[auth]`; `upstream` is missing where it has mistakes of its own.
-pub(crate) fn resolve(reader: &mut Reader<'_>, listen: &[Endpoint], upstream: Option<&Upstream>) -> Auth {
+impl Method {
+    /// Whether the users file holds what it checks.
+    #[must_use]
+    pub fn needs_users_file(self) -> bool {
+        matches!(self, Self::Password | Self::Md5) || self.is_scram()
+    }
+
+    /// Whether it is SCRAM.
+    #[must_use]
+    pub fn is_scram(self) -> bool {
+        matches!(self, Self::ScramSha256 | Self::ScramSha256Plus)
+    }
+}
+
+impl Auth {
+    /// How this client proves who it is; nothing if no rule is for it.
+    #[must_use]
+    pub fn method_for(&self, attempt: &Attempt<'_>) -> Option<Method> {
+        if self.rules.is_empty() {
+            return Some(self.method);
+        }
+        self.rules.iter().find(|rule| rule.matches(attempt)).map(|rule| rule.method)
+    }
+
+    /// Every method that some client uses.
+    pub fn methods(&self) -> impl Iterator<Item = Method> + '_ {
+        let only = self.rules.is_empty().then_some(self.method);
+        self.rules.iter().map(|rule| rule.method).chain(only)
+    }
+}
+
+/// Reads `[auth]`, and where its rules stand.
+pub(crate) fn resolve(reader: &mut Reader<'_>) -> (Auth, Vec<Placed>) {
+    let placed = rule_reader::resolve(reader);
     let auth = Auth {
         method: reader.word("auth.method").unwrap_or(Method::ScramSha256),
+        rules: placed.iter().map(|placed| placed.rule.clone()).collect(),
         users_file: reader.path("auth.users_file"),
         trust_remote: reader.word("auth.trust_remote").unwrap_or(TrustRemote::Refuse),
         jwt: jwt(reader),
     };
-    if !reader.is_spoiled("auth.method") {
-        check(reader, &auth, listen);
-        check_login(reader, &auth, upstream);
-    }
-    auth
-}
-
-/// A token says nothing about the name that its holder gives: where the server is logged in to under that name, the
-/// token would let its holder in as anybody.
-fn check_login(reader: &mut Reader<'_>, auth: &Auth, upstream: Option<&Upstream>) {
-    if auth.method == Method::Jwt && upstream.is_some_and(|upstream| upstream.user.is_none()) {
-        let problem = "jwt would let the holder of a token log in to the server under any name";
-        reader.wrong("auth.method", Fault::new(problem, "a user in upstream.url"));
-    }
-}
-
-fn check(reader: &mut Reader<'_>, auth: &Auth, listen: &[Endpoint]) {
-    let remote = listen.iter().find(|endpoint| !endpoint.is_local());
-    match (auth.method, remote) {
-        (Method::Trust, Some(endpoint)) if auth.trust_remote == TrustRemote::Refuse => {
-            let problem = format!("trust lets everybody in who reaches {endpoint}");
-            let expected = "a loopback address or unix socket, or auth.trust_remote = true";
-            reader.wrong("auth.method", Fault::new(problem, expected));
-        }
-        (Method::Password | Method::Md5 | Method::ScramSha256 | Method::ScramSha256Plus, _)
-            if !reader.is_written("auth.users_file") =>
-        {
-            let problem = format!("is missing, {} needs it", auth.method.as_str());
-            let expected = "the path of a file with lines \"name\" \"secret\"";
-            reader.missing("auth.users_file", "auth.method", Fault::new(problem, expected));
-        }
-        (Method::Jwt, _) if !reader.is_written("auth.jwt.key") => {
-            let fault =
-                Fault::new("is missing, jwt needs it", "file:PATH, env:NAME or the URL of a JWKS document");
-            reader.missing("auth.jwt.key", "auth.method", fault);
-        }
-        _ => {}
-    }
+    (auth, placed)
 }
 
 fn jwt(reader: &mut Reader<'_>) -> Option<Jwt> {

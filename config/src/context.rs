@@ -164,7 +164,8 @@ fn from_tree(reader: &mut Reader<'_>, prefix: &str, node: &Node, placed: &mut Ve
 /// Claims exist only where a token does.
 fn check_claims(reader: &mut Reader<'_>, settings: &ContextSettings, placed: &[Placed], auth: &Auth) {
     const EXPECTED: &str = "auth.method = \"jwt\"";
-    if auth.method == Method::Jwt || reader.is_spoiled("auth.method") {
+    let is_spoiled = reader.is_spoiled("auth.method") || reader.is_spoiled("auth.rules");
+    if is_spoiled || auth.methods().any(|method| method == Method::Jwt) {
         return;
     }
     for (origin, variable) in placed {

@@ -9,6 +9,7 @@ use crate::auth::{Auth, KeySource};
 use crate::context::ContextSettings;
 use crate::endpoint::Endpoint;
 use crate::limits::Limits;
+use crate::rules::{Connection, Rule};
 use crate::secret::HIDDEN;
 use crate::settings::{Admin, Mode, Settings};
 use crate::tls::{ClientCert, ClientTls};
@@ -107,9 +108,14 @@ impl Page {
 
     fn auth(&mut self, auth: &Auth) {
         self.section("auth");
-        self.text("method", auth.method.as_str());
+        if auth.rules.is_empty() {
+            self.text("method", auth.method.as_str());
+        }
         self.path("users_file", auth.users_file.as_deref());
         self.bare("trust_remote", auth.trust_remote.as_str());
+        for rule in &auth.rules {
+            self.rule(rule);
+        }
         let Some(jwt) = &auth.jwt else { return };
         self.section("auth.jwt");
         let key = match &jwt.key {
@@ -123,6 +129,17 @@ impl Page {
         self.list("audience", jwt.audience.iter().cloned());
         self.list("algorithms", jwt.algorithms.iter().cloned());
         self.text("leeway", &units::show(jwt.leeway));
+    }
+
+    fn rule(&mut self, rule: &Rule) {
+        self.0.push_str("\n[[auth.rules]]\n");
+        self.optional("type", rule.connection.map(Connection::as_str));
+        self.list("database", rule.databases.written().into_iter());
+        self.list("user", rule.users.written().into_iter());
+        if !rule.networks.is_empty() {
+            self.list("address", rule.networks.iter().map(ToString::to_string));
+        }
+        self.text("method", rule.method.as_str());
     }
 
     fn context(&mut self, context: &ContextSettings) {

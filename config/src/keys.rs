@@ -6,7 +6,7 @@ pub(crate) const CONFIG: &str = "PGWARDEN_CONFIG";
 /// What every variable of pgwarden starts with.
 pub const PREFIX: &str = "PGWARDEN_";
 
-/// The keys, dotted. The last four hold a whole tree of their own.
+/// The keys, dotted. The last five hold a whole tree of their own.
 pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("listen", Some("PGWARDEN_LISTEN")),
     ("mode", Some("PGWARDEN_MODE")),
@@ -67,6 +67,7 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("limits.drain_timeout", Some("PGWARDEN_DRAIN_TIMEOUT")),
     ("context.variables", Some("PGWARDEN_CONTEXT")),
     ("context.fixed", Some("PGWARDEN_FIXED")),
+    ("auth.rules", None),
     ("databases", None),
     ("users", None),
 ];

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::auth::Method;
 use crate::mistake::Fault;
 use crate::reader::Reader;
 use crate::word::{Word, words};
@@ -66,7 +65,7 @@ impl Word for Asked {
 }
 
 /// Reads `[tls]`.
-pub(crate) fn resolve(reader: &mut Reader<'_>, method: Method) -> ClientTls {
+pub(crate) fn resolve(reader: &mut Reader<'_>) -> ClientTls {
     let identity = identity(reader, "tls.cert", "tls.key");
     let otherwise = if reader.is_written("tls.cert") { TlsMode::Allow } else { TlsMode::Disable };
     let tls = ClientTls {
@@ -77,24 +76,6 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, method: Method) -> ClientTls {
     if tls.mode != TlsMode::Disable && !reader.is_written("tls.cert") && !reader.is_written("tls.key") {
         let fault = Fault::new("is missing, TLS needs it", "the path of a certificate in PEM");
         reader.missing("tls.cert", "tls.mode", fault);
-    }
-    let verified = tls.mode != TlsMode::Disable && tls.client_cert != ClientCert::None;
-    if method == Method::Cert
-        && !verified
-        && !["tls.mode", "tls.cert", "tls.client_ca"].iter().any(|key| reader.is_spoiled(key))
-    {
-        let fault = Fault::new(
-            "cert needs TLS with client certificates",
-            "tls.cert, tls.key and tls.client_ca as well",
-        );
-        reader.wrong("auth.method", fault);
-    }
-    if method == Method::ScramSha256Plus
-        && tls.mode == TlsMode::Disable
-        && !["tls.mode", "tls.cert", "tls.key"].iter().any(|key| reader.is_spoiled(key))
-    {
-        let fault = Fault::new("scram-sha-256-plus needs TLS to bind to", "tls.cert and tls.key as well");
-        reader.wrong("auth.method", fault);
     }
     tls
 }

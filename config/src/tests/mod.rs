@@ -6,6 +6,7 @@ mod hostile;
 mod mistakes;
 mod precedence;
 mod reference;
+mod rules;
 mod secrets;
 mod token_mistakes;
 mod variables;

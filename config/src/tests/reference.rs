@@ -44,9 +44,10 @@ fn the_reference_has_every_key_and_no_other() {
 
 #[test]
 fn each_example_of_the_reference_is_right() {
-    let flags =
-        pairs(&[("PGWARDEN_AUTH", "jwt"), ("PGWARDEN_MODE", "shadow"), ("PGWARDEN_TLS_MODE", "require")]);
+    let flags = pairs(&[("PGWARDEN_MODE", "shadow"), ("PGWARDEN_TLS_MODE", "require")]);
     let text = uncommented().replace("missing = \"refuse\"", "missing = \"default\"");
+    // The one method, or rules.
+    let text = text.replace("method = \"scram-sha-256\"\n", "\n");
     let settings = load(Some((Path::new("r"), &text)), &[], &flags, &Fake).unwrap();
     assert_eq!(settings.context.variables.len(), 3);
     assert_eq!(settings.context.fixed.len(), 1);
@@ -72,9 +73,18 @@ fn the_effective_configuration_reads_back_as_it_was() {
         databases."odd \"name\"".mode = "shadow"
         users.migrator.mode = "passthrough"
         [auth]
-        method = "jwt"
         jwt.key = "file:/key"
         jwt.audience = ["a"]
+        [[auth.rules]]
+        type = "local"
+        database = ["sameuser", "b"]
+        method = "trust"
+        [[auth.rules]]
+        user = "eve"
+        address = ["10.0.0.0/8", "::1"]
+        method = "reject"
+        [[auth.rules]]
+        method = "jwt"
         [context]
         default_tenant = "5"
         tenant_claim = '"https://x.y/z".org'

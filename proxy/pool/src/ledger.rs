@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn those_in_the_queue_are_shown_in_their_order() {
-        let ledger = Arc::new(Ledger::new(1));
+        let ledger = pool(1);
         let _slot = ledger.try_open();
         let _waiting = [wait(&ledger, 3), wait(&ledger, 1), wait(&ledger, 2)];
         let mut homes = Vec::new();

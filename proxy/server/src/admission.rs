@@ -1,6 +1,5 @@
 //! How many clients are connected, in all and under each name.
 
-use crate::stream::Peer;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use pgwarden_config::Limits;
@@ -33,7 +32,7 @@ impl Admission {
     ///
     /// # Errors
     /// 53300 when `limits.max_clients` are connected.
-    pub(crate) fn admit(self: &Arc<Self>, _peer: &Peer, limits: &Limits) -> Result<Place, Refusal> {
+    pub(crate) fn admit(self: &Arc<Self>, limits: &Limits) -> Result<Place, Refusal> {
         let place = Place { admission: Arc::clone(self), user: None };
         if self.clients.fetch_add(1, Ordering::AcqRel) >= limits.max_clients {
             return Err(Refusal::new(

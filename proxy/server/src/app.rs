@@ -16,6 +16,7 @@ use crate::upstream::{Credentials, Server};
 use crate::users::Users;
 use crate::worker::Workers;
 use dashmap::DashMap;
+use pgwarden_auth::jwt::Claims;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Method, PoolMode, Settings};
 use pgwarden_pool::Allowance;
@@ -101,10 +102,9 @@ impl App {
     }
 
     /// What happens to findings of this client. A token says nothing about the user's name, so no override by name
-    /// applies to it.
-    pub(crate) fn mode_for(&self, database: &str, user: &str) -> Mode {
-        let user = if self.settings.auth.method == Method::Jwt { "" } else { user };
-        match self.settings.mode_for(database, user) {
+    /// applies to who brings one.
+    pub(crate) fn mode_for(&self, database: &str, user: &str, claims: Option<&Claims>) -> Mode {
+        match self.settings.mode_for(database, if claims.is_some() { "" } else { user }) {
             pgwarden_config::Mode::Passthrough => Mode::Passthrough,
             pgwarden_config::Mode::Shadow => Mode::Shadow,
             pgwarden_config::Mode::Enforce => Mode::Enforce,
@@ -147,7 +147,7 @@ impl App {
 
 /// Passwords and tokens that travel in the clear are worth a word at start.
 fn warn_about_clear_text(settings: &Settings) {
-    let clear = matches!(settings.auth.method, Method::Password | Method::Jwt);
+    let clear = settings.auth.methods().any(|method| matches!(method, Method::Password | Method::Jwt));
     let open = settings.listen.iter().any(|endpoint| !endpoint.is_local());
     if clear && open && settings.tls.mode != pgwarden_config::TlsMode::Require {
         tracing::warn!(

@@ -4,7 +4,7 @@ use pgwarden_auth::scram::ChannelBinding;
 use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -38,6 +38,16 @@ pub(crate) enum Peer {
     Address(SocketAddr),
     /// The same machine, through a unix socket.
     Local,
+}
+
+impl Peer {
+    /// The client's address, IPv4 as such even where it came through an IPv6 socket; none through a unix socket.
+    pub(crate) fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(address.ip().to_canonical()),
+            Self::Local => None,
+        }
+    }
 }
 
 impl Stream {

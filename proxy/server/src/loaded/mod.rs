@@ -84,9 +84,9 @@ fn users(settings: &Settings, mock_key: &[u8; 32], purpose: Purpose) -> Result<U
     let text = std::fs::read_to_string(path)
         .map_err(|source| StartError::UsersFile { path: path.clone(), source })?;
     let list = UserList::parse(&text).map_err(|source| StartError::Users { path: path.clone(), source })?;
-    let wanted = match (settings.auth.method, purpose) {
-        (Method::ScramSha256 | Method::ScramSha256Plus, Purpose::Serve) => Verifiers::Derived,
-        _ => Verifiers::NotNeeded,
+    let wanted = match purpose {
+        Purpose::Serve if settings.auth.methods().any(Method::is_scram) => Verifiers::Derived,
+        Purpose::Serve | Purpose::Check => Verifiers::NotNeeded,
     };
     Ok(Users::new(list, mock_key, wanted))
 }

@@ -1,9 +1,10 @@
-//! Who the client is: trust, password, md5, SCRAM, certificate or token.
+//! Who the client is: trust, password, md5, SCRAM, certificate, token or operating system user.
 
 use crate::app::App;
 use crate::clock;
+use crate::login::rules::{self, Newcomer};
 use crate::login::scram::{self, Offer};
-use crate::login::{Denied, certificate};
+use crate::login::{Denied, certificate, peer};
 use crate::meters::LoginOutcome;
 use crate::packet;
 use crate::stream::Stream;
@@ -17,18 +18,21 @@ use std::sync::Arc;
 /// Bytes of the longest password message, as PostgreSQL takes (`PG_MAX_AUTH_TOKEN_LENGTH`).
 const PASSWORD_LIMIT: usize = 65_535 + 6;
 
-/// Asks for the proof that the configuration demands; returns the claims of a token.
+/// Asks for the proof that the rules demand; returns the claims of a token.
 ///
 /// # Errors
 /// [`Denied`] when the proof is wrong. An unknown user gets the same text and takes the same time as a wrong password.
 pub(super) async fn authenticate(
     stream: &mut Stream,
-    user: &str,
+    newcomer: &Newcomer<'_>,
     app: &Arc<App>,
 ) -> Result<Option<Claims>, Denied> {
     certificate::demand(stream, &app.settings.tls.client_cert)?;
-    match app.settings.auth.method {
+    let user = newcomer.user;
+    match rules::method(stream, newcomer, app)? {
         Method::Trust => Ok(None),
+        Method::Peer => peer::names(stream, user).await.map(|()| None),
+        Method::Reject => Err(rules::rejected(stream, newcomer)),
         Method::Cert => certificate::names(stream, user).map(|()| None),
         Method::Jwt => token(stream, user, app).await.map(Some),
         Method::Password => {

@@ -5,7 +5,7 @@ use crate::login::Denied;
 use crate::meters::LoginOutcome;
 use pgwarden_auth::jwt::{ClaimPath, Claims};
 use pgwarden_session::Refusal;
-use pgwarden_tenant::{Context, Identity, Warden, encode};
+use pgwarden_tenant::{Context, Identity, Mode, Warden, encode};
 use std::sync::Arc;
 
 /// Works out a client's context and who watches over it.
@@ -14,8 +14,8 @@ use std::sync::Arc;
 /// [`Denied`] with 28000 when a claim is missing or a value is not of its kind.
 pub(super) fn identify(
     user: &str,
-    database: &str,
     claims: Option<Claims>,
+    mode: Mode,
     app: &Arc<App>,
 ) -> Result<Warden, Denied> {
     let identity = identity(user, claims, app);
@@ -31,7 +31,7 @@ pub(super) fn identify(
     context.expires_at = context.expires_at.map(|end| end.saturating_add(app.tokens.policy.leeway_seconds));
     let names: Vec<&str> = app.variables.iter().map(|variable| variable.name.as_str()).collect();
     let carrier = (!names.is_empty()).then(|| Arc::new(encode(&names, &context.values)));
-    Ok(Warden::new((app.mode_for(database, user), app.missing()), context, carrier, &app.tenancy))
+    Ok(Warden::new((mode, app.missing()), context, carrier, &app.tenancy))
 }
 
 /// The token where there is one: nothing has verified the user's *name* then, so it means nothing. Otherwise a fixed

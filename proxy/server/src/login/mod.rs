@@ -7,7 +7,9 @@ mod greet;
 mod identify;
 mod options;
 mod patience;
+mod peer;
 mod permitted;
+mod rules;
 mod scram;
 
 pub(crate) use authenticate::Tokens;

@@ -14,12 +14,7 @@ const FOLLOWS: [&str; 5] =
     ["client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name"];
 
 /// The settings a client may start with: those that pgwarden sets itself are refused, or left out in shadow.
-pub(super) fn settings(
-    startup: &Startup,
-    database: &str,
-    user: &str,
-    app: &App,
-) -> Result<Vec<(String, String)>, Denied> {
+pub(super) fn settings(startup: &Startup, mode: Mode, app: &App) -> Result<Vec<(String, String)>, Denied> {
     let mut settings = options::settings(startup).map_err(|message| Denied::protocol("42601", message))?;
     if app.settings.upstream.downstream_pooler != Pooler::No {
         settings.retain(|(name, value)| {
@@ -27,7 +22,6 @@ pub(super) fn settings(
         });
         follow_through_pooler(&settings)?;
     }
-    let mode = app.mode_for(database, user);
     if mode == Mode::Passthrough {
         return Ok(settings);
     }

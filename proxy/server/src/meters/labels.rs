@@ -38,6 +38,8 @@ labels!(
         Accepted = "accepted",
         /// Wrong password, token or certificate, or an unknown user.
         RefusedAuthentication = "refused_authentication",
+        /// No rule of auth.rules is for this client, or one rejects it.
+        RefusedRule = "refused_rule",
         /// Authenticated, but its context is missing or malformed.
         RefusedContext = "refused_context",
         /// Too many clients.

@@ -1,0 +1,145 @@
+//! What each method of authentication needs of the rest of the configuration.
+
+use crate::auth::{Auth, Method, TrustRemote};
+use crate::endpoint::Endpoint;
+use crate::mistake::{Fault, Origin};
+use crate::reader::Reader;
+use crate::rule_reader::{self, Placed};
+use crate::rules::{Connection, Network};
+use crate::tls::{ClientCert, ClientTls, TlsMode};
+use crate::upstream::Upstream;
+
+const METHOD: &str = "auth.method";
+
+/// What the methods are looked at beside.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) listen: &'a [Endpoint],
+    /// Missing where it has mistakes of its own.
+    pub(crate) upstream: Option<&'a Upstream>,
+    pub(crate) tls: &'a ClientTls,
+}
+
+/// A method that some clients use.
+struct Use<'a> {
+    method: Method,
+    origin: Origin,
+    /// The key to blame.
+    key: &'static str,
+    /// Which clients; nothing where there are no rules.
+    clients: Option<(Option<Connection>, &'a [Network])>,
+}
+
+/// Checks the one method, or that of each rule.
+pub(crate) fn check(reader: &mut Reader<'_>, auth: &Auth, rules: &[Placed], surroundings: &Surroundings<'_>) {
+    let uses: Vec<Use<'_>> = match reader.is_written(rule_reader::KEY) {
+        true => rules.iter().map(Use::of_rule).collect(),
+        false if reader.is_spoiled(METHOD) => return,
+        false => vec![Use { method: auth.method, origin: reader.origin(METHOD), key: METHOD, clients: None }],
+    };
+    let files = uses.iter().find(|one| one.method.needs_users_file());
+    if let Some(one) = files.filter(|_| !reader.is_written("auth.users_file")) {
+        let problem = format!("is missing, {} needs it", one.method.as_str());
+        let expected = "the path of a file with lines \"name\" \"secret\"";
+        reader.wrong_at(one.origin.clone(), "auth.users_file", Fault::new(problem, expected));
+    }
+    for one in &uses {
+        let tls_is_spoiled = ["tls.mode", "tls.cert", "tls.key", "tls.client_ca"];
+        let tls_is_spoiled = tls_is_spoiled.iter().any(|key| reader.is_spoiled(key));
+        let found = [
+            one.trust(auth, surroundings.listen),
+            one.token(surroundings.upstream),
+            one.encryption(surroundings.tls).filter(|_| !tls_is_spoiled),
+            one.connection(surroundings.listen),
+        ];
+        for fault in found.into_iter().flatten() {
+            reader.wrong_at(one.origin.clone(), one.key, fault);
+        }
+    }
+    let token = uses.iter().find(|one| one.method == Method::Jwt);
+    if let Some(one) = token.filter(|_| !reader.is_written("auth.jwt.key")) {
+        let fault =
+            Fault::new("is missing, jwt needs it", "file:PATH, env:NAME or the URL of a JWKS document");
+        reader.wrong_at(one.origin.clone(), "auth.jwt.key", fault);
+    }
+}
+
+impl<'a> Use<'a> {
+    fn of_rule(placed: &'a Placed) -> Self {
+        Self {
+            method: placed.rule.method,
+            origin: placed.origin.clone(),
+            key: rule_reader::KEY,
+            clients: Some((placed.rule.connection, &placed.rule.networks)),
+        }
+    }
+
+    /// `trust` lets in whoever reaches it.
+    fn trust(&self, auth: &Auth, listen: &[Endpoint]) -> Option<Fault> {
+        let stays_here = self.clients.is_some_and(|(connection, networks)| {
+            connection == Some(Connection::Local)
+                || (!networks.is_empty() && networks.iter().all(Network::is_loopback))
+        });
+        let remote = listen.iter().find(|endpoint| !endpoint.is_local())?;
+        if self.method != Method::Trust || auth.trust_remote == TrustRemote::Allow || stays_here {
+            return None;
+        }
+        let expected = "a loopback address or unix socket, or auth.trust_remote = true";
+        Some(Fault::new(format!("trust lets everybody in who reaches {remote}"), expected))
+    }
+
+    /// A token says nothing about the name that its holder gives: where the server is logged in to under that name,
+    /// the token would let its holder in as anybody.
+    fn token(&self, upstream: Option<&Upstream>) -> Option<Fault> {
+        if self.method != Method::Jwt || upstream?.user.is_some() {
+            return None;
+        }
+        let problem = "jwt would let the holder of a token log in to the server under any name";
+        Some(Fault::new(problem, "a user in upstream.url"))
+    }
+
+    /// What needs TLS towards clients.
+    fn encryption(&self, tls: &ClientTls) -> Option<Fault> {
+        let connection = self.clients.and_then(|(connection, _)| connection);
+        match self.method {
+            Method::Cert if tls.mode == TlsMode::Disable || tls.client_cert == ClientCert::None => {
+                let expected = "tls.cert, tls.key and tls.client_ca as well";
+                Some(Fault::new("cert needs TLS with client certificates", expected))
+            }
+            Method::ScramSha256Plus if tls.mode == TlsMode::Disable => {
+                let expected = "tls.cert and tls.key as well";
+                Some(Fault::new("scram-sha-256-plus needs TLS to bind to", expected))
+            }
+            _ if connection == Some(Connection::HostSsl) && tls.mode == TlsMode::Disable => Some(Fault::new(
+                "hostssl matches nobody, because there is no TLS",
+                "tls.cert and tls.key as well",
+            )),
+            _ => None,
+        }
+    }
+
+    /// Methods that are good for one type of connection only, as in `parse_hba_line` (`hba.c`).
+    fn connection(&self, listen: &[Endpoint]) -> Option<Fault> {
+        let connection = self.clients.map(|(connection, _)| connection);
+        match (self.method, connection) {
+            (Method::Peer, Some(Some(Connection::Local))) => None,
+            (Method::Peer, None) => {
+                let remote = listen.iter().find(|endpoint| endpoint.socket_path().is_none())?;
+                let problem = format!("peer knows clients of unix sockets only, and {remote} is none");
+                Some(Fault::new(problem, "unix sockets in listen, or auth.rules"))
+            }
+            (Method::Peer, Some(_)) => {
+                Some(Fault::new("peer knows clients of unix sockets only", "type = \"local\""))
+            }
+            (Method::Cert | Method::ScramSha256Plus, Some(connection))
+                if connection != Some(Connection::HostSsl) =>
+            {
+                let problem = format!("{} needs a connection with TLS", self.method.as_str());
+                Some(Fault::new(problem, "type = \"hostssl\""))
+            }
+            (Method::Reject, None) => {
+                Some(Fault::new("reject lets nobody in", "another method, or auth.rules"))
+            }
+            _ => None,
+        }
+    }
+}
