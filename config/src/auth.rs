@@ -39,6 +39,8 @@ pub enum Method {
     Jwt,
     /// By the name of its operating system user, at the other end of a unix socket.
     Peer,
+    /// As the server asks it: pgwarden passes the login on, and stores no password. In session pooling only.
+    Passthrough,
     /// It cannot: it is not let in.
     Reject,
 }
@@ -52,6 +54,7 @@ words!(Method {
     Cert = "cert",
     Jwt = "jwt",
     Peer = "peer",
+    Passthrough = "passthrough",
     Reject = "reject",
 });
 

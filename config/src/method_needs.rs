@@ -3,11 +3,12 @@
 use crate::auth::{Auth, Method, TrustRemote};
 use crate::endpoint::Endpoint;
 use crate::mistake::{Fault, Origin};
+use crate::pool::{Pool, PoolMode};
 use crate::reader::Reader;
 use crate::rule_reader::{self, Placed};
 use crate::rules::{Connection, Network};
 use crate::tls::{ClientCert, ClientTls, TlsMode};
-use crate::upstream::Upstream;
+use crate::upstream::{ChannelBinding, Upstream};
 
 const METHOD: &str = "auth.method";
 
@@ -17,6 +18,7 @@ pub(crate) struct Surroundings<'a> {
     /// Missing where it has mistakes of its own.
     pub(crate) upstream: Option<&'a Upstream>,
     pub(crate) tls: &'a ClientTls,
+    pub(crate) pool: &'a Pool,
 }
 
 /// A method that some clients use.
@@ -50,6 +52,7 @@ pub(crate) fn check(reader: &mut Reader<'_>, auth: &Auth, rules: &[Placed], surr
             one.token(surroundings.upstream),
             one.encryption(surroundings.tls).filter(|_| !tls_is_spoiled),
             one.connection(surroundings.listen),
+            one.passing(surroundings),
         ];
         for fault in found.into_iter().flatten() {
             reader.wrong_at(one.origin.clone(), one.key, fault);
@@ -95,6 +98,22 @@ impl<'a> Use<'a> {
         }
         let problem = "jwt would let the holder of a token log in to the server under any name";
         Some(Fault::new(problem, "a user in upstream.url"))
+    }
+
+    /// A login that is passed on belongs to one connection to the server, and is bound to none.
+    fn passing(&self, surroundings: &Surroundings<'_>) -> Option<Fault> {
+        let binding = surroundings.upstream.map(|upstream| upstream.tls.channel_binding);
+        match (self.method, surroundings.pool.mode, binding) {
+            (Method::Passthrough, PoolMode::Transaction, _) => {
+                let problem = "passthrough needs a connection to the server for each client";
+                Some(Fault::new(problem, "pool.mode = \"session\""))
+            }
+            (Method::Passthrough, PoolMode::Session, Some(ChannelBinding::Require)) => {
+                let problem = "passthrough cannot be bound to the connection to the server";
+                Some(Fault::new(problem, "upstream.tls.channel_binding = \"prefer\""))
+            }
+            _ => None,
+        }
     }
 
     /// What needs TLS towards clients.

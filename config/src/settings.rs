@@ -111,7 +111,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let pool = pool::resolve(reader);
     let (auth, rules) = auth::resolve(reader);
     let tls = tls::resolve(reader);
-    let surroundings = Surroundings { listen: &listen, upstream: upstream.as_ref(), tls: &tls };
+    let surroundings = Surroundings { listen: &listen, upstream: upstream.as_ref(), tls: &tls, pool: &pool };
     method_needs::check(reader, &auth, &rules, &surroundings);
     let context = context::resolve(reader, &auth);
     let mode = mode(reader);

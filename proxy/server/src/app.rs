@@ -91,11 +91,16 @@ impl App {
 
     /// The pool for a client's database and user.
     pub(crate) fn pool(&self, database: &str, user: &str) -> Arc<Pool> {
-        let upstream = &self.settings.upstream;
-        let login = match &upstream.user {
-            Some(login) => Credentials { user: login.clone(), secret: self.upstream_secret.clone() },
-            None => Credentials { user: user.to_owned(), secret: self.users.secret(user).cloned() },
+        self.pool_of(database, self.settings.upstream.user.as_deref().unwrap_or(user))
+    }
+
+    /// The pool for a database and a login on the server.
+    pub(crate) fn pool_of(&self, database: &str, login: &str) -> Arc<Pool> {
+        let secret = match &self.settings.upstream.user {
+            Some(known) if known == login => self.upstream_secret.clone(),
+            _ => self.users.secret(login).cloned(),
         };
+        let login = Credentials { user: login.to_owned(), secret };
         let key = PoolKey { database: database.to_owned(), user: login.user.clone() };
         let pool = self.pools.entry(key.clone()).or_insert_with(|| Arc::new(Pool::new(key, login, self)));
         Arc::clone(&pool)

@@ -18,7 +18,28 @@ use std::sync::Arc;
 /// Bytes of the longest password message, as PostgreSQL takes (`PG_MAX_AUTH_TOKEN_LENGTH`).
 const PASSWORD_LIMIT: usize = 65_535 + 6;
 
-/// Asks for the proof that the rules demand; returns the claims of a token.
+/// What a client has shown.
+#[derive(Debug)]
+pub(super) enum Shown {
+    /// That it is the user.
+    Name,
+    /// A token, which says nothing about the user's name.
+    Token(Claims),
+    /// Nothing yet: the server will ask.
+    LeftToServer,
+}
+
+impl Shown {
+    /// The claims of a token, if it is one.
+    pub(super) fn claims(&self) -> Option<&Claims> {
+        match self {
+            Self::Token(claims) => Some(claims),
+            Self::Name | Self::LeftToServer => None,
+        }
+    }
+}
+
+/// Asks for the proof that the rules demand.
 ///
 /// # Errors
 /// [`Denied`] when the proof is wrong. An unknown user gets the same text and takes the same time as a wrong password.
@@ -26,33 +47,35 @@ pub(super) async fn authenticate(
     stream: &mut Stream,
     newcomer: &Newcomer<'_>,
     app: &Arc<App>,
-) -> Result<Option<Claims>, Denied> {
+) -> Result<Shown, Denied> {
     certificate::demand(stream, &app.settings.tls.client_cert)?;
     let user = newcomer.user;
     match rules::method(stream, newcomer, app)? {
-        Method::Trust => Ok(None),
-        Method::Peer => peer::names(stream, user).await.map(|()| None),
-        Method::Reject => Err(rules::rejected(stream, newcomer)),
-        Method::Cert => certificate::names(stream, user).map(|()| None),
-        Method::Jwt => token(stream, user, app).await.map(Some),
+        Method::Trust => {}
+        Method::Passthrough => return Ok(Shown::LeftToServer),
+        Method::Peer => peer::names(stream, user).await?,
+        Method::Reject => return Err(rules::rejected(stream, newcomer)),
+        Method::Cert => certificate::names(stream, user)?,
+        Method::Jwt => return token(stream, user, app).await.map(Shown::Token),
         Method::Password => {
             let given = ask_in_clear(stream, "password", app).await?;
             let (app, name) = (Arc::clone(app), user.to_owned());
             let check = move || check_password(&name, app.users.secret(&name), &given);
-            verdict(&off_reactor(check).await, user).map(|()| None)
+            verdict(&off_reactor(check).await, user)?;
         }
         // As PostgreSQL's pg_hba.conf has it: "md5" means SCRAM for a user whose secret can answer nothing else.
         Method::Md5 if app.users.answers_only_scram(user) => {
-            scram::exchange(stream, user, Offer::Either, app).await.map(|()| None)
+            scram::exchange(stream, user, Offer::Either, app).await?;
         }
         Method::Md5 => {
             let salt: [u8; 4] = rand::random();
             let given = ask(stream, 5, &salt).await?;
-            verdict(&proof(check_md5(user, app.users.secret(user), salt, &given)), user).map(|()| None)
+            verdict(&proof(check_md5(user, app.users.secret(user), salt, &given)), user)?;
         }
-        Method::ScramSha256 => scram::exchange(stream, user, Offer::Either, app).await.map(|()| None),
-        Method::ScramSha256Plus => scram::exchange(stream, user, Offer::Bound, app).await.map(|()| None),
+        Method::ScramSha256 => scram::exchange(stream, user, Offer::Either, app).await?,
+        Method::ScramSha256Plus => scram::exchange(stream, user, Offer::Bound, app).await?,
     }
+    Ok(Shown::Name)
 }
 
 /// Whether a client has shown that it knows the secret.

@@ -4,9 +4,10 @@ use crate::admission::Place;
 use crate::app::App;
 use crate::cancel::{BackendKey, ClientKey};
 use crate::login::Denied;
-use crate::login::authenticate::authenticate;
+use crate::login::authenticate::{Shown, authenticate};
 use crate::login::identify::identify;
 use crate::login::options;
+use crate::login::passthrough;
 use crate::login::patience::meanwhile;
 use crate::login::permitted;
 use crate::login::rules::Newcomer;
@@ -63,13 +64,23 @@ pub(super) async fn log_in(
     let limits = &app.settings.limits;
     let full = |refusal| Denied::Refused(refusal, LoginOutcome::RefusedLimit);
     let mut place = app.admission.admit(limits).map_err(full)?;
-    let claims = authenticate(stream, &Newcomer { user, database, peer }, app).await?;
-    place.name(user, limits).map_err(full)?;
-    let mode = app.mode_for(database, user, claims.as_ref());
-    let warden = identify(user, claims, mode, app)?;
+    let newcomer = Newcomer { user, database, peer };
+    let shown = authenticate(stream, &newcomer, app).await?;
+    let mode = app.mode_for(database, user, shown.claims());
+    let is_left_to_server = matches!(shown, Shown::LeftToServer);
+    let warden = identify(user, shown, mode, app)?;
     let settings = permitted::settings(startup, mode, app)?;
-    let pool = app.pool(database, user);
-    let ((profile, link), ahead) = meanwhile(stream, backing(&pool, &settings, app)).await?;
+    let ((pool, profile, link), ahead) = match is_left_to_server {
+        true => passthrough::log_in(stream, &newcomer, &settings, app).await?,
+        false => {
+            place.name(user, limits).map_err(full)?;
+            meanwhile(stream, backing(&newcomer, &settings, app)).await?
+        }
+    };
+    if is_left_to_server {
+        // Only now it is known who it is.
+        place.name(user, limits).map_err(full)?;
+    }
     let key = client_key(protocol, link.as_ref().map(|link| link.key.as_ref()));
     let mut greeting = Vec::new();
     let mut writer = Writer::new(&mut greeting);
@@ -85,20 +96,31 @@ pub(super) async fn log_in(
     Ok(Accepted { warden, pool, profile, key, link, place, ahead })
 }
 
-/// What the client's settings are, and in session pooling the backend that has them.
+/// Where a client's backends come from, what its settings are, and in session pooling the backend that has them.
+pub(super) type Backing = (Arc<Pool>, Arc<Profile>, Option<Link>);
+
 async fn backing(
-    pool: &Arc<Pool>,
+    newcomer: &Newcomer<'_>,
     settings: &[(String, String)],
     app: &App,
-) -> Result<(Arc<Profile>, Option<Link>), Denied> {
+) -> Result<Backing, Denied> {
+    let pool = app.pool(newcomer.database, newcomer.user);
     match app.settings.pool.mode {
-        PoolMode::Transaction => Ok((profile(pool, settings, app).await?, None)),
+        PoolMode::Transaction => {
+            let profile = profile(&pool, settings, app).await?;
+            Ok((pool, profile, None))
+        }
         PoolMode::Session => {
-            let link = dedicated(pool, settings, app).await?;
-            let profile = link.state.as_ref().map(|state| Arc::clone(&state.profile)).unwrap_or_default();
-            Ok((profile, Some(link)))
+            let link = dedicated(&pool, settings, app).await?;
+            Ok(holding(pool, link))
         }
     }
+}
+
+/// With a backend of the client's own.
+pub(super) fn holding(pool: Arc<Pool>, link: Link) -> Backing {
+    let profile = link.state.as_ref().map(|state| Arc::clone(&state.profile)).unwrap_or_default();
+    (pool, profile, Some(link))
 }
 
 fn refuse_replication(startup: &Startup) -> Result<(), Denied> {
@@ -163,6 +185,7 @@ async fn profile(pool: &Arc<Pool>, settings: &[(String, String)], app: &App) -> 
     learned.map_err(|error| denied(&error.into()))
 }
 
-fn denied(error: &AcquireError) -> Denied {
+/// What a client reads when there is no backend for it.
+pub(super) fn denied(error: &AcquireError) -> Denied {
     Denied::Refused(error.refusal(), LoginOutcome::RefusedUpstream)
 }

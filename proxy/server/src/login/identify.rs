@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::login::Denied;
+use crate::login::authenticate::Shown;
 use crate::meters::LoginOutcome;
 use pgwarden_auth::jwt::{ClaimPath, Claims};
 use pgwarden_session::Refusal;
@@ -12,12 +13,11 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// [`Denied`] with 28000 when a claim is missing or a value is not of its kind.
-pub(super) fn identify(
-    user: &str,
-    claims: Option<Claims>,
-    mode: Mode,
-    app: &Arc<App>,
-) -> Result<Warden, Denied> {
+pub(super) fn identify(user: &str, shown: Shown, mode: Mode, app: &Arc<App>) -> Result<Warden, Denied> {
+    let claims = match shown {
+        Shown::Token(claims) => Some(claims),
+        Shown::Name | Shown::LeftToServer => None,
+    };
     let identity = identity(user, claims, app);
     let mut context = Context::resolve(&app.variables, &identity).map_err(|error| {
         let refusal = Refusal::new(

@@ -6,6 +6,7 @@ mod first;
 mod greet;
 mod identify;
 mod options;
+mod passthrough;
 mod patience;
 mod peer;
 mod permitted;

@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::clock;
 use crate::meters::{CloseReason, ConnectOutcome};
 use crate::pool::{Caller, Link, Pool};
-use crate::upstream::UpstreamError;
+use crate::upstream::{Established, UpstreamError};
 use crate::worker::{self, Command};
 use pgwarden_pool::{Grant, Shelf, Slot};
 use pgwarden_session::{Backend, Health, Refusal};
@@ -140,18 +140,28 @@ impl Pool {
             Ok(established) => established,
             Err(error) => {
                 app.meters.backend_connect_failed(error.cause());
-                if !matches!(error, UpstreamError::Refused { .. }) {
-                    app.readiness.upstream_lost();
-                }
-                let (error_shown, database) = (shown(&error, settings), &self.key.database);
-                tracing::warn!(error = error_shown, ?database, "no connection to the server");
+                Self::report(app, &error, &self.key.database, settings);
                 return Err(error.into());
             }
         };
+        Ok(self.adopt(app, slot, established))
+    }
+
+    /// Says in the log, and to readiness, why there is no connection.
+    pub(crate) fn report(app: &App, error: &UpstreamError, database: &str, settings: &[(String, String)]) {
+        if !matches!(error, UpstreamError::Refused { .. }) {
+            app.readiness.upstream_lost();
+        }
+        let error_shown = shown(error, settings);
+        tracing::warn!(error = error_shown, ?database, "no connection to the server");
+    }
+
+    /// A backend of a connection that was just made.
+    pub(crate) fn adopt(&self, app: &App, slot: Slot<Caller>, established: Established) -> Link {
         app.meters.backend_connect(ConnectOutcome::Ok);
         app.readiness.upstream_reached();
         let profile = self.profiles.opened(established.reported);
-        Ok(Link {
+        Link {
             stream: established.stream,
             state: Some(Box::new(Backend::new(established.facts.capabilities, profile, rand::random()))),
             key: established.key,
@@ -159,7 +169,7 @@ impl Pool {
             opened: clock::now(),
             slot,
             guard: app.meters.backend(),
-        })
+        }
     }
 
     /// Gives a backend back: to whoever waits, or to this worker's shelf; a tainted or old one is closed.

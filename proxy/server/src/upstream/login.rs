@@ -47,34 +47,75 @@ impl Server {
         database: &str,
         settings: &[(String, String)],
     ) -> Result<Established, UpstreamError> {
-        tokio::time::timeout(self.timeout, self.log_in(login, database, settings))
-            .await
-            .unwrap_or(Err(UpstreamError::Timeout(self.timeout.as_secs())))
+        self.in_time(async {
+            let mut stream = self.introduce(&login.user, database, settings).await?;
+            authenticate(&mut stream, login, self.binding).await?;
+            self.enter(stream, &login.user, database).await
+        })
+        .await
     }
 
-    async fn log_in(
+    /// Opens a connection and says who wants to log in; how is up to the caller.
+    ///
+    /// # Errors
+    /// As [`Server::connect`].
+    pub(crate) async fn begin(
         &self,
-        login: &Credentials,
+        user: &str,
         database: &str,
         settings: &[(String, String)],
+    ) -> Result<Stream, UpstreamError> {
+        self.in_time(self.introduce(user, database, settings)).await
+    }
+
+    /// Goes on behind AuthenticationOk.
+    ///
+    /// # Errors
+    /// As [`Server::connect`].
+    pub(crate) async fn finish(
+        &self,
+        stream: Stream,
+        user: &str,
+        database: &str,
     ) -> Result<Established, UpstreamError> {
+        self.in_time(self.enter(stream, user, database)).await
+    }
+
+    async fn in_time<R>(
+        &self,
+        work: impl Future<Output = Result<R, UpstreamError>>,
+    ) -> Result<R, UpstreamError> {
+        let done = tokio::time::timeout(self.timeout, work).await;
+        done.unwrap_or(Err(UpstreamError::Timeout(self.timeout.as_secs())))
+    }
+
+    async fn introduce(
+        &self,
+        user: &str,
+        database: &str,
+        settings: &[(String, String)],
+    ) -> Result<Stream, UpstreamError> {
         let mut stream = self.open().await?;
         let mut startup = Vec::new();
         Writer::new(&mut startup).counted(|p| {
             p.bytes(&PROTOCOL_3_0.to_be_bytes());
-            p.string(b"user").string(login.user.as_bytes()).string(b"database").string(database.as_bytes());
+            p.string(b"user").string(user.as_bytes()).string(b"database").string(database.as_bytes());
             for (name, value) in self.blanks().iter().chain(settings) {
                 p.string(name.as_bytes()).string(value.as_bytes());
             }
             p.byte(0);
         });
         packet::write(&mut stream, &startup).await?;
-        authenticate(&mut stream, login, self.binding).await?;
+        Ok(stream)
+    }
+
+    async fn enter(&self, stream: Stream, user: &str, database: &str) -> Result<Established, UpstreamError> {
+        let mut stream = stream;
         let (reported, key) = greeting(&mut stream).await?;
         let version = version_of(&reported);
-        let facts = match self.facts(&login.user, database, version) {
+        let facts = match self.facts(user, database, version) {
             Some(facts) => facts,
-            None => self.learned(&login.user, database, version, set_config(&mut stream).await?),
+            None => self.learned(user, database, version, set_config(&mut stream).await?),
         };
         Ok(Established { stream, reported, key: Arc::new(key), facts })
     }
