@@ -200,6 +200,9 @@ impl Page {
         self.duration("idle_in_transaction_timeout", limits.idle_in_transaction_timeout);
         self.duration("statement_timeout", limits.statement_timeout);
         self.text("login_timeout", &units::show(limits.login_timeout));
+        self.bare("login_failures", limits.login_failures);
+        self.text("login_delay", &units::show(limits.login_delay));
+        self.text("login_delay_max", &units::show(limits.login_delay_max));
         self.text("drain_timeout", &units::show(limits.drain_timeout));
     }
 

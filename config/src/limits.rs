@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::mistake::Fault;
 use crate::reader::Reader;
 
 /// The longest message that PostgreSQL takes (`PQ_LARGE_MESSAGE_LIMIT`).
@@ -13,6 +14,9 @@ const MAX_CLIENTS: usize = 10_000;
 const PREPARED_STATEMENTS: usize = 10_000;
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+const LOGIN_FAILURES: u32 = 10;
+const LOGIN_DELAY: Duration = Duration::from_millis(100);
+const LOGIN_DELAY_MAX: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(86_400);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
@@ -39,6 +43,12 @@ pub struct Limits {
     pub statement_timeout: Option<Duration>,
     /// How long a client may take to log in.
     pub login_timeout: Duration,
+    /// How many failed logins of one address, and of one user, cost nothing.
+    pub login_failures: u32,
+    /// How long the next attempt behind those waits; twice as long with each further failure. Zero: no delays.
+    pub login_delay: Duration,
+    /// How long it waits at most.
+    pub login_delay_max: Duration,
     /// How long running transactions may take to finish when pgwarden stops.
     pub drain_timeout: Duration,
 }
@@ -52,6 +62,14 @@ impl Limits {
 pub(crate) fn resolve(reader: &mut Reader<'_>) -> Limits {
     let second = Duration::from_secs(1);
     let message_bytes = reader.size("limits.message_bytes", 1_024..=0x3fff_ffff).unwrap_or(MESSAGE_BYTES);
+    let login_delay = reader.duration("limits.login_delay", Duration::ZERO, DAY).unwrap_or(LOGIN_DELAY);
+    let login_delay_max = reader
+        .duration("limits.login_delay_max", Duration::ZERO, DAY)
+        .unwrap_or(LOGIN_DELAY_MAX.max(login_delay));
+    if login_delay_max < login_delay {
+        let fault = Fault::new("is shorter than limits.login_delay", "the longest delay, not the first");
+        reader.wrong("limits.login_delay_max", fault);
+    }
     Limits {
         message_bytes,
         query_bytes: reader.size("limits.query_bytes", 1_024..=0x3fff_ffff).unwrap_or(QUERY_BYTES),
@@ -65,6 +83,9 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Limits {
         idle_in_transaction_timeout: reader.duration("limits.idle_in_transaction_timeout", second, WEEK),
         statement_timeout: reader.duration("limits.statement_timeout", second, WEEK),
         login_timeout: reader.duration("limits.login_timeout", second, DAY).unwrap_or(LOGIN_TIMEOUT),
+        login_failures: reader.number("limits.login_failures", 0..=1_000_000).unwrap_or(LOGIN_FAILURES),
+        login_delay,
+        login_delay_max,
         drain_timeout: reader.duration("limits.drain_timeout", Duration::ZERO, DAY).unwrap_or(DRAIN_TIMEOUT),
     }
 }

@@ -146,6 +146,8 @@ impl PgwardenBuilder {
             };
             default("PGWARDEN_LISTEN", ports.clients);
             default("PGWARDEN_ADMIN", ports.admin);
+            // Tests fail to log in often, and on purpose; those about the delays ask for them.
+            self.variables.entry("PGWARDEN_LOGIN_DELAY".to_owned()).or_insert_with(|| "0".to_owned());
         }
         let (directory, process) = self.launch(&["serve"], ports);
         Pgwarden { process: Mutex::new(process), directory, port: ports.clients, admin_port: ports.admin }

@@ -13,6 +13,7 @@
 //! | [`scram`] | SCRAM-SHA-256(-PLUS) towards clients |
 //! | [`scram_client`] | SCRAM-SHA-256(-PLUS) towards servers, by password or by keys |
 //! | [`jwt`] | signed tokens |
+//! | [`throttle`] | slowing down who guesses |
 //!
 //! Two calls cost about a millisecond of CPU at PostgreSQL's 4096 iterations and belong on a
 //! blocking thread: [`password::check_password`] and SCRAM with a clear-text password
@@ -25,4 +26,5 @@ pub mod scram;
 pub mod scram_client;
 mod scram_message;
 pub mod secret;
+pub mod throttle;
 pub mod users;

@@ -4,7 +4,7 @@ use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
 use crate::loaded::Loaded;
-use crate::login::Tokens;
+use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
 use crate::pool::{Caller, Pool, PoolKey};
 use crate::questions::Parser;
@@ -45,6 +45,7 @@ pub(crate) struct App {
     pub(crate) board: Arc<Board>,
     pub(crate) shutdown: Shutdown,
     pub(crate) mock_key: [u8; 32],
+    pub(crate) suspicion: Suspicion,
     pub(crate) allowance: Arc<Allowance<Caller>>,
     pub(crate) admission: Arc<Admission>,
 }
@@ -83,6 +84,7 @@ impl App {
             board: Arc::new(Board::new()),
             shutdown: Shutdown::new(),
             mock_key,
+            suspicion: Suspicion::new(&settings.limits, mock_key),
             allowance: Arc::new(Allowance::new(settings.upstream.max_backends.unwrap_or(usize::MAX))),
             admission: Arc::new(Admission::default()),
             settings,

@@ -56,24 +56,25 @@ pub(super) async fn authenticate(
         Method::Peer => peer::names(stream, user).await?,
         Method::Reject => return Err(rules::rejected(stream, newcomer)),
         Method::Cert => certificate::names(stream, user)?,
-        Method::Jwt => return token(stream, user, app).await.map(Shown::Token),
+        Method::Jwt => return token(stream, newcomer, app).await.map(Shown::Token),
         Method::Password => {
-            let given = ask_in_clear(stream, "password", app).await?;
+            let given = ask_in_clear(stream, "password", newcomer, app).await?;
             let (app, name) = (Arc::clone(app), user.to_owned());
             let check = move || check_password(&name, app.users.secret(&name), &given);
             verdict(&off_reactor(check).await, user)?;
         }
         // As PostgreSQL's pg_hba.conf has it: "md5" means SCRAM for a user whose secret can answer nothing else.
         Method::Md5 if app.users.answers_only_scram(user) => {
-            scram::exchange(stream, user, Offer::Either, app).await?;
+            scram::exchange(stream, newcomer, Offer::Either, app).await?;
         }
         Method::Md5 => {
             let salt: [u8; 4] = rand::random();
             let given = ask(stream, 5, &salt).await?;
+            app.suspicion.hold_proof(newcomer, app).await?;
             verdict(&proof(check_md5(user, app.users.secret(user), salt, &given)), user)?;
         }
-        Method::ScramSha256 => scram::exchange(stream, user, Offer::Either, app).await?,
-        Method::ScramSha256Plus => scram::exchange(stream, user, Offer::Bound, app).await?,
+        Method::ScramSha256 => scram::exchange(stream, newcomer, Offer::Either, app).await?,
+        Method::ScramSha256Plus => scram::exchange(stream, newcomer, Offer::Bound, app).await?,
     }
     Ok(Shown::Name)
 }
@@ -115,13 +116,19 @@ async fn ask(stream: &mut Stream, kind: i32, data: &[u8]) -> Result<Vec<u8>, Den
 }
 
 /// Asks for a password or token in clear text, of at most `limits.token_bytes`.
-async fn ask_in_clear(stream: &mut Stream, what: &str, app: &App) -> Result<Vec<u8>, Denied> {
+async fn ask_in_clear(
+    stream: &mut Stream,
+    what: &str,
+    newcomer: &Newcomer<'_>,
+    app: &App,
+) -> Result<Vec<u8>, Denied> {
     let given = ask(stream, 3, &[]).await?;
     let limit = app.settings.limits.token_bytes;
     if given.len() > limit {
         let message = format!("{what} of {} bytes is over the limit of {limit}", given.len());
         return Err(Denied::protocol("54000", message));
     }
+    app.suspicion.hold_proof(newcomer, app).await?;
     Ok(given)
 }
 
@@ -139,8 +146,9 @@ pub(super) async fn ask_sasl(stream: &mut Stream, kind: i32, data: &[u8]) -> Res
 }
 
 /// The password is a token. It is never logged, and no error repeats any of it.
-async fn token(stream: &mut Stream, user: &str, app: &Arc<App>) -> Result<Claims, Denied> {
-    let given = ask_in_clear(stream, "token", app).await?;
+async fn token(stream: &mut Stream, newcomer: &Newcomer<'_>, app: &Arc<App>) -> Result<Claims, Denied> {
+    let user = newcomer.user;
+    let given = ask_in_clear(stream, "token", newcomer, app).await?;
     let text = String::from_utf8(given).map_err(|_| invalid_token(user, "the token is not UTF-8"))?;
     let verifier = Arc::clone(app);
     let verified = tokio::task::spawn_blocking(move || verifier.tokens.verify(&text, clock::now())).await;

@@ -16,6 +16,7 @@ use crate::packet;
 use crate::pool::{AcquireError, Link, Pool};
 use crate::relay::Relay;
 use crate::stream::{Peer, Stream};
+use pgwarden_auth::throttle::Suspect;
 use pgwarden_config::PoolMode;
 use pgwarden_session::{Engine, Profile, Refusal};
 use pgwarden_tenant::Warden;
@@ -63,8 +64,9 @@ pub(super) async fn log_in(
     let protocol = negotiate(stream, startup, app).await?;
     let limits = &app.settings.limits;
     let full = |refusal| Denied::Refused(refusal, LoginOutcome::RefusedLimit);
+    let waited = app.suspicion.hold(&Suspect { address: peer.address(), user }, app).await?;
     let mut place = app.admission.admit(limits).map_err(full)?;
-    let newcomer = Newcomer { user, database, peer };
+    let newcomer = Newcomer { user, database, peer, waited };
     let shown = authenticate(stream, &newcomer, app).await?;
     let mode = app.mode_for(database, user, shown.claims());
     let is_left_to_server = matches!(shown, Shown::LeftToServer);
@@ -92,6 +94,7 @@ pub(super) async fn log_in(
         p.bytes(&key.pid.to_be_bytes()).bytes(&key.secret);
     });
     writer.ready(Status::Idle);
+    app.suspicion.accepted(&newcomer.suspect());
     packet::write(stream, &greeting).await?;
     Ok(Accepted { warden, pool, profile, key, link, place, ahead })
 }

@@ -12,8 +12,10 @@ mod peer;
 mod permitted;
 mod rules;
 mod scram;
+mod suspicion;
 
 pub(crate) use authenticate::Tokens;
+pub(crate) use suspicion::Suspicion;
 
 use crate::app::App;
 use crate::meters::{Label, LoginOutcome};
@@ -21,6 +23,7 @@ use crate::packet;
 use crate::relay;
 use crate::stream::{Peer, Stream};
 use first::{Rejected, Request};
+use pgwarden_auth::throttle::Suspect;
 use pgwarden_session::Refusal;
 use pgwarden_wire::{Severity, Writer};
 use std::sync::Arc;
@@ -86,6 +89,9 @@ pub(crate) async fn serve(stream: Stream, peer: Peer, app: Arc<App>) {
                 }
             };
             app.meters.timings.login.record(started.elapsed());
+            if let (Ok(Err(denied)), Some(user)) = (&result, startup.parameter("user")) {
+                app.suspicion.refused(denied, &Suspect { address: peer.address(), user });
+            }
             match result {
                 Ok(Ok(accepted)) => {
                     app.meters.login(LoginOutcome::Accepted);

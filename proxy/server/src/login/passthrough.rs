@@ -32,7 +32,8 @@ pub(super) async fn log_in(
     let (user, database) = (newcomer.user, newcomer.database);
     let failed = |error: UpstreamError| denied(&error, newcomer, settings, app);
     let mut server = app.server.begin(user, database, settings).await.map_err(failed)?;
-    relay(client, &mut server, &failed).await?;
+    let between = Between { newcomer, app, failed: &failed };
+    between.relay(client, &mut server).await?;
     let entering = async {
         let established = app.server.finish(server, user, database).await.map_err(failed)?;
         let pool = app.pool_of(database, user);
@@ -43,34 +44,12 @@ pub(super) async fn log_in(
     meanwhile(client, entering).await
 }
 
-/// Passes on what the server asks, and what the client answers, up to AuthenticationOk.
-async fn relay(
-    client: &mut Stream,
-    server: &mut Stream,
-    failed: &impl Fn(UpstreamError) -> Denied,
-) -> Result<(), Denied> {
-    loop {
-        let message = packet::read(server, LIMIT).await.map_err(|error| failed(error.into()))?;
-        match message.tag {
-            b'R' => {
-                let Some(answer) = answer(client, &message.payload, failed).await? else { return Ok(()) };
-                if let Answer::Said(answer) = answer {
-                    let mut response = Vec::new();
-                    Writer::new(&mut response).message(b'p', |p| {
-                        p.bytes(&answer);
-                    });
-                    let sent = packet::write(server, &response).await;
-                    sent.map_err(|error| failed(error.into()))?;
-                }
-            }
-            b'E' => return Err(failed(UpstreamError::refused(message.payload))),
-            b'N' | b'v' => (),
-            other => {
-                let problem = format!("unexpected message {:?}", char::from(other));
-                return Err(failed(UpstreamError::Protocol(problem)));
-            }
-        }
-    }
+/// What stands between a client and the server while they talk.
+struct Between<'a, F> {
+    newcomer: &'a Newcomer<'a>,
+    app: &'a App,
+    /// What the client reads when the server is to blame.
+    failed: &'a F,
 }
 
 /// What the client says to a request of the server.
@@ -81,52 +60,80 @@ enum Answer {
     Silence,
 }
 
-/// Passes a request on; `None` when the server is satisfied.
-async fn answer(
-    client: &mut Stream,
-    request: &[u8],
-    failed: &impl Fn(UpstreamError) -> Denied,
-) -> Result<Option<Answer>, Denied> {
-    let mut fields = Fields::new(request);
-    let kind = fields.int32().map_err(|error| failed(UpstreamError::Protocol(error.to_string())))?;
-    let data = fields.rest();
-    Ok(Some(match kind {
-        0 => return Ok(None),
-        3 | 5 | 11 => Answer::Said(ask_sasl(client, kind, data).await?),
-        10 => Answer::Said(sasl(client, data, failed).await?),
-        12 => {
-            let mut last = Vec::new();
-            Writer::new(&mut last).authentication(12, data);
-            packet::write(client, &last).await?;
-            Answer::Silence
+impl<F: Fn(UpstreamError) -> Denied> Between<'_, F> {
+    /// Passes on what the server asks, and what the client answers, up to AuthenticationOk.
+    async fn relay(&self, client: &mut Stream, server: &mut Stream) -> Result<(), Denied> {
+        loop {
+            let message = packet::read(server, LIMIT).await.map_err(|error| (self.failed)(error.into()))?;
+            match message.tag {
+                b'R' => {
+                    let Some(answer) = self.answer(client, &message.payload).await? else { return Ok(()) };
+                    if let Answer::Said(answer) = answer {
+                        self.respond(server, &answer).await?;
+                    }
+                }
+                b'E' => return Err((self.failed)(UpstreamError::refused(message.payload))),
+                b'N' | b'v' => (),
+                other => {
+                    let problem = format!("unexpected message {:?}", char::from(other));
+                    return Err((self.failed)(UpstreamError::Protocol(problem)));
+                }
+            }
         }
-        other => {
-            let problem = format!("authentication request {other} cannot be passed through");
-            return Err(failed(UpstreamError::Protocol(problem)));
-        }
-    }))
-}
+    }
 
-/// Offers SCRAM-SHA-256 alone: a client can bind to the connection that it sees, which is not the one that the server
-/// sees.
-async fn sasl(
-    client: &mut Stream,
-    offered: &[u8],
-    failed: &impl Fn(UpstreamError) -> Denied,
-) -> Result<Vec<u8>, Denied> {
-    let offers = |mechanism: Mechanism| {
-        offered.split(|byte| *byte == 0).any(|name| name == mechanism.name().as_bytes())
-    };
-    if !offers(Mechanism::ScramSha256) {
-        let problem = "no SASL mechanism can be passed through".to_owned();
-        return Err(failed(UpstreamError::Protocol(problem)));
+    async fn respond(&self, server: &mut Stream, answer: &[u8]) -> Result<(), Denied> {
+        let mut response = Vec::new();
+        Writer::new(&mut response).message(b'p', |p| {
+            p.bytes(answer);
+        });
+        packet::write(server, &response).await.map_err(|error| (self.failed)(error.into()))
     }
-    let names = [Mechanism::ScramSha256.name().as_bytes(), b"\0\0"].concat();
-    let initial = ask_sasl(client, 10, &names).await?;
-    if offers(Mechanism::ScramSha256Plus) && believes_in_no_binding(&initial) {
-        return Err(contradicted());
+
+    /// Passes a request on; `None` when the server is satisfied.
+    async fn answer(&self, client: &mut Stream, request: &[u8]) -> Result<Option<Answer>, Denied> {
+        let mut fields = Fields::new(request);
+        let kind =
+            fields.int32().map_err(|error| (self.failed)(UpstreamError::Protocol(error.to_string())))?;
+        let data = fields.rest();
+        Ok(Some(match kind {
+            0 => return Ok(None),
+            3 | 5 | 11 => {
+                let proof = ask_sasl(client, kind, data).await?;
+                self.app.suspicion.hold_proof(self.newcomer, self.app).await?;
+                Answer::Said(proof)
+            }
+            10 => Answer::Said(self.sasl(client, data).await?),
+            12 => {
+                let mut last = Vec::new();
+                Writer::new(&mut last).authentication(12, data);
+                packet::write(client, &last).await?;
+                Answer::Silence
+            }
+            other => {
+                let problem = format!("authentication request {other} cannot be passed through");
+                return Err((self.failed)(UpstreamError::Protocol(problem)));
+            }
+        }))
     }
-    Ok(initial)
+
+    /// Offers SCRAM-SHA-256 alone: a client can bind to the connection that it sees, which is not the one that the server
+    /// sees.
+    async fn sasl(&self, client: &mut Stream, offered: &[u8]) -> Result<Vec<u8>, Denied> {
+        let offers = |mechanism: Mechanism| {
+            offered.split(|byte| *byte == 0).any(|name| name == mechanism.name().as_bytes())
+        };
+        if !offers(Mechanism::ScramSha256) {
+            let problem = "no SASL mechanism can be passed through".to_owned();
+            return Err((self.failed)(UpstreamError::Protocol(problem)));
+        }
+        let names = [Mechanism::ScramSha256.name().as_bytes(), b"\0\0"].concat();
+        let initial = ask_sasl(client, 10, &names).await?;
+        if offers(Mechanism::ScramSha256Plus) && believes_in_no_binding(&initial) {
+            return Err(contradicted());
+        }
+        Ok(initial)
+    }
 }
 
 /// Whether the client says that it could have bound (`y`), which the server takes for an attack where it offers it.

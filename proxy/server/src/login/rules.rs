@@ -2,8 +2,10 @@
 
 use crate::app::App;
 use crate::login::Denied;
+use crate::login::suspicion::Waited;
 use crate::meters::LoginOutcome;
 use crate::stream::{Peer, Stream};
+use pgwarden_auth::throttle::Suspect;
 use pgwarden_config::{Attempt, Method};
 use pgwarden_session::Refusal;
 
@@ -16,9 +18,16 @@ pub(super) struct Newcomer<'a> {
     pub(super) database: &'a str,
     /// Where it comes from.
     pub(super) peer: Peer,
+    /// Whether it has waited for what failed before it.
+    pub(super) waited: Waited,
 }
 
 impl Newcomer<'_> {
+    /// Whom failures are counted against.
+    pub(super) fn suspect(&self) -> Suspect<'_> {
+        Suspect { address: self.peer.address(), user: self.user }
+    }
+
     /// What rules look at.
     fn attempt(&self, stream: &Stream) -> Attempt<'_> {
         Attempt {

@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::login::Denied;
 use crate::login::authenticate::{Proof, ask_sasl, verdict};
+use crate::login::rules::Newcomer;
 use crate::meters::LoginOutcome;
 use crate::packet;
 use crate::stream::Stream;
@@ -26,11 +27,11 @@ pub(super) enum Offer {
 /// [`Denied`] when the proof is wrong, the client is bound to another connection, or does not bind where it has to.
 pub(super) async fn exchange(
     stream: &mut Stream,
-    user: &str,
+    newcomer: &Newcomer<'_>,
     offer: Offer,
     app: &Arc<App>,
 ) -> Result<(), Denied> {
-    let binding = stream.channel_binding();
+    let (user, binding) = (newcomer.user, stream.channel_binding());
     let offered = offered(offer, &binding);
     if offered.is_empty() {
         return Err(refused("channel binding is required, and this connection has none", "", UNBOUND));
@@ -42,6 +43,7 @@ pub(super) async fn exchange(
     let server = server.with_channel_binding(mechanism, binding);
     let (challenge, awaiting) = server.client_first(&first).map_err(|error| denied(error, user))?;
     let last = ask_sasl(stream, 11, &challenge).await?;
+    app.suspicion.hold_proof(newcomer, app).await?;
     let success = awaiting.client_final(&last).map_err(|error| denied(error, user))?;
     let mut done = Vec::new();
     Writer::new(&mut done).authentication(12, &success.server_final);

@@ -31,6 +31,11 @@ pub(crate) use self::labels::{
 use self::sqlstate::ErrorClass;
 use self::timings::Timings;
 
+const DELAYED_LOGINS: (&str, &str) = (
+    "pgwarden_delayed_logins_total",
+    "Logins that had to wait, or to come again, because others from there or by that name had failed.",
+);
+
 /// One more of what a gauge shows, until it is dropped.
 #[derive(Debug)]
 #[must_use = "the gauge goes down when this is dropped"]
@@ -67,6 +72,7 @@ pub(crate) struct Meters {
     connections: Connections,
     clients: Gauge,
     logins: Family<LoginOutcome, Counter>,
+    delayed_logins: Counter,
     transactions: Counter,
     frontend_bytes: Counter,
     backend_bytes: Counter,
@@ -100,6 +106,7 @@ impl Meters {
             connections: Connections::new(r),
             clients: r.gauge("pgwarden_clients", "Clients connected now, those logging in included."),
             logins: r.counters("pgwarden_logins_total", "outcome", "Logins by how they ended."),
+            delayed_logins: r.counter(DELAYED_LOGINS.0, None, DELAYED_LOGINS.1),
             transactions: r.counter("pgwarden_transactions_total", None, "Transactions that ended."),
             frontend_bytes: r.counter("pgwarden_frontend_bytes_total", bytes, "Bytes received from clients."),
             backend_bytes: r.counter(
@@ -154,6 +161,11 @@ impl Meters {
     /// A TLS handshake ended.
     pub(crate) fn tls_handshake(&self, side: Side, outcome: HandshakeOutcome) {
         self.connections.tls_handshakes.count((side, outcome));
+    }
+
+    /// A login has to wait, or to come again, because others failed before.
+    pub(crate) fn login_delayed(&self) {
+        self.delayed_logins.increment(1);
     }
 
     /// A transaction ended.

@@ -41,6 +41,7 @@ fn every_metric_is_rendered_with_help_and_type_before_anything_happened() {
         ("pgwarden_checkout_wait_seconds", "histogram"),
         ("pgwarden_checkouts_total", "counter"),
         ("pgwarden_clients", "gauge"),
+        ("pgwarden_delayed_logins_total", "counter"),
         ("pgwarden_desyncs_total", "counter"),
         ("pgwarden_errors_total", "counter"),
         ("pgwarden_findings_total", "counter"),
@@ -133,6 +134,7 @@ fn each_event_moves_its_own_series() {
     meters.login(LoginOutcome::RefusedContext);
     meters.timings.login.record(Duration::from_millis(3));
     meters.timings.from_client.record(Duration::from_micros(7));
+    meters.login_delayed();
     meters.transaction();
     meters.frontend_bytes(10);
     meters.backend_bytes(20);
@@ -155,6 +157,7 @@ fn each_event_moves_its_own_series() {
         ("pgwarden_logins_total{outcome=\"refused_context\"}", 1.0),
         ("pgwarden_login_duration_seconds_bucket{le=\"0.005\"}", 1.0),
         ("pgwarden_login_duration_seconds_sum", 0.003),
+        ("pgwarden_delayed_logins_total", 1.0),
         ("pgwarden_transactions_total", 1.0),
         ("pgwarden_frontend_bytes_total", 10.0),
         ("pgwarden_backend_bytes_total", 20.0),
