@@ -69,8 +69,20 @@ struct Stage {
     pgwardens: Vec<Pgwarden>,
 }
 
+/// Whether the pgwardens keep every rule.
+#[derive(Clone, Copy)]
+enum Rules {
+    Kept,
+    /// All but the one that this switches off.
+    Without(&'static str),
+}
+
 impl Stage {
     fn set(version: Version) -> Stage {
+        Stage::with(version, Rules::Kept)
+    }
+
+    fn with(version: Version, rules: Rules) -> Stage {
         let server = Server::start(version);
         server.psql("CREATE ROLE app LOGIN");
         for (login, tenant, _) in LOGINS {
@@ -86,7 +98,7 @@ impl Stage {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
         let pgwardens = [(1, "transaction"), (2, "transaction"), (2, "statement")]
-            .map(|(size, reassert)| pgwarden(&server, size, reassert));
+            .map(|(size, reassert)| pgwarden(&server, size, reassert, rules));
         Stage { server, pgwardens: pgwardens.into() }
     }
 
@@ -106,7 +118,7 @@ impl Stage {
     }
 }
 
-fn pgwarden(server: &Server, size: usize, reassert: &str) -> Pgwarden {
+fn pgwarden(server: &Server, size: usize, reassert: &str, rules: Rules) -> Pgwarden {
     let fixed: Vec<String> = LOGINS
         .iter()
         .filter(|(_, tenant, _)| !tenant.is_empty())
@@ -118,7 +130,11 @@ fn pgwarden(server: &Server, size: usize, reassert: &str) -> Pgwarden {
         server.url_for("app", "", "live"),
         fixed.join(", "),
     );
-    Pgwarden::builder().config(&text).start()
+    let builder = Pgwarden::builder().config(&text);
+    match rules {
+        Rules::Kept => builder.start(),
+        Rules::Without(rule) => builder.env("PGWARDEN_TEST_FAULT", rule).start(),
+    }
 }
 
 /// A message as far as it can be compared: where an error was raised inside the server is nobody's business.
@@ -387,6 +403,43 @@ fn seed() -> RngSeed {
     }
 }
 
+/// The pgwarden that is asked, the clients' programs, and who is when on the move.
+type Case = (usize, Vec<Vec<Session>>, Vec<(usize, Turn)>);
+
+/// Plays random cases until one shows a difference or something misplaced.
+fn search(stage: &Stage, config: Config) -> Result<(), TestError<Case>> {
+    let programs = (0..stage.pgwardens.len(), vec(sessions(), 2..=LOGINS.len()), schedule());
+    TestRunner::new(config).run(&programs, |(which, programs, schedule)| {
+        let pgwarden = &stage.pgwardens[which];
+        let result = play((pgwarden.port(), stage.server.port()), &programs, &schedule);
+        let misplaced = stage.misplaced();
+        if result.is_err() || !misplaced.is_empty() {
+            stage.sweep();
+        }
+        result?;
+        prop_assert!(misplaced.is_empty(), "written for another tenant (tenant|writer):\n{misplaced}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_rule_that_is_switched_off_is_noticed() {
+    for rule in ["unsettled", "dirty", "uninjected"] {
+        let stage = Stage::with(versions()[0], Rules::Without(rule));
+        let config = Config {
+            cases: 200,
+            rng_seed: RngSeed::Fixed(1),
+            failure_persistence: None,
+            max_shrink_iters: 0,
+            ..Config::default()
+        };
+        match search(&stage, config) {
+            Err(TestError::Fail(reason, _)) => println!("{rule}: {reason}"),
+            other => panic!("nobody notices that {rule} is switched off: {other:?}"),
+        }
+    }
+}
+
 #[test]
 fn no_schedule_shows_a_client_what_is_another_tenants() {
     for version in versions() {
@@ -399,18 +452,7 @@ fn no_schedule_shows_a_client_what_is_another_tenants() {
             max_shrink_time: 60_000,
             ..Config::default()
         };
-        let programs = (0..stage.pgwardens.len(), vec(sessions(), 2..=LOGINS.len()), schedule());
-        let outcome = TestRunner::new(config).run(&programs, |(which, programs, schedule)| {
-            let pgwarden = &stage.pgwardens[which];
-            let result = play((pgwarden.port(), stage.server.port()), &programs, &schedule);
-            let misplaced = stage.misplaced();
-            if result.is_err() || !misplaced.is_empty() {
-                stage.sweep();
-            }
-            result?;
-            prop_assert!(misplaced.is_empty(), "written for another tenant (tenant|writer):\n{misplaced}");
-            Ok(())
-        });
+        let outcome = search(&stage, config);
         match outcome {
             Err(TestError::Fail(reason, (which, programs, schedule))) => panic!(
                 "PostgreSQL {version}: {reason}\npgwarden {which}, programs:\n{programs:?}\nschedule: {schedule:?}"

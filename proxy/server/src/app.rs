@@ -20,7 +20,7 @@ use pgwarden_auth::jwt::Claims;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Method, PoolMode, Settings};
 use pgwarden_pool::Allowance;
-use pgwarden_session::{Interner, Limits, Options, PinPolicy, Pooling, Reassert};
+use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_tenant::{Missing, Mode, Protected, RelationCache, Shared, Variable};
 use std::sync::Arc;
 
@@ -46,6 +46,7 @@ pub(crate) struct App {
     pub(crate) shutdown: Shutdown,
     pub(crate) mock_key: [u8; 32],
     pub(crate) suspicion: Suspicion,
+    pub(crate) faults: Faults,
     pub(crate) allowance: Arc<Allowance<Caller>>,
     pub(crate) admission: Arc<Admission>,
 }
@@ -84,6 +85,7 @@ impl App {
             board: Arc::new(Board::new()),
             shutdown: Shutdown::new(),
             mock_key,
+            faults: crate::settings::faults(),
             suspicion: Suspicion::new(&settings.limits, mock_key),
             allowance: Arc::new(Allowance::new(settings.upstream.max_backends.unwrap_or(usize::MAX))),
             admission: Arc::new(Admission::default()),
@@ -142,6 +144,7 @@ impl App {
                 pgwarden_config::Reassert::Transaction => Reassert::Transaction,
                 pgwarden_config::Reassert::Statement => Reassert::Statement,
             },
+            faults: self.faults,
             limits: Limits {
                 message: self.settings.limits.message_bytes,
                 held: self.settings.limits.query_bytes,

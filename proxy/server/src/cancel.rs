@@ -3,6 +3,7 @@
 use crate::meters::CancelOutcome;
 use crate::upstream::Server;
 use dashmap::DashMap;
+use pgwarden_session::{Fault, Faults};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -28,6 +29,7 @@ pub(crate) struct ClientKey {
 /// What a client runs at the moment, as far as a cancel is concerned.
 #[derive(Debug, Default)]
 pub(crate) struct Target {
+    faults: Faults,
     state: Mutex<State>,
     finished: Notify,
     cancelled: Notify,
@@ -52,7 +54,9 @@ impl Target {
         if state.in_flight > 0 {
             return false;
         }
-        state.held = None;
+        if !self.faults.has(Fault::StrayCancel) {
+            state.held = None;
+        }
         true
     }
 
@@ -130,8 +134,8 @@ impl Drop for Registration {
 
 impl Registry {
     /// Registers a client under the key it is given.
-    pub(crate) fn register(self: &Arc<Self>, key: ClientKey) -> Registration {
-        let target = Arc::new(Target::default());
+    pub(crate) fn register(self: &Arc<Self>, key: ClientKey, faults: Faults) -> Registration {
+        let target = Arc::new(Target { faults, ..Target::default() });
         self.clients.insert(key.clone(), Arc::clone(&target));
         Registration { registry: Arc::clone(self), key, target }
     }

@@ -3,6 +3,7 @@
 use crate::cli;
 use crate::{BAD_CONFIGURATION, complain};
 use pgwarden_config::{Mistake, Origin, PREFIX, Settings, Source, config_path, load as resolve};
+use pgwarden_session::Faults;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
@@ -51,6 +52,18 @@ pub(crate) fn load(flags: &cli::Settings) -> Result<Settings, ExitCode> {
     settings.filter(|_| mistakes.is_empty()).ok_or(ExitCode::from(BAD_CONFIGURATION))
 }
 
+/// Switches a rule off, in builds for tests alone.
+#[cfg(debug_assertions)]
+const FAULT: &str = "PGWARDEN_TEST_FAULT";
+
+/// The rules that are switched off.
+pub(crate) fn faults() -> Faults {
+    #[cfg(debug_assertions)]
+    return std::env::var(FAULT).ok().and_then(|name| Faults::named(&name)).unwrap_or_default();
+    #[cfg(not(debug_assertions))]
+    Faults::default()
+}
+
 /// The environment as text. What is not text and has our prefix is a mistake: overlooked, a mode that somebody wrote
 /// would not be in force.
 fn environment() -> (Vec<(String, String)>, Vec<Mistake>) {
@@ -58,6 +71,8 @@ fn environment() -> (Vec<(String, String)>, Vec<Mistake>) {
     let mut not_text = Vec::new();
     for (name, value) in std::env::vars_os() {
         match (name.into_string(), value.into_string()) {
+            #[cfg(debug_assertions)]
+            (Ok(name), Ok(_)) if name == FAULT => (),
             (Ok(name), Ok(value)) => variables.push((name, value)),
             (Ok(name), Err(_)) if name.starts_with(PREFIX) => not_text.push(mistake(name)),
             (Err(name), _) if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) => {

@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, Health};
 use crate::description::Outline;
+use crate::fault::{Fault, Faults};
 use crate::inquiry::Doubts;
 use crate::limits::Limits;
 use crate::named::Named;
@@ -56,6 +57,8 @@ pub struct Options {
     pub reassert: Reassert,
     /// How long messages may be.
     pub limits: Limits,
+    /// Rules that are switched off, in tests.
+    pub faults: Faults,
 }
 
 /// Why the client's input is not taken any further.
@@ -317,17 +320,22 @@ impl<T: Tenancy> Engine<T> {
         self.lease.is_some()
             && self.options.pooling == Pooling::Transaction
             && self.is_carried()
-            && self.is_idle()
+            && self.is_idle_or_faulty()
     }
 
     /// Whether everything that the session has on its backend can be brought to another.
     fn is_carried(&self) -> bool {
-        self.pins.is_empty() && self.doubts.is_empty()
+        (self.pins.is_empty() && self.doubts.is_empty()) || self.options.faults.has(Fault::Dirty)
+    }
+
+    fn is_idle_or_faulty(&self) -> bool {
+        let faulty = self.options.faults.has(Fault::Unsettled) && self.from_client.remaining == 0;
+        self.is_idle() || (faulty && self.reported == Status::Idle)
     }
 
     /// Gives the backend up, whatever state it is in; it may serve another client only if it is sound.
     pub fn detach(&mut self) -> Option<Box<Backend>> {
-        let clean = self.is_idle() && self.is_carried();
+        let clean = self.is_idle_or_faulty() && self.is_carried();
         let mut backend = self.lease.take()?;
         backend.forget_unacknowledged();
         if !clean {
@@ -351,7 +359,7 @@ impl<T: Tenancy> Engine<T> {
 
     /// The connection can serve nobody else.
     pub(crate) fn taint(&mut self) {
-        if let Some(backend) = &mut self.lease {
+        if let Some(backend) = self.lease.as_mut().filter(|_| !self.options.faults.has(Fault::Dirty)) {
             backend.health = Health::Tainted;
         }
     }

@@ -3,6 +3,7 @@
 use crate::backend::Route;
 use crate::carrier::{Scope, SimpleForm, Vehicle};
 use crate::engine::{Engine, Hold, Reassert, SessionScope, Stop};
+use crate::fault::Fault;
 use crate::names;
 use crate::output::Output;
 use crate::queue::{Expect, Fate, Purpose};
@@ -44,7 +45,7 @@ impl<T: Tenancy> Engine<T> {
         let statements = script.map(Script::statements);
         let depends = |one: &Statement| needs_context(one, &self.tenancy) || self.tx.depends(one);
         let needs = statements.is_none_or(|all| all.iter().any(depends));
-        if self.tenancy.carrier().is_none() || !needs {
+        if self.tenancy.carrier().is_none() || !needs || self.options.faults.has(Fault::Uninjected) {
             return Passage::Free(self.tx.exempt());
         }
         if let Some(failed) = self.tx.failed() {

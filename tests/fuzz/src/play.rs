@@ -5,8 +5,9 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use pgwarden_session::{
-    Backend, Capabilities, Carrier, Engine, Interner, Limits, Options, Output, PinPolicy, Pooling, Profile,
-    Reassert, Refusal, Route, Ruling, Segments, SessionError, SimpleForm, Stop, Subject, Tenancy, Vehicle,
+    Backend, Capabilities, Carrier, Engine, Faults, Interner, Limits, Options, Output, PinPolicy, Pooling,
+    Profile, Reassert, Refusal, Route, Ruling, Segments, SessionError, SimpleForm, Stop, Subject, Tenancy,
+    Vehicle,
 };
 use pgwarden_wire::Status;
 
@@ -67,6 +68,7 @@ impl Manner {
             pins: choices.one_of(&[PinPolicy::Allow, PinPolicy::Refuse]),
             reassert: choices.one_of(&[Reassert::Transaction, Reassert::Statement]),
             limits: LIMITS,
+            faults: Faults::default(),
         };
         Manner { options, capabilities: Capabilities { vehicle, form, route } }
     }

@@ -6,8 +6,9 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use pgwarden_session::{
-    Backend, Capabilities, Carrier, Engine, Health, Interner, Limits, Options, Output, PinPolicy, Pooling,
-    Profile, Reassert, Refusal, Route, Ruling, Segments, SimpleForm, Stop, Subject, Tenancy, Vehicle,
+    Backend, Capabilities, Carrier, Engine, Faults, Health, Interner, Limits, Options, Output, PinPolicy,
+    Pooling, Profile, Reassert, Refusal, Route, Ruling, Segments, SimpleForm, Stop, Subject, Tenancy,
+    Vehicle,
 };
 use pgwarden_tests::tenants::{ACME, ANN};
 use pgwarden_tests::wire::PROTOCOL_3_0;
@@ -101,6 +102,7 @@ impl Play {
             pooling: beginning.manner.pooling,
             pins: PinPolicy::Allow,
             reassert: beginning.manner.reassert,
+            faults: Faults::default(),
             limits: Limits {
                 message: 1 << 30,
                 held: 1 << 30,

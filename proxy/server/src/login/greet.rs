@@ -39,7 +39,7 @@ impl Accepted {
     /// The session.
     pub(super) fn into_relay(self, stream: Stream, app: &Arc<App>) -> Relay {
         let engine = Engine::new(self.warden, app.session_options(), Arc::clone(&app.interner), self.profile);
-        let registration = app.cancels.register(self.key);
+        let registration = app.cancels.register(self.key, app.faults);
         let mut relay = Relay::new(stream, engine, self.pool, registration, (Arc::clone(app), self.place));
         relay.begin_with(self.ahead, self.link);
         relay
