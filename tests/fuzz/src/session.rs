@@ -355,7 +355,7 @@ impl Stage {
         while let Some((_, _, behind)) = split(rest) {
             rest = behind;
         }
-        assert!(rest.is_empty() || self.holder == Some(who), "half a message: {:?}", rest.escape_ascii());
+        assert!(rest.is_empty() || self.holder == Some(who), "half a message: {}", rest.escape_ascii());
         self.read.push_str(&bytes.escape_ascii().to_string());
         self.plays[who] = Play::begin(&self.manner, &self.interner, Tenant::BOTH[who]);
     }
