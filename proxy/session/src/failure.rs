@@ -43,7 +43,7 @@ impl<T: Tenancy> Engine<T> {
             // The server drops the unnamed statement before it looks at the text of the next one.
             self.statements.forget_unnamed(&naming.name);
         }
-        self.skip_to_sync(out);
+        self.skip_to_sync(&entry, out);
         self.undo(entry);
         self.statements.recall_unnamed(self.queue.front_place());
         delivery
@@ -85,9 +85,9 @@ impl<T: Tenancy> Engine<T> {
 
     /// Takes away what the server will not answer any more, the last of it first: a name that was taken and given up
     /// again is free.
-    fn skip_to_sync(&mut self, out: &mut Output) {
+    fn skip_to_sync(&mut self, failed: &Entry, out: &mut Output) {
         let mut skipped = Vec::new();
-        let synced = self.take_skipped(&mut skipped, out);
+        let synced = self.take_skipped(is_own(failed), &mut skipped, out);
         while let Some(entry) = skipped.pop() {
             self.undo_skipped(entry);
         }
@@ -96,15 +96,16 @@ impl<T: Tenancy> Engine<T> {
         }
     }
 
-    /// Whether a Sync ends what is skipped.
-    fn take_skipped(&mut self, skipped: &mut Vec<Entry>, out: &mut Output) -> bool {
+    /// Whether a Sync ends what is skipped; `own` says whether only messages of pgwarden's own are, so far.
+    fn take_skipped(&mut self, own: bool, skipped: &mut Vec<Entry>, out: &mut Output) -> bool {
+        let mut own = own;
         while let Some(entry) = self.queue.pop() {
             match entry {
                 Entry::Await(Expect::Sync, _) => {
                     self.queue.unpop(entry);
                     return true;
                 }
-                Entry::Await(Expect::Query | Expect::FunctionCall, _) => {
+                Entry::Await(Expect::Query | Expect::FunctionCall, _) if own => {
                     // The server skipped the client's message too, and waits for a Sync that the client never sends.
                     out.backend.write(|w| {
                         w.sync();
@@ -112,7 +113,10 @@ impl<T: Tenancy> Engine<T> {
                     self.queue.unpop(Entry::Await(Expect::Sync, Fate::Client));
                     return true;
                 }
-                entry => skipped.push(entry),
+                entry => {
+                    own &= is_own(&entry);
+                    skipped.push(entry);
+                }
             }
         }
         false
@@ -161,6 +165,11 @@ impl<T: Tenancy> Engine<T> {
             _ => (),
         }
     }
+}
+
+/// Whether pgwarden has sent it in front of a client's message.
+fn is_own(entry: &Entry) -> bool {
+    matches!(entry, Entry::Await(_, Fate::Own(_)))
 }
 
 /// An error inside a simple query, a function call or at Sync: ReadyForQuery follows.

@@ -88,8 +88,6 @@ struct Stage {
     plays: [Play; 2],
     /// Sessions that have ended.
     ended: [bool; 2],
-    /// Whether a batch has begun and no Sync has followed.
-    open: [bool; 2],
     idle: Option<Backend>,
     /// Whose backend it is.
     holder: Option<usize>,
@@ -132,7 +130,6 @@ impl Stage {
             interner,
             plays,
             ended: [false; 2],
-            open: [false; 2],
             holder: None,
             server: Server::default(),
             clients,
@@ -195,7 +192,6 @@ impl Stage {
     fn client_sends(&mut self, who: usize, write: impl FnOnce(&mut Writer<'_>)) {
         let mut bytes = Vec::new();
         write(&mut Writer::new(&mut bytes));
-        let bytes = self.synced(who, &bytes);
         self.tell("client", Some(who), &bytes);
         for piece in pieces(&bytes, self.size) {
             if self.ended[who] {
@@ -204,25 +200,6 @@ impl Stage {
             let result = self.plays[who].client_sends(piece, &mut self.idle);
             self.after(who, result);
         }
-    }
-
-    /// A Query behind an open batch has a Sync put in front of it, as every driver does.
-    fn synced(&mut self, who: usize, bytes: &[u8]) -> Vec<u8> {
-        let mut synced = Vec::new();
-        let mut rest = bytes;
-        while let Some((tag, _, behind)) = split(rest) {
-            if matches!(tag, b'Q' | b'F') && self.open[who] {
-                Writer::new(&mut synced).sync();
-            }
-            match tag {
-                b'P' | b'B' | b'D' | b'E' | b'C' => self.open[who] = true,
-                b'S' | b'Q' | b'F' => self.open[who] = false,
-                _ => (),
-            }
-            synced.extend_from_slice(&rest[..rest.len() - behind.len()]);
-            rest = behind;
-        }
-        synced
     }
 
     /// The server reads everything there is.
