@@ -87,7 +87,7 @@ impl<T: Tenancy> Engine<T> {
     /// again is free.
     fn skip_to_sync(&mut self, failed: &Entry, out: &mut Output) {
         let mut skipped = Vec::new();
-        let synced = self.take_skipped(is_own(failed), &mut skipped, out);
+        let synced = self.take_skipped(failed, &mut skipped, out);
         while let Some(entry) = skipped.pop() {
             self.undo_skipped(entry);
         }
@@ -96,9 +96,9 @@ impl<T: Tenancy> Engine<T> {
         }
     }
 
-    /// Whether a Sync ends what is skipped; `own` says whether only messages of pgwarden's own are, so far.
-    fn take_skipped(&mut self, own: bool, skipped: &mut Vec<Entry>, out: &mut Output) -> bool {
-        let mut own = own;
+    /// Whether a Sync ends what is skipped.
+    fn take_skipped(&mut self, failed: &Entry, skipped: &mut Vec<Entry>, out: &mut Output) -> bool {
+        let mut own = is_own(failed);
         while let Some(entry) = self.queue.pop() {
             match entry {
                 Entry::Await(Expect::Sync, _) => {

@@ -88,6 +88,8 @@ struct Stage {
     plays: [Play; 2],
     /// Sessions that have ended.
     ended: [bool; 2],
+    /// Whether a batch has begun and no Sync has followed.
+    open: [bool; 2],
     idle: Option<Backend>,
     /// Whose backend it is.
     holder: Option<usize>,
@@ -98,7 +100,7 @@ struct Stage {
     size: usize,
     /// Everything the clients have read, of sessions that ended too.
     read: String,
-    /// Whether a client has broken the protocol.
+    /// Whether a client has broken the protocol, or come near it.
     was_interrupted: bool,
     /// Whether every step is told, for whoever looks at a finding.
     tells: bool,
@@ -130,6 +132,7 @@ impl Stage {
             interner,
             plays,
             ended: [false; 2],
+            open: [false; 2],
             holder: None,
             server: Server::default(),
             clients,
@@ -192,6 +195,7 @@ impl Stage {
     fn client_sends(&mut self, who: usize, write: impl FnOnce(&mut Writer<'_>)) {
         let mut bytes = Vec::new();
         write(&mut Writer::new(&mut bytes));
+        self.note_batches(who, &bytes);
         self.tell("client", Some(who), &bytes);
         for piece in pieces(&bytes, self.size) {
             if self.ended[who] {
@@ -199,6 +203,21 @@ impl Stage {
             }
             let result = self.plays[who].client_sends(piece, &mut self.idle);
             self.after(who, result);
+        }
+    }
+
+    /// A Query behind a batch without Sync is skipped if the batch fails, and refused if pgwarden does not know yet that
+    /// it has: with another ReadyForQuery in one case, so that there is nothing to compare.
+    fn note_batches(&mut self, who: usize, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some((tag, _, behind)) = split(rest) {
+            self.was_interrupted |= matches!(tag, b'Q' | b'F') && self.open[who];
+            match tag {
+                b'P' | b'B' | b'D' | b'E' | b'C' => self.open[who] = true,
+                b'S' | b'Q' | b'F' => self.open[who] = false,
+                _ => (),
+            }
+            rest = behind;
         }
     }
 
