@@ -91,3 +91,14 @@ fn a_call_in_a_block_that_failed_unnoticed_leaves_nothing_behind() {
         assert_backend_is_free(&stage);
     });
 }
+
+#[test]
+fn a_query_behind_a_batch_that_fails_is_skipped_up_to_the_clients_sync() {
+    for_each_version(async |server| {
+        let stage = Tenants::start(server);
+        let fails = Frontend::new().execute("missing", 0).query("CLOSE c");
+        stage.like_direct(&fails.clone().sync().sync().query("ROLLBACK"), 3);
+        stage.like_direct(&fails.query("SELECT org()").sync().query("SELECT org()"), 2);
+        assert_backend_is_free(&stage);
+    });
+}

@@ -364,8 +364,12 @@ impl<T: Tenancy> Engine<T> {
         }
     }
 
-    /// Writes the answers that are due: those with nothing outstanding in front of them.
+    /// Writes the answers that are due: those with nothing outstanding in front of them, the rest of a message that
+    /// passes in parts included.
     pub(crate) fn emit_answers(&mut self, out: &mut Output) {
+        if self.is_mid_reply() {
+            return;
+        }
         while matches!(self.queue.front(), Some(Entry::Answer(_))) {
             let Some(Entry::Answer(answer)) = self.queue.pop() else { return };
             let status = self.reported;

@@ -47,7 +47,7 @@ impl<T: Tenancy> Engine<T> {
             // The server drops the unnamed statement before it looks at the text of the next one.
             self.statements.forget_unnamed(&naming.name);
         }
-        self.skip_to_sync(Failed::by(&entry), out);
+        self.skip_to_sync(&entry, out);
         self.undo(entry);
         self.statements.recall_unnamed(self.queue.front_place());
         delivery
@@ -89,7 +89,7 @@ impl<T: Tenancy> Engine<T> {
 
     /// Takes away what the server will not answer any more, the last of it first: a name that was taken and given up
     /// again is free.
-    fn skip_to_sync(&mut self, failed: Failed, out: &mut Output) {
+    fn skip_to_sync(&mut self, failed: &Entry, out: &mut Output) {
         let mut skipped = Vec::new();
         let synced = self.take_skipped(failed, &mut skipped, out);
         while let Some(entry) = skipped.pop() {
@@ -101,14 +101,15 @@ impl<T: Tenancy> Engine<T> {
     }
 
     /// Whether a Sync ends what is skipped.
-    fn take_skipped(&mut self, failed: Failed, skipped: &mut Vec<Entry>, out: &mut Output) -> bool {
+    fn take_skipped(&mut self, failed: &Entry, skipped: &mut Vec<Entry>, out: &mut Output) -> bool {
+        let mut own = is_own(failed);
         while let Some(entry) = self.queue.pop() {
             match entry {
                 Entry::Await(Expect::Sync, _) => {
                     self.queue.unpop(entry);
                     return true;
                 }
-                Entry::Await(Expect::Query | Expect::FunctionCall, _) if failed == Failed::Context => {
+                Entry::Await(Expect::Query | Expect::FunctionCall, _) if own => {
                     // The server skipped the client's message too, and waits for a Sync that the client never sends.
                     out.backend.write(|w| {
                         w.sync();
@@ -116,7 +117,10 @@ impl<T: Tenancy> Engine<T> {
                     self.queue.unpop(Entry::Await(Expect::Sync, Fate::Client));
                     return true;
                 }
-                entry => skipped.push(entry),
+                entry => {
+                    own &= is_own(&entry);
+                    skipped.push(entry);
+                }
             }
         }
         false
@@ -168,25 +172,9 @@ impl<T: Tenancy> Engine<T> {
     }
 }
 
-/// What an extended batch failed by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failed {
-    /// By what pgwarden put in front of a message of the client's.
-    Context,
-    /// By a message of the client's, which knows that everything up to its Sync is skipped, a Query too
-    /// (`ignore_till_sync` in `postgres.c`).
-    Client,
-}
-
-impl Failed {
-    fn by(entry: &Entry) -> Self {
-        match entry {
-            Entry::Await(_, Fate::Own(Purpose::Context | Purpose::PrepareContext | Purpose::SessionSet)) => {
-                Self::Context
-            }
-            _ => Self::Client,
-        }
-    }
+/// Whether pgwarden has sent it in front of a client's message.
+fn is_own(entry: &Entry) -> bool {
+    matches!(entry, Entry::Await(_, Fate::Own(_)))
 }
 
 /// An error inside a simple query, a function call or at Sync: ReadyForQuery follows.

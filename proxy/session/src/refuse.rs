@@ -1,6 +1,6 @@
 //! Refusing a statement so that the transaction ends up as PostgreSQL itself would leave it.
 
-use crate::engine::{Engine, PinPolicy, Pooling, Skipping};
+use crate::engine::{Engine, PinPolicy, Pooling, SessionScope, Skipping};
 use crate::fault::Fault;
 use crate::names;
 use crate::output::Output;
@@ -67,6 +67,9 @@ impl<T: Tenancy> Engine<T> {
         });
         self.queue.push(Expect::Sync, Fate::Client);
         self.tx.batch_sent();
+        if self.scope == SessionScope::Open {
+            self.close_session_scope(out);
+        }
     }
 
     /// Refuses a message of an extended batch: the rest of the batch is skipped.

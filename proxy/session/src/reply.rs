@@ -31,6 +31,7 @@ impl<T: Tenancy> Engine<T> {
                 if self.from_backend.remaining > 0 {
                     return Ok(at);
                 }
+                self.emit_answers(out);
                 continue;
             }
             let Ok(header) = header(rest) else { return Err(desync(rest)) };

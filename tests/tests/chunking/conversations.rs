@@ -237,6 +237,13 @@ fn own_answers() -> Vec<Conversation> {
             "a text that is looked at elsewhere",
             vec![query("SELECT 'question'"), (run("SELECT 'question'").sync(), 1)],
         ),
+        spoken(
+            "an answer behind a description",
+            vec![
+                (Frontend::new().parse("s", "SELECT org()", &[]).sync(), 1),
+                (run("SELECT 1 AS one, org(), who()").describe_portal("").close_statement("s").sync(), 1),
+            ],
+        ),
         spoken("Sync alone", vec![(Frontend::new().sync(), 1), (Frontend::new().flush().sync(), 1)]),
         spoken(
             "everything dropped",
