@@ -115,6 +115,15 @@ fn assert_rows_lie_with_their_tenants(stage: &Stage) {
 const PSYCOPG2: Driver = driver("psycopg 2", Program::python("python/psycopg2_policies.py"));
 const SQLALCHEMY: Driver = driver("SQLAlchemy", Program::python("python/sqlalchemy_policies.py"));
 const DJANGO: Driver = driver("Django", Program::python("python/django_policies.py"));
+const PGJDBC: Driver = driver("pgjdbc", Program::run_by("java", JAVA, "java/PgjdbcPolicies.java"));
+const PDO: Driver = driver("PDO (PHP)", Program::run_by("php", &[], "php/pdo_policies.php"));
+const RUBY_PG: Driver = driver("ruby-pg", Program::run_by("ruby", &[], "ruby/pg_policies.rb"));
+const DBD_PG: Driver = driver("DBD::Pg (Perl)", Program::run_by("perl", PERL, "perl/dbd_pg_policies.pl"));
+const PGX: Driver = driver("pgx (Go)", Program::run_by(".cache/go/pgx_policies", &[], ""));
+
+/// Compiled at once, and not very well: it runs for a few seconds.
+const JAVA: &[&str] = &["-XX:TieredStopAtLevel=1", "-cp", "/usr/share/java/postgresql.jar"];
+const PERL: &[&str] = &["-I.cache/debian/usr/lib/x86_64-linux-gnu/perl5/5.36"];
 
 /// Two tests per driver, one for each way to share backends.
 macro_rules! in_both_modes {
@@ -139,17 +148,32 @@ in_both_modes! {
     psycopg2: PSYCOPG2,
     sqlalchemy: SQLALCHEMY,
     django: DJANGO,
+    pgjdbc: PGJDBC,
+    pdo: PDO,
+    ruby_pg: RUBY_PG,
+    dbd_pg: DBD_PG,
+    pgx: PGX,
 }
 
 /// A module with one test per driver: a process of its own each, so that they run beside each other.
 macro_rules! on_another_version {
     ($($module:ident: $major:literal,)*) => { $(
         mod $module {
-            use super::PSYCOPG2;
+            use super::{DJANGO, PGJDBC, PGX};
 
             #[test]
-            fn psycopg2() {
-                PSYCOPG2.run_elsewhere($major);
+            fn django() {
+                DJANGO.run_elsewhere($major);
+            }
+
+            #[test]
+            fn pgjdbc() {
+                PGJDBC.run_elsewhere($major);
+            }
+
+            #[test]
+            fn pgx() {
+                PGX.run_elsewhere($major);
             }
         }
     )* };
