@@ -115,6 +115,11 @@ fn assert_rows_lie_with_their_tenants(stage: &Stage) {
 const PSYCOPG2: Driver = driver("psycopg 2", Program::python("python/psycopg2_policies.py"));
 const SQLALCHEMY: Driver = driver("SQLAlchemy", Program::python("python/sqlalchemy_policies.py"));
 const DJANGO: Driver = driver("Django", Program::python("python/django_policies.py"));
+const PRISMA: Driver = driver("Prisma", node("node/prisma_policies.mjs"));
+const DRIZZLE: Driver = driver("Drizzle", node("node/drizzle_policies.mjs"));
+const SEQUELIZE: Driver = driver("Sequelize", node("node/sequelize_policies.mjs"));
+const TYPEORM: Driver = driver("TypeORM", node("node/typeorm_policies.mjs"));
+const KNEX: Driver = driver("Knex", node("node/knex_policies.mjs"));
 const PGJDBC: Driver = driver("pgjdbc", Program::run_by("java", JAVA, "java/PgjdbcPolicies.java"));
 const PDO: Driver = driver("PDO (PHP)", Program::run_by("php", &[], "php/pdo_policies.php"));
 const RUBY_PG: Driver = driver("ruby-pg", Program::run_by("ruby", &[], "ruby/pg_policies.rb"));
@@ -124,6 +129,10 @@ const PGX: Driver = driver("pgx (Go)", Program::run_by(".cache/go/pgx_policies",
 /// Compiled at once, and not very well: it runs for a few seconds.
 const JAVA: &[&str] = &["-XX:TieredStopAtLevel=1", "-cp", "/usr/share/java/postgresql.jar"];
 const PERL: &[&str] = &["-I.cache/debian/usr/lib/x86_64-linux-gnu/perl5/5.36"];
+
+const fn node(file: &'static str) -> Program {
+    Program::run_by("node", &[], file)
+}
 
 /// Two tests per driver, one for each way to share backends.
 macro_rules! in_both_modes {
@@ -148,6 +157,11 @@ in_both_modes! {
     psycopg2: PSYCOPG2,
     sqlalchemy: SQLALCHEMY,
     django: DJANGO,
+    prisma: PRISMA,
+    drizzle: DRIZZLE,
+    sequelize: SEQUELIZE,
+    typeorm: TYPEORM,
+    knex: KNEX,
     pgjdbc: PGJDBC,
     pdo: PDO,
     ruby_pg: RUBY_PG,
