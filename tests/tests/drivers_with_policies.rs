@@ -125,6 +125,7 @@ const PDO: Driver = driver("PDO (PHP)", Program::run_by("php", &[], "php/pdo_pol
 const RUBY_PG: Driver = driver("ruby-pg", Program::run_by("ruby", &[], "ruby/pg_policies.rb"));
 const DBD_PG: Driver = driver("DBD::Pg (Perl)", Program::run_by("perl", PERL, "perl/dbd_pg_policies.pl"));
 const PGX: Driver = driver("pgx (Go)", Program::run_by(".cache/go/pgx_policies", &[], ""));
+const SQLX: Driver = driver("sqlx (Rust)", Program::run_by(".cache/sqlx/sqlx_policies", &[], ""));
 
 /// Compiled at once, and not very well: it runs for a few seconds.
 const JAVA: &[&str] = &["-XX:TieredStopAtLevel=1", "-cp", "/usr/share/java/postgresql.jar"];
@@ -167,13 +168,14 @@ in_both_modes! {
     ruby_pg: RUBY_PG,
     dbd_pg: DBD_PG,
     pgx: PGX,
+    sqlx: SQLX,
 }
 
 /// A module with one test per driver: a process of its own each, so that they run beside each other.
 macro_rules! on_another_version {
     ($($module:ident: $major:literal,)*) => { $(
         mod $module {
-            use super::{DJANGO, PGJDBC, PGX};
+            use super::{DJANGO, PGJDBC, PGX, SQLX};
 
             #[test]
             fn django() {
@@ -188,6 +190,11 @@ macro_rules! on_another_version {
             #[test]
             fn pgx() {
                 PGX.run_elsewhere($major);
+            }
+
+            #[test]
+            fn sqlx() {
+                SQLX.run_elsewhere($major);
             }
         }
     )* };
