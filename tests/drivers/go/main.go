@@ -256,7 +256,7 @@ func cancels() {
 		_, err := sleeper.Exec(ctx, "SELECT pg_sleep(60)")
 		done <- err
 	}()
-	sleeping := "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'SELECT pg_sl%'"
+	sleeping := "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
 	for column(watcher, sleeping) == "0" {
 	}
 	ok(sleeper.PgConn().CancelRequest(ctx))

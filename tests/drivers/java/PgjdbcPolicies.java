@@ -215,7 +215,7 @@ class PgjdbcPolicies {
         try (var sleeper = connect(ACME); var watcher = connect(ACME); var statement = sleeper.createStatement()) {
             var stopper = CompletableFuture.runAsync(() -> {
                 try {
-                    var sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'SELECT pg_sl%'";
+                    var sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
                     while (one(watcher, sleeping).equals("0")) Thread.onSpinWait();
                     statement.cancel();
                 } catch (SQLException error) { throw new CompletionException(error); }

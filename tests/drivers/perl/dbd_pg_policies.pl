@@ -157,7 +157,7 @@ my @scenarios = (
     cancel => sub {
         my ($sleeper, $watcher) = (connected(\@acme), connected(\@acme));
         $sleeper->do('SELECT pg_sleep(60)', { pg_async => PG_ASYNC });
-        my $sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'SELECT pg_sl%'";
+        my $sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
         1 until one($watcher, $sleeping);
         equal($sleeper->pg_cancel, 1, 'a cancelled query');
         $sleeper->begin_work;

@@ -177,7 +177,7 @@ def notifications():
 def cancel():
     with connect() as sleeper, connect() as watcher:
         watcher.autocommit = True
-        sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'SELECT pg_sl%%'"
+        sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
 
         def stop():
             while not one(watcher, sleeping):

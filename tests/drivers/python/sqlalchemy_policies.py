@@ -177,7 +177,7 @@ def notifications():
 
 @scenario
 def cancel():
-    sleeping = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'SELECT pg_sl%'")
+    sleeping = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
     with ACME.connect() as sleeper, ACME.execution_options(isolation_level="AUTOCOMMIT").connect() as watcher:
 
         def stop():
