@@ -1,7 +1,7 @@
 // Knex as two tenants. How to run it, and what the environment means: scenario.mjs.
 
 import knex from "knex";
-import { CONTEXT, DATABASE_URL, EXPECT, OTHER_EXPECT, OTHER_URL, SESSION_POOLING, equal, fails, run, scenario, skip, yes } from "./scenario.mjs";
+import { CONTEXT, DATABASE_URL, EXPECT, OTHER_EXPECT, OTHER_URL, equal, fails, run, scenario, skip, yes } from "./scenario.mjs";
 
 // Six connections of each in front of four backends.
 function knexFor(url, options = {}) {
@@ -101,11 +101,6 @@ scenario("cancel", async () => {
     await tx.raw("SELECT pg_sleep(60)");
   });
   await fails("57014", "a timeout", () => late);
-  // Knex cancels by pg_cancel_backend(), of the process that it thinks it is connected with: true in session pooling.
-  if (SESSION_POOLING) {
-    const slow = ACME.raw("SELECT pg_sleep(60)").timeout(100, { cancel: true });
-    equal(await slow.catch((error) => error.name), "KnexTimeoutError", "a query that takes too long is cancelled");
-  }
   equal(await context(ACME), EXPECT, "context afterwards");
 });
 
