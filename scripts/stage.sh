@@ -47,8 +47,9 @@ max_prepared_transactions = 2
 autovacuum = off
 TEXT
     as_server_user "$binaries/postgres" -D "$data" >"$work/$1.log" 2>&1 &
-    children+=($!)
     until_ready "$server"
+    # Not $!, which may be a shell that waits for the server.
+    children+=("$(head -n 1 "$data/postmaster.pid")")
 }
 
 # start_pgwarden MODE LOG: in front of that server, in passthrough and without a context; sets `proxy`, its port.
