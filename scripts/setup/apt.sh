@@ -11,8 +11,10 @@ packages=(
     postgresql-15           # server, psql, pgbench, pg_dump
     postgresql-client-15
     pgbouncer               # the neighbour in the benchmarks, and in chained set-ups
+    libpostgresql-jdbc-java php-cli php-pgsql ruby-pg golang-go # drivers under test
 )
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+command -v javac >/dev/null || packages+=(default-jdk-headless)
 command -v npm >/dev/null || packages+=(nodejs npm)
 
 missing=()
