@@ -277,3 +277,30 @@ fn stable_helpers_under_generic_plans_are_right_for_every_tenant() {
         }
     });
 }
+
+#[test]
+fn a_statement_that_is_new_to_its_client_knows_the_table_as_it_is() {
+    for_each_version(async |server| {
+        let stage = Tenants::start(server);
+        server.psql("GRANT CREATE ON SCHEMA public TO PUBLIC");
+        let (mut acme, mut globex) = (stage.client("acme"), stage.client("globex"));
+        let describe = |wire: &mut Wire, name: &str| {
+            let describe = Frontend::new().parse(name, "SELECT * FROM shapes", &[]).describe_statement(name);
+            wire.send(&describe.bind("", name, &[]).execute("", 0).close_statement(name).sync());
+            let replies = wire.until_ready();
+            assert_eq!(error_code(&replies), "", "{replies:?}");
+            replies.iter().find(|message| message.tag == b'T').expect("a description").columns()
+        };
+        assert_eq!(error_code(&acme.query("CREATE TABLE shapes (a date)")), "");
+        assert_eq!(describe(&mut globex, "s1"), ["a"]);
+        assert_eq!(error_code(&acme.query("DROP TABLE shapes; CREATE TABLE shapes (b time)")), "");
+        assert_eq!(describe(&mut globex, "s2"), ["b"]);
+        assert_eq!(describe(&mut stage.client("acme"), "s3"), ["b"]);
+        acme.query("BEGIN");
+        assert_eq!(describe(&mut acme, "s4"), ["b"]);
+        assert_eq!(error_code(&acme.query("ALTER TABLE shapes ADD COLUMN c int")), "");
+        assert_eq!(describe(&mut acme, "s5"), ["b", "c"], "in the same transaction");
+        acme.query("COMMIT");
+        assert_eq!(describe(&mut globex, "s6"), ["b", "c"]);
+    });
+}

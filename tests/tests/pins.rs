@@ -297,3 +297,21 @@ fn a_setting_of_which_the_server_would_not_speak_keeps_the_client_until_it_does(
         assert_eq!(values(&acme.query(PID)), pid);
     });
 }
+
+#[test]
+fn a_reported_setting_that_is_reset_is_what_the_client_began_with() {
+    for_each_version(async |server| {
+        let stage = one_backend(server);
+        let mut acme = Wire::connect(stage.pgwarden.port());
+        let parameters = [("user", "acme"), ("database", "postgres"), ("DateStyle", "SQL, DMY")];
+        acme.try_log_in("", &parameters).expect("a client");
+        for reset in ["RESET datestyle", "SET DateStyle TO DEFAULT", "BEGIN; RESET DATESTYLE; COMMIT"] {
+            acme.query("SET datestyle = ISO, YMD");
+            assert_eq!(values(&acme.query("SHOW datestyle")), ["ISO, YMD"], "{reset}");
+            assert_eq!(error_code(&acme.query(reset)), "");
+            assert_eq!(acme.parameter("DateStyle"), Some("SQL, DMY"), "{reset}: and the client is told");
+            assert_eq!(values(&stage.client("globex").query("SHOW datestyle")), ["ISO, MDY"], "{reset}");
+            assert_eq!(values(&acme.query("SHOW datestyle")), ["SQL, DMY"], "{reset}");
+        }
+    });
+}

@@ -1,6 +1,6 @@
 //! What a completed command did to the session, told by its CommandComplete.
 
-use crate::engine::{Engine, Resetting};
+use crate::engine::{Definitions, Engine, Resetting};
 use crate::output::Output;
 use crate::pins::{Pin, Pins};
 use crate::queue::{Fate, Naming};
@@ -34,6 +34,13 @@ impl Fate {
     }
 }
 
+/// Whether a prepared statement may return other columns behind the command.
+fn changes_definitions(tag: &[u8]) -> bool {
+    [b"ALTER ".as_slice(), b"DROP ", b"CREATE VIEW", b"CREATE FUNCTION"]
+        .iter()
+        .any(|one| tag.starts_with(one))
+}
+
 impl<T: Tenancy> Engine<T> {
     /// A command of the client was completed.
     pub(crate) fn completed(&mut self, tag: &[u8], effect: Effect) {
@@ -52,6 +59,7 @@ impl<T: Tenancy> Engine<T> {
             (b"RESET\0", Effect::Reset) if self.resetting == Resetting::Nothing => {
                 self.resetting = Resetting::Settings;
             }
+            _ if changes_definitions(tag) => self.definitions = Definitions::Changed,
             _ => (),
         }
     }
@@ -71,12 +79,12 @@ impl<T: Tenancy> Engine<T> {
         self.pins = Pins::default();
     }
 
-    /// RESET ALL means what the *client* started with; the backend fell back to what it started with itself.
-    pub(crate) fn fall_back(&mut self, resetting: Resetting, out: &mut Output) {
-        let Some(backend) = &mut self.lease else { return };
+    /// What PostgreSQL reports, and has gone back to what the backend began with, becomes what the client began with.
+    pub(crate) fn fall_back_to_start(&mut self, concerns: impl Fn(&str) -> bool, out: &mut Output) {
+        let Some(backend) = &self.lease else { return };
         let mut profile = (*self.profile).clone();
         let mut changed = false;
-        for (name, value) in self.initial.reported.iter() {
+        for (name, value) in self.initial.reported.iter().filter(|(name, _)| concerns(name)) {
             let reset = profile.reported.value(name) == backend.fresh.reported.value(name);
             if reset && profile.reported.set(name, value) {
                 changed = true;
@@ -85,10 +93,20 @@ impl<T: Tenancy> Engine<T> {
                 });
             }
         }
-        if changed || profile.carried != self.initial.carried {
+        if changed {
+            self.profile = Arc::new(profile);
+        }
+    }
+
+    /// RESET ALL means what the *client* started with; the backend fell back to what it started with itself.
+    pub(crate) fn fall_back(&mut self, resetting: Resetting, out: &mut Output) {
+        self.fall_back_to_start(|_| true, out);
+        if self.profile.carried != self.initial.carried {
+            let mut profile = (*self.profile).clone();
             profile.carried = self.initial.carried.clone();
             self.profile = Arc::new(profile);
         }
+        let Some(backend) = &mut self.lease else { return };
         let mut emptied = (*backend.profile).clone();
         emptied.carried = Settings::default();
         backend.profile = Arc::new(emptied);

@@ -148,6 +148,14 @@ pub(crate) enum Resetting {
     Everything,
 }
 
+/// Whether the transaction has changed the definition of something: a table, a type, a view.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Definitions {
+    #[default]
+    Kept,
+    Changed,
+}
+
 /// What a session did since it was last asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Activity {
@@ -182,6 +190,7 @@ pub struct Engine<T> {
     pub(crate) scope: SessionScope,
     pub(crate) copy: CopyIn,
     pub(crate) resetting: Resetting,
+    pub(crate) definitions: Definitions,
     pub(crate) barrier: Barrier,
     pub(crate) outline: Outline,
     pub(crate) deallocating: Option<Box<Naming>>,
@@ -216,6 +225,7 @@ impl<T: Tenancy> Engine<T> {
             scope: SessionScope::Closed,
             copy: CopyIn::Closed,
             resetting: Resetting::Nothing,
+            definitions: Definitions::default(),
             barrier: Barrier::default(),
             outline: Outline::default(),
             deallocating: None,

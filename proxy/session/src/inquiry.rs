@@ -16,7 +16,7 @@ use crate::reading::Reading;
 use crate::tenancy::Tenancy;
 use pgwarden_sql::{Marks, Script, SetConfigTarget, Statement, set_config_is_local, set_config_targets};
 use pgwarden_wire::Status;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What SET SESSION CHARACTERISTICS sets (`SetPGVariable` in `guc_funcs.c`).
 const CHARACTERISTICS: [&str; 3] =
@@ -27,6 +27,8 @@ const CHARACTERISTICS: [&str; 3] =
 pub(crate) struct Doubts {
     /// Settings that may have changed, by their names in lower case.
     settings: BTreeMap<Box<str>, Change>,
+    /// Settings that PostgreSQL reports, and that went back to what the backend began with.
+    reset: BTreeSet<Box<str>>,
     /// Whether the causes of pins are there.
     causes: Causes,
 }
@@ -50,7 +52,7 @@ pub(crate) struct Inquiry {
 impl Doubts {
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.settings.is_empty() && self.causes == Causes::Known
+        self.settings.is_empty() && self.reset.is_empty() && self.causes == Causes::Known
     }
 
     fn of(&mut self, name: &str, change: Change) {
@@ -66,6 +68,7 @@ impl<T: Tenancy> Engine<T> {
         }
         match trace(statement, &self.profile.reported) {
             Trace::Nothing => (),
+            Trace::Reported(name) => _ = self.doubts.reset.insert(name.into()),
             Trace::Pins(pins) => pins.iter().for_each(|pin| self.pin_by(pin)),
             Trace::Setting(name, change) => self.follow_setting(name, change),
             Trace::Characteristics => {
@@ -90,7 +93,7 @@ impl<T: Tenancy> Engine<T> {
     /// The first pin that a text would make.
     pub(crate) fn first_pin(&self, text: &[u8], script: &Script) -> Option<Pin> {
         let made = |statement| match trace(statement, &self.profile.reported) {
-            Trace::Nothing => None,
+            Trace::Nothing | Trace::Reported(_) => None,
             Trace::Pins(pins) => pins.first(),
             Trace::Setting(name, _) => self.pin_of_setting(name),
             Trace::Characteristics => self.pin_of_setting(CHARACTERISTICS[0]),
@@ -148,7 +151,16 @@ impl<T: Tenancy> Engine<T> {
     /// Asks the server, if there is something to ask and nothing is going on.
     pub(crate) fn inquire(&mut self, out: &mut Output) {
         let due = !self.doubts.is_empty() && self.reported == Status::Idle && self.is_settled();
-        let Some(backend) = self.lease.as_mut().filter(|_| due) else { return };
+        if !due {
+            return;
+        }
+        for name in std::mem::take(&mut self.doubts.reset) {
+            self.fall_back_to_start(|reported| reported.eq_ignore_ascii_case(&name), out);
+        }
+        if !self.pins.is_empty() {
+            self.bring_along(out);
+        }
+        let Some(backend) = &mut self.lease else { return };
         if backend.capabilities.route == Route::Pooler {
             self.doubts = Doubts::default();
             return;

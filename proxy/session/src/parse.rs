@@ -2,7 +2,7 @@
 
 use crate::backend::Route;
 use crate::client::{Frame, Step};
-use crate::engine::Engine;
+use crate::engine::{Definitions, Engine};
 use crate::extended::{Gate, Purposes};
 use crate::names;
 use crate::output::Output;
@@ -111,7 +111,8 @@ impl<T: Tenancy> Engine<T> {
             Status::InBlock => self.queue.ends_batch(),
             Status::Failed => true,
         };
-        if backend.shelf.is_acknowledged(statement) && !fails {
+        let known = backend.shelf.is_acknowledged(statement) && self.definitions == Definitions::Kept;
+        if known && !fails {
             let naming = Naming { name: parse.name.into(), statement: Arc::clone(statement), number: None };
             self.queue.answer(Answer::ParseComplete(Box::new(naming)));
             return self.discard(frame);

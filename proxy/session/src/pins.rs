@@ -147,6 +147,8 @@ pub(crate) enum Trace<'a> {
     Pins(Pins),
     /// The value of a setting.
     Setting(&'a str, Change),
+    /// A setting that is reported went back to what the backend began with.
+    Reported(&'a str),
     /// The settings that new transactions begin with.
     Characteristics,
 }
@@ -187,6 +189,7 @@ fn setting_trace<'a>(statement: &'a Statement, change: Change, reported: &Settin
     let Some(setting) = &statement.setting else { return Trace::Nothing };
     let is_reported = reported.iter().any(|(name, _)| name.eq_ignore_ascii_case(&setting.name));
     match &*setting.name {
+        name if is_reported && change == Change::Reset => Trace::Reported(name),
         _ if setting.local || is_reported => Trace::Nothing,
         "seed" => Trace::of(Pin::Seed),
         // They end with the transaction, whatever they are set by.

@@ -1,7 +1,7 @@
 //! The server's replies: matched with the reply queue, passed on as ranges, swallowed where they are pgwarden's own.
 
 use crate::description::Outline;
-use crate::engine::{CopyIn, Delivery, Engine, Flow, Hold, Resetting, SessionScope};
+use crate::engine::{CopyIn, Definitions, Delivery, Engine, Flow, Hold, Resetting, SessionScope};
 use crate::output::Output;
 use crate::queue::{Again, Entry, Expect, Fate, Naming, Progress, Purpose};
 use crate::refusal::SessionError;
@@ -238,6 +238,10 @@ impl<T: Tenancy> Engine<T> {
             if status == Status::Idle {
                 self.portals.clear();
             }
+        }
+        if status == Status::Idle && self.definitions == Definitions::Changed {
+            self.definitions = Definitions::Kept;
+            self.interner.definitions_changed();
         }
         if status == Status::Idle && self.resetting != Resetting::Nothing {
             let resetting = std::mem::take(&mut self.resetting);

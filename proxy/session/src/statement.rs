@@ -22,6 +22,8 @@ pub struct Statement {
     hash: u64,
     script: Result<Script, Unread>,
     generation: AtomicU64,
+    /// Rises when the definition of anything in a database has changed.
+    definitions: Arc<AtomicU64>,
 }
 
 impl PartialEq for Statement {
@@ -44,7 +46,13 @@ impl Statement {
         let key = Key { text: text.into(), types: types.into(), search_path: search_path.map(Into::into) };
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
-        Self { key, hash: hasher.finish(), script: reading.read(text), generation: AtomicU64::new(0) }
+        Self {
+            key,
+            hash: hasher.finish(),
+            script: reading.read(text),
+            generation: AtomicU64::new(0),
+            definitions: Arc::default(),
+        }
     }
 
     /// The SQL text.
@@ -73,7 +81,7 @@ impl Statement {
     /// Rises when every backend has to parse the statement anew.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Relaxed)
+        self.generation.load(Ordering::Relaxed) + self.definitions.load(Ordering::Relaxed)
     }
 
     /// Retires what every backend knows of the statement (after 0A000, `plancache.c`).
@@ -108,13 +116,21 @@ impl Hasher for OwnHash {
 /// The lock is taken when a *named* statement is prepared, never when one is run.
 #[derive(Debug, Default)]
 pub struct Interner {
+    definitions: Arc<AtomicU64>,
     known: Mutex<HashMap<u64, Vec<Weak<Statement>>>>,
 }
 
 impl Interner {
+    /// A definition has changed: every backend has to parse every statement anew, because a statement that is new to its
+    /// client must not return what the table was when another client prepared it.
+    pub fn definitions_changed(&self) {
+        self.definitions.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The shared statement equal to `fresh`, which becomes it when there is none.
     #[must_use]
     pub fn share(&self, fresh: Statement) -> Arc<Statement> {
+        let fresh = Statement { definitions: Arc::clone(&self.definitions), ..fresh };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() > 10_000 {
             known.retain(|_, alike| alike.iter().any(|weak| weak.strong_count() > 0));

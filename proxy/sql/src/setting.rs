@@ -72,13 +72,22 @@ fn spelled(name: &str, scope: Scope, mut cursor: Cursor<'_>, skipped: usize) -> 
     for _ in 0..skipped {
         cursor.token();
     }
-    with_name(Verb::Set, name, scope, remainder(cursor))
+    with_name(set_or_reset(scope, cursor), name, scope, remainder(cursor))
+}
+
+/// `SET name TO DEFAULT` is RESET in other words (gram.y, `VAR_SET_DEFAULT`).
+fn set_or_reset(scope: Scope, mut value: Cursor<'_>) -> Verb {
+    let alone = value.shape().as_bytes() == b"default" && value.token().is_none();
+    if alone && scope == Scope::Session { Verb::Reset } else { Verb::Set }
 }
 
 /// `name TO value`, `name = value` and `name FROM CURRENT`.
 fn generic(mut cursor: Cursor<'_>, scope: Scope) -> Classified {
     let Some(name) = parameter(&mut cursor) else { return (Verb::Set, None) };
     match cursor.shape().as_bytes() {
+        b"to" | b"=" if !is_identity(&name) => {
+            with_name(set_or_reset(scope, cursor), &name, scope, remainder(cursor))
+        }
         b"to" | b"=" | b"from" => named(Verb::Set, &name, scope, remainder(cursor)),
         _ => named(Verb::Set, &name, scope, cursor.end()..cursor.end()),
     }
@@ -129,6 +138,10 @@ fn mentioned(verb: Verb, cursor: Cursor<'_>) -> Classified {
 
 fn with_name(verb: Verb, name: &str, scope: Scope, value: Range<usize>) -> Classified {
     (verb, Some(Setting { name: name.into(), local: scope == Scope::Local, value }))
+}
+
+fn is_identity(name: &str) -> bool {
+    matches!(name, "role" | "session_authorization")
 }
 
 /// Role and session authorization are parameters too; changing them is not a matter of settings.

@@ -112,3 +112,20 @@ fn set_forms_that_are_no_settings_have_verbs_of_their_own() {
         assert_eq!((statement.verb, statement.setting), (verb, None), "{text}");
     }
 }
+
+#[test]
+fn a_setting_that_is_set_to_its_default_is_reset() {
+    for (text, verb, name) in [
+        ("SET x TO DEFAULT", Verb::Reset, "x"),
+        ("SET SESSION my.x = default", Verb::Reset, "my.x"),
+        ("SET TIME ZONE DEFAULT", Verb::Reset, "timezone"),
+        ("SET x TO 'default'", Verb::Set, "x"),
+        ("SET x TO default, other", Verb::Set, "x"),
+        ("SET x FROM CURRENT", Verb::Set, "x"),
+        ("SET LOCAL x TO DEFAULT", Verb::Set, "x"),
+    ] {
+        let statement = one(text);
+        assert_eq!((statement.verb, &*statement.setting.expect("a setting").name), (verb, name), "{text}");
+    }
+    assert_eq!(one("SET role TO DEFAULT").verb, Verb::SetRole);
+}

@@ -233,11 +233,18 @@ fn names_are_marked_in_every_spelling() {
     }
     let unmarked = [
         "SELECT 'set_config'",
-        "SELECT pg_advisory_xact_lock(1), pg_try_advisory_xact_lock(2), pg_advisory_unlock(1)",
+        "SELECT pg_advisory_xact_lock(1), pg_try_advisory_xact_lock(2)",
         "SELECT set_config_x, xset_config, set_confi, nextval('a') -- set_config\n",
         "VALUES ('$$', 'temp')",
         "SELECT temp, temporary",
     ];
+    for text in [
+        "SELECT pg_advisory_unlock(1)",
+        "select PG_ADVISORY_UNLOCK_ALL()",
+        "SELECT pg_advisory_unlock_shared(1)",
+    ] {
+        assert_eq!(one(text).marks, Marks::ADVISORY_UNLOCK, "{text}");
+    }
     for text in unmarked {
         assert_eq!(one(text).marks, Marks::empty(), "{text}");
     }
