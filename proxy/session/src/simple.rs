@@ -150,6 +150,9 @@ impl<T: Tenancy> Engine<T> {
         }
         insertions.again = self.again(text, script);
         self.query_sent(script, Fate::Script(Box::new(insertions)));
+        if self.scope == SessionScope::Open {
+            self.close_session_scope(out);
+        }
         Step::Taken
     }
 

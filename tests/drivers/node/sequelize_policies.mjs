@@ -3,12 +3,9 @@
 import { DataTypes, Op, Sequelize } from "sequelize";
 import { CONTEXT, DATABASE_URL, EXPECT, OTHER_EXPECT, OTHER_URL, equal, run, scenario, skip, yes } from "./scenario.mjs";
 
-// Without this it sets client_min_messages on each connection, which then keeps its backend.
-const dialectOptions = { clientMinMessages: "ignore" };
-
-// Six connections of each in front of four backends.
+// Six connections of each, which all set client_min_messages, in front of four backends.
 function tenant(name, url, org) {
-  const db = new Sequelize(url, { logging: false, dialectOptions, pool: { max: 6 } });
+  const db = new Sequelize(url, { logging: false, pool: { max: 6 } });
   const id = { type: DataTypes.BIGINT, primaryKey: true, autoIncrement: true };
   const orgId = { type: DataTypes.UUID, field: "org_id" };
   const Note = db.define("Note", { id, orgId, body: DataTypes.TEXT }, { tableName: "notes", timestamps: false });
@@ -132,7 +129,7 @@ scenario("cancel", async () => {
 scenario("habits", async () => {
   // It sets the time zone on each connection, as an offset, and looks for the types of extensions.
   await each(async ({ url, org }) => {
-    const db = new Sequelize(url, { logging: false, dialectOptions, timezone: "+09:00", pool: { max: 6 } });
+    const db = new Sequelize(url, { logging: false, timezone: "+09:00", pool: { max: 6 } });
     const rows = await Promise.all([1, 2, 3, 4, 5, 6].map(() => db.query(`SELECT current_setting('TimeZone') AS zone, ${CONTEXT} AS value`)));
     for (const [[row]] of rows) equal([row.zone, row.value], ["<+09>-09", org], "a setting of each connection, and context");
     await db.close();

@@ -18,8 +18,8 @@ def database(url, **options):
 
 
 KEPT = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
-# What Django would do by set_config() is in the startup packet already, so that no client keeps a backend for it.
-BOUND = {"options": "-c timezone=Europe/Vienna", "server_side_binding": True, "prepare_threshold": 1}
+# Each connection sets its time zone by set_config(), as a bound parameter: there are more of them than backends.
+BOUND = {"server_side_binding": True, "prepare_threshold": 1}
 POOLED = {"OPTIONS": {"pool": {"min_size": 1, "max_size": 6}, **BOUND}}
 settings.configure(
     INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.postgres"],
