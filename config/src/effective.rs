@@ -151,8 +151,7 @@ impl Page {
 
     fn admin(&mut self, admin: Option<&Admin>) {
         self.section("admin");
-        let address = admin.map(|admin| Endpoint::Tcp(admin.host.clone(), admin.port).to_string());
-        self.text("listen", address.as_deref().unwrap_or("off"));
+        self.text("listen", &address(admin));
         let token = admin.and_then(|admin| admin.token.as_ref());
         self.optional("token", token.map(|_| HIDDEN));
     }
@@ -173,6 +172,12 @@ impl Page {
             self.text("mode", mode.as_str());
         }
     }
+}
+
+/// Where the admin listener listens, or `off`.
+pub(crate) fn address(admin: Option<&Admin>) -> String {
+    let address = admin.map(|admin| Endpoint::Tcp(admin.host.clone(), admin.port).to_string());
+    address.unwrap_or_else(|| "off".to_owned())
 }
 
 /// The URL without its password.

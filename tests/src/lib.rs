@@ -11,6 +11,7 @@
 //! * [`tokens`]: issuers of JSON Web Tokens;
 //! * [`encryption`]: how psql got in;
 //! * [`platform`]: the example schema with its policies;
+//! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -25,6 +26,7 @@ mod pgbouncer;
 pub mod platform;
 mod postgres;
 mod proxy;
+pub mod reload;
 mod template;
 pub mod tenants;
 pub mod tokens;

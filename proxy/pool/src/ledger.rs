@@ -38,7 +38,7 @@ pub struct Exhausted;
 /// The accounts of one pool.
 #[derive(Debug)]
 pub struct Ledger<T: Ticket> {
-    limit: usize,
+    limit: AtomicUsize,
     open: AtomicUsize,
     waiting: AtomicUsize,
     waiters: Mutex<VecDeque<Waiter<T>>>,
@@ -69,6 +69,7 @@ impl<T: Ticket> Ledger<T> {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let waiters = Mutex::new(VecDeque::new());
+        let limit = AtomicUsize::new(limit);
         Self { limit, open: AtomicUsize::new(0), waiting: AtomicUsize::new(0), waiters }
     }
 
@@ -87,13 +88,30 @@ impl<T: Ticket> Ledger<T> {
     /// The most backends that may be open.
     #[must_use]
     pub fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes the most backends that may be open. Where that makes room, those who wait get it; where fewer may be
+    /// open, the right to open one ends with the next backends that are closed.
+    pub fn resize(self: &Arc<Self>, limit: usize) {
+        self.limit.store(limit, Ordering::Release);
+        while self.waiting.load(Ordering::Acquire) > 0 {
+            // Dropped, a slot goes to whoever waits.
+            let Some(slot) = self.try_open() else { return };
+            drop(slot);
+        }
+    }
+
+    /// Whether more backends are open than may be, since the limit was lowered.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.open() > self.limit()
     }
 
     /// The right to open a backend, if the limit allows one more.
     #[must_use]
     pub fn try_open(self: &Arc<Self>) -> Option<Slot<T>> {
-        let more = |open: usize| (open < self.limit).then_some(open + 1);
+        let more = |open: usize| (open < self.limit()).then_some(open + 1);
         self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
         Some(Slot { ledger: Arc::clone(self), counted: Counted::Yes })
     }
@@ -144,6 +162,12 @@ impl<T: Ticket> Ledger<T> {
         chosen.map(|waiter| waiter.ticket)
     }
 
+    /// Counts one less if there are too many, instead of passing the right to open on.
+    fn give_up_excess(&self) -> bool {
+        let fewer = |open: usize| (open > self.limit()).then(|| open - 1);
+        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer).is_ok()
+    }
+
     fn waiters(&self) -> MutexGuard<'_, VecDeque<Waiter<T>>> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,6 +176,9 @@ impl<T: Ticket> Ledger<T> {
 impl<T: Ticket> Drop for Slot<T> {
     fn drop(&mut self) {
         if self.counted == Counted::PassedOn {
+            return;
+        }
+        if self.ledger.give_up_excess() {
             return;
         }
         loop {
@@ -241,6 +268,29 @@ mod tests {
         }
         assert_eq!(near.iter().filter(|one| one.try_recv().is_ok()).count(), 4);
         assert_eq!(far.try_recv(), Ok("backend"));
+    }
+
+    #[test]
+    fn a_higher_limit_serves_those_who_wait() {
+        let ledger = Arc::new(Ledger::new(1));
+        let _slot = ledger.try_open();
+        let (first, second) = (wait(&ledger, 0), wait(&ledger, 0));
+        ledger.resize(2);
+        assert_eq!((first.try_recv(), second.try_recv().is_err()), (Ok("slot"), true));
+        assert_eq!((ledger.open(), ledger.waiting()), (2, 1));
+    }
+
+    #[test]
+    fn with_a_lower_limit_closed_backends_are_not_replaced_until_few_enough_are_open() {
+        let ledger = Arc::new(Ledger::new(2));
+        let (first, second) = (ledger.try_open(), ledger.try_open());
+        ledger.resize(1);
+        let waiter = wait(&ledger, 0);
+        assert!(ledger.is_over());
+        drop(first);
+        assert!(waiter.try_recv().is_err() && !ledger.is_over());
+        drop(second);
+        assert_eq!((waiter.try_recv(), ledger.open()), (Ok("slot"), 1));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The sockets that clients connect to.
 
-use crate::app::App;
+use crate::signals::Shutdown;
 use crate::start_error::StartError;
 use crate::stream::Peer;
-use crate::worker::Accepted;
+use crate::worker::{Accepted, Workers};
 use pgwarden_config::Endpoint;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -69,8 +69,13 @@ fn bind_unix(endpoint: &Endpoint) -> std::io::Result<Listener> {
 }
 
 /// Accepts clients until pgwarden drains. Cancel safe.
-pub(crate) async fn accept(listener: Listener, turn: Arc<AtomicUsize>, app: Arc<App>) -> std::io::Result<()> {
-    let draining = app.shutdown.draining();
+pub(crate) async fn accept(
+    listener: Listener,
+    turn: Arc<AtomicUsize>,
+    workers: Arc<Workers>,
+    shutdown: Shutdown,
+) -> std::io::Result<()> {
+    let draining = shutdown.draining();
     let accepting = async {
         match listener {
             Listener::Tcp(socket) => {
@@ -80,7 +85,7 @@ pub(crate) async fn accept(listener: Listener, turn: Arc<AtomicUsize>, app: Arc<
                     let accepted = socket.accept().await.and_then(|(client, address)| {
                         Ok(Accepted::Tcp(client.into_std()?, Peer::Address(address)))
                     });
-                    hand_out(accepted, &turn, &app).await;
+                    hand_out(accepted, &turn, &workers).await;
                 }
             }
             Listener::Unix(socket, _file) => {
@@ -89,7 +94,7 @@ pub(crate) async fn accept(listener: Listener, turn: Arc<AtomicUsize>, app: Arc<
                 loop {
                     let accepted =
                         socket.accept().await.and_then(|(client, _)| Ok(Accepted::Unix(client.into_std()?)));
-                    hand_out(accepted, &turn, &app).await;
+                    hand_out(accepted, &turn, &workers).await;
                 }
             }
         }
@@ -100,9 +105,9 @@ pub(crate) async fn accept(listener: Listener, turn: Arc<AtomicUsize>, app: Arc<
     }
 }
 
-async fn hand_out(accepted: std::io::Result<Accepted>, turn: &AtomicUsize, app: &App) {
+async fn hand_out(accepted: std::io::Result<Accepted>, turn: &AtomicUsize, workers: &Workers) {
     match accepted {
-        Ok(client) => app.workers.serve(turn.fetch_add(1, Ordering::Relaxed), client),
+        Ok(client) => workers.serve(turn.fetch_add(1, Ordering::Relaxed), client),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
             tokio::time::sleep(BREATHER).await;

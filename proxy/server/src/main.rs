@@ -17,6 +17,7 @@ mod packet;
 mod pool;
 mod questions;
 mod relay;
+mod reload;
 mod serve;
 mod settings;
 mod signals;
@@ -47,7 +48,7 @@ const BAD_SYSTEM: u8 = 71;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve(flags) => settings::load(&flags).and_then(run),
+        Command::Serve(flags) => settings::load(&flags).and_then(|settings| run(settings, flags)),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             settings::load(&flags).and_then(|settings| check(&settings))
         }
@@ -79,9 +80,9 @@ fn check(settings: &Settings) -> Result<(), ExitCode> {
     Ok(())
 }
 
-fn run(settings: Settings) -> Result<(), ExitCode> {
+fn run(settings: Settings, flags: cli::Settings) -> Result<(), ExitCode> {
     let loaded = loaded::load(&settings, Purpose::Serve).map_err(|mistakes| refuse(&mistakes))?;
-    serve::serve(settings, loaded).map_err(|error| refuse(&[error]))
+    serve::serve(settings, loaded, flags).map_err(|error| refuse(&[error]))
 }
 
 /// Names each mistake; returns the exit code.

@@ -1,17 +1,22 @@
 //! `pgwarden serve`: bind, run, drain.
 
 use crate::admin::{self, AdminState, Unready};
-use crate::app::App;
+use crate::app::{self, App, Current};
+use crate::cli;
 use crate::listen::{self, Listener};
 use crate::loaded::Loaded;
 use crate::logging;
+use crate::reload::{Reloader, Told};
 use crate::start_error::StartError;
+use crate::upstream::UpstreamError;
 use crate::worker::{self, Workers};
+use arc_swap::ArcSwap;
 use pgwarden_config::Settings;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// How often the server is tried while it cannot be reached.
 const RETRY: Duration = Duration::from_secs(2);
@@ -22,23 +27,30 @@ const LOOK: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// [`StartError`] when it cannot start.
-pub(crate) fn serve(settings: Settings, loaded: Loaded) -> Result<(), StartError> {
+pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) -> Result<(), StartError> {
     let _log = logging::start(&settings.log)?;
+    app::warn_about_clear_text(&settings);
     let (workers, receivers) = Workers::channels(settings.workers.get());
+    let start = settings.clone();
     let app = App::new(settings, loaded, workers)?;
     let listeners = listen::bind(&app.settings.listen)?;
+    let shutdown = app.shutdown.clone();
+    let current: Current = Arc::new(ArcSwap::from_pointee(app));
     let threads = receivers
         .into_iter()
         .enumerate()
-        .map(|(index, commands)| worker::start(index, commands, Arc::clone(&app)))
+        .map(|(index, commands)| worker::start(index, commands, Arc::clone(&current)))
         .collect::<std::io::Result<Vec<_>>>()
         .map_err(StartError::system("cannot start a worker"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::system("cannot start the runtime"))?;
-    let result = runtime.block_on(run(listeners, &app));
-    app.shutdown.stop();
+    let result = runtime.block_on(async {
+        let reloader = Reloader::new(Arc::clone(&current), flags, start);
+        run(listeners, &current, reloader).await
+    });
+    shutdown.stop();
     for thread in threads {
         let _panicked = thread.join();
     }
@@ -46,18 +58,22 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded) -> Result<(), StartError
     result
 }
 
-async fn run(listeners: Vec<Listener>, app: &Arc<App>) -> Result<(), StartError> {
-    let signals = app.shutdown.on_signals().map_err(StartError::system("cannot handle signals"))?;
+async fn run(listeners: Vec<Listener>, current: &Current, reloader: Reloader) -> Result<(), StartError> {
+    let app = current.load_full();
+    let shutdown = app.shutdown.clone();
+    let signals = shutdown.on_signals().map_err(StartError::system("cannot handle signals"))?;
     tokio::spawn(signals);
-    start_admin(app).await?;
-    if let (Some(keys), Some(jwt)) = (app.tokens.keys.clone(), &app.settings.auth.jwt) {
-        tokio::spawn(keys.keep_fresh(jwt.key.clone(), jwt.refresh));
-    }
-    tokio::spawn(watch_upstream(Arc::clone(app)));
+    let told = reloader.told();
+    tokio::spawn(reloader.on_signals().map_err(StartError::system("cannot handle SIGHUP"))?);
+    start_admin(&app, &told).await?;
+    tokio::spawn(watch_upstream(Arc::clone(current), told.server));
     let turn = Arc::new(AtomicUsize::new(0));
     let accepting: Vec<_> = listeners
         .into_iter()
-        .map(|listener| tokio::spawn(listen::accept(listener, Arc::clone(&turn), Arc::clone(app))))
+        .map(|listener| {
+            let (turn, workers) = (Arc::clone(&turn), Arc::clone(&app.workers));
+            tokio::spawn(listen::accept(listener, turn, workers, shutdown.clone()))
+        })
         .collect();
     let addresses: Vec<String> = app.settings.listen.iter().map(ToString::to_string).collect();
     tracing::info!(
@@ -66,12 +82,14 @@ async fn run(listeners: Vec<Listener>, app: &Arc<App>) -> Result<(), StartError>
         version = env!("CARGO_PKG_VERSION"),
         "ready"
     );
-    app.shutdown.draining().await;
-    app.readiness.draining();
+    // A reload replaces it, and what it holds should be gone then.
+    drop(app);
+    shutdown.draining().await;
+    current.load().readiness.draining();
     for task in accepting {
         let _ended = task.await;
     }
-    drain(app).await;
+    drain(&current.load_full()).await;
     Ok(())
 }
 
@@ -93,7 +111,7 @@ async fn drain(app: &App) {
     }
 }
 
-async fn start_admin(app: &Arc<App>) -> Result<(), StartError> {
+async fn start_admin(app: &App, told: &Told) -> Result<(), StartError> {
     let Some(admin) = &app.settings.admin else { return Ok(()) };
     let host = if admin.host == "*" { "::" } else { admin.host.as_str() };
     let listener = TcpListener::bind((host, admin.port))
@@ -102,27 +120,21 @@ async fn start_admin(app: &Arc<App>) -> Result<(), StartError> {
     let state = AdminState {
         meters: Arc::clone(&app.meters),
         readiness: Arc::clone(&app.readiness),
-        token: admin.token.clone(),
+        token: Arc::clone(&told.token),
     };
     let shutdown = app.shutdown.clone();
     tokio::spawn(async move { admin::serve(listener, state, async move { shutdown.stopped().await }).await });
     Ok(())
 }
 
-/// Tries the server until it can be reached, and again after it was lost, so that readiness needs no client.
-async fn watch_upstream(app: Arc<App>) {
-    let upstream = &app.settings.upstream;
+/// Tries the server until it can be reached, and again after it was lost or may be another one, so that readiness
+/// needs no client.
+async fn watch_upstream(current: Current, changed: Arc<Notify>) {
+    let mut look = Look::IfUnready;
     loop {
-        if app.readiness.reasons().any(|reason| reason != Unready::Draining) {
-            let reached = match (&upstream.user, &upstream.database) {
-                (Some(user), database) => {
-                    let pool = app.pool(database.as_deref().unwrap_or(user), user);
-                    let connected = app.server.connect(&pool.login, &pool.key.database, &[]).await;
-                    connected.map(drop)
-                }
-                (None, _) => app.server.open().await.map(drop),
-            };
-            match reached {
+        let app = current.load_full();
+        if look == Look::Now || app.readiness.reasons().any(|reason| reason != Unready::Draining) {
+            match try_upstream(&app).await {
                 Ok(()) => app.readiness.upstream_reached(),
                 Err(error) => {
                     app.readiness.upstream_lost();
@@ -130,6 +142,25 @@ async fn watch_upstream(app: Arc<App>) {
                 }
             }
         }
-        tokio::time::sleep(RETRY).await;
+        drop(app);
+        look = tokio::select! {
+            () = changed.notified() => Look::Now,
+            () = tokio::time::sleep(RETRY) => Look::IfUnready,
+        };
     }
+}
+
+/// When the server is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Now,
+    IfUnready,
+}
+
+async fn try_upstream(app: &App) -> Result<(), UpstreamError> {
+    let upstream = &app.settings.upstream;
+    let Some(user) = &upstream.user else { return app.server.open().await.map(drop) };
+    let pool = app.pool(upstream.database.as_deref().unwrap_or(user), user);
+    let target = Arc::clone(&pool.terms().target);
+    pool.connect(&target, &[]).await.map(drop)
 }

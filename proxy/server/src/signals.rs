@@ -72,17 +72,12 @@ impl Shutdown {
     pub(crate) fn on_signals(&self) -> io::Result<impl Future<Output = ()> + Send + use<>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
         let shutdown = self.clone();
         Ok(async move {
             loop {
                 let name = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
-                    _ = hangup.recv() => {
-                        tracing::warn!("SIGHUP: this version cannot reload its configuration; restart it instead");
-                        continue;
-                    }
                 };
                 if shutdown.phase() == Phase::Running {
                     tracing::info!(signal = name, "draining: no new clients, running transactions finish");

@@ -1,6 +1,6 @@
 //! Workers: threads with a runtime each. A client stays on its worker; idle backends are on the shelf of one.
 
-use crate::app::App;
+use crate::app::{App, Current};
 use crate::clock;
 use crate::login;
 use crate::pool::{Link, Pool};
@@ -107,38 +107,38 @@ impl Workers {
 pub(crate) fn start(
     index: usize,
     commands: UnboundedReceiver<Command>,
-    app: Arc<App>,
+    current: Current,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("pgwarden-{index}")).spawn(move || {
         HOME.set(index);
-        runtime.block_on(work(commands, app));
+        runtime.block_on(work(commands, current));
         SHELVES.with_borrow_mut(HashMap::clear);
     })
 }
 
-async fn work(commands: UnboundedReceiver<Command>, app: Arc<App>) {
+async fn work(commands: UnboundedReceiver<Command>, current: Current) {
     let mut commands = commands;
     let mut sessions = JoinSet::new();
-    serve_all(&mut commands, &mut sessions, &app).await;
+    serve_all(&mut commands, &mut sessions, &current).await;
     // They have seen it too, and say goodbye.
     let farewell = async { while sessions.join_next().await.is_some() {} };
     let _overdue = tokio::time::timeout(FAREWELL, farewell).await;
 }
 
-async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut JoinSet<()>, app: &Arc<App>) {
-    let shutdown = app.shutdown.clone();
+async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut JoinSet<()>, current: &Current) {
+    let shutdown = current.load().shutdown.clone();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             command = commands.recv() => match command {
-                Some(Command::Serve(client)) => serve(client, sessions, app),
+                Some(Command::Serve(client)) => serve(client, sessions, current.load_full()),
                 Some(Command::Offer(pool)) => pool.share_idle(),
                 None => return,
             },
             _ = tick.tick() => {
-                let now = clock::now();
-                app.pools.iter().for_each(|pool| pool.prune(app, now));
+                let (app, now) = (current.load(), clock::now());
+                app.pools.each(|pool| pool.prune(&app, now));
             }
             Some(_) = sessions.join_next(), if !sessions.is_empty() => (),
             () = shutdown.stopped() => return,
@@ -146,10 +146,10 @@ async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut Joi
     }
 }
 
-fn serve(client: Accepted, sessions: &mut JoinSet<()>, app: &Arc<App>) {
+fn serve(client: Accepted, sessions: &mut JoinSet<()>, app: Arc<App>) {
     match client.register() {
         Ok((stream, peer)) => {
-            sessions.spawn(login::serve(stream, peer, Arc::clone(app)));
+            sessions.spawn(login::serve(stream, peer, app));
         }
         Err(error) => tracing::warn!(%error, "a client could not be taken over"),
     }

@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 
+use arc_swap::ArcSwapOption;
 use pgwarden_config::SecretText;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +26,7 @@ async fn serving(token: Option<&str>) -> Served {
     let state = AdminState {
         meters: Arc::clone(&meters),
         readiness: Arc::clone(&readiness),
-        token: token.map(|token| SecretText::new(token.to_owned())),
+        token: Arc::new(ArcSwapOption::from_pointee(token.map(|token| SecretText::new(token.to_owned())))),
     };
     let (stop, stopped) = oneshot::channel();
     let shutdown = async move { stopped.await.unwrap_or(()) };

@@ -98,6 +98,16 @@ labels!(
 );
 
 labels!(
+    /// How a reload ended.
+    ReloadOutcome {
+        /// The new configuration is in force.
+        Ok = "ok",
+        /// It had a mistake, and everything stays as it was.
+        Failed = "failed",
+    }
+);
+
+labels!(
     /// What became of a CancelRequest.
     CancelOutcome {
         /// It went on to the server.
@@ -118,6 +128,8 @@ labels!(
         Idle = "idle",
         /// It reached its age.
         Lifetime = "lifetime",
+        /// It was opened under settings that a reload has replaced.
+        Reloaded = "reloaded",
         /// It may carry state of its last client.
         Tainted = "tainted",
         /// The server closed it, or the connection broke.

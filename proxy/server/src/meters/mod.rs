@@ -21,7 +21,7 @@ use pgwarden_tenant::{Finding, Mode};
 use self::family::{Family, Registry};
 use self::histogram::Histogram;
 pub(crate) use self::labels::{
-    CancelOutcome, CloseReason, ConnectOutcome, InjectionForm, Label, LoginOutcome,
+    CancelOutcome, CloseReason, ConnectOutcome, InjectionForm, Label, LoginOutcome, ReloadOutcome,
 };
 
 const LOGIN_DURATION: (&str, &str) = (
@@ -85,6 +85,7 @@ pub(crate) struct Meters {
     pins: Family<Pin, Counter>,
     cancels: Family<CancelOutcome, Counter>,
     desyncs: Counter,
+    reloads: Family<ReloadOutcome, Counter>,
 }
 
 impl Meters {
@@ -142,11 +143,8 @@ impl Meters {
                 "outcome",
                 "Cancel requests, by what became of them.",
             ),
-            desyncs: r.counter(
-                "pgwarden_desyncs_total",
-                None,
-                "Replies of the server that were not expected.",
-            ),
+            desyncs: r.counter("pgwarden_desyncs_total", None, "Unexpected replies of the server."),
+            reloads: r.counters("pgwarden_reloads_total", "outcome", "Reloads of the configuration."),
         }
     }
 
@@ -241,6 +239,11 @@ impl Meters {
     /// The server sent a reply that was not expected.
     pub(crate) fn desync(&self) {
         self.desyncs.increment(1);
+    }
+
+    /// The configuration was read again.
+    pub(crate) fn reloaded(&self, outcome: ReloadOutcome) {
+        self.reloads.count(outcome);
     }
 
     /// Everything, in Prometheus' text form (version 0.0.4).

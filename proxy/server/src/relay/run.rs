@@ -174,9 +174,9 @@ impl Relay {
         }
         self.app.meters.backend_closed(CloseReason::Tainted);
         if busy && self.engine.awaits_replies() {
-            let _undelivered = self.pool.server.cancel(&link.key).await;
-            let (server, Link { stream, key, .. }) = (Arc::clone(&self.pool.server), link);
-            tokio::spawn(async move { insist(stream, &server, &key).await });
+            let _undelivered = link.target.server.cancel(&link.key).await;
+            let Link { stream, key, target, .. } = link;
+            tokio::spawn(async move { insist(stream, &target.server, &key).await });
         }
     }
 }

@@ -221,7 +221,7 @@ impl Relay {
             self.engine.attach(state, out);
         }
         self.app.meters.checkout();
-        self.registration.target.hold(&self.pool.server, &link.key);
+        self.registration.target.hold(&link.target.server, &link.key);
         self.link = Some(link);
     }
 

@@ -6,5 +6,5 @@ mod login;
 mod server;
 
 pub(crate) use error::UpstreamError;
-pub(crate) use login::{Credentials, query_reporting};
+pub(crate) use login::{Credentials, Established, query_reporting};
 pub(crate) use server::Server;

@@ -44,8 +44,6 @@ pub(crate) struct Server {
     pub(crate) timeout: Duration,
     /// Whether a transaction pooler stands in between.
     pub(crate) pooler: pgwarden_config::Pooler,
-    /// Settings that every connection starts with: the context's variables, empty.
-    blanks: Vec<(String, String)>,
     /// By login and database: who may execute a function is said in each database.
     facts: DashMap<(String, String), Facts>,
     /// What the last connection reported; 0 before the first.
@@ -54,31 +52,21 @@ pub(crate) struct Server {
 
 impl Server {
     /// A server that has not been talked to yet.
-    pub(crate) fn new(
-        upstream: &pgwarden_config::Upstream,
-        connector: Connector,
-        variables: &[&str],
-    ) -> Self {
-        let blank = |name: &&str| ((*name).to_owned(), String::new());
-        // A pooler in between would refuse settings that it does not know.
-        let blanks = match upstream.downstream_pooler {
-            pgwarden_config::Pooler::No => variables.iter().map(blank).collect(),
-            pgwarden_config::Pooler::Transaction => Vec::new(),
-        };
+    pub(crate) fn new(upstream: &pgwarden_config::Upstream, connector: Connector) -> Self {
         Self {
             endpoint: upstream.endpoint.clone(),
             connector,
             timeout: upstream.connect_timeout,
             pooler: upstream.downstream_pooler,
-            blanks,
             facts: DashMap::new(),
             version: AtomicU32::new(0),
         }
     }
 
-    /// Settings that every connection starts with, so that a variable reads as empty and not as unknown.
-    pub(crate) fn blanks(&self) -> &[(String, String)] {
-        &self.blanks
+    /// Whether these settings describe the same server, reached in the same way.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (&self.endpoint, self.timeout, self.pooler) == (&other.endpoint, other.timeout, other.pooler)
+            && self.connector.is_like(&other.connector)
     }
 
     /// `server_version_num` of the server that was reached last; `None` before the first connection.
