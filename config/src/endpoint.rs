@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::mistake::Fault;
 
@@ -45,6 +45,13 @@ impl Endpoint {
             Self::Tcp(..) => None,
             Self::Unix { directory, port } => Some(directory.join(format!(".s.PGSQL.{port}"))),
         }
+    }
+
+    /// The endpoint of a unix socket's file, if clients would find it: it is named `.s.PGSQL.<port>`.
+    #[must_use]
+    pub fn of_socket(path: &Path) -> Option<Self> {
+        let port = port_number(path.file_name()?.to_str()?.strip_prefix(".s.PGSQL.")?)?;
+        Some(Self::Unix { directory: path.parent()?.to_owned(), port })
     }
 
     /// Reads one endpoint; port 0 lets the system choose.

@@ -5,6 +5,7 @@
 //! * [`Server`]: a throw-away PostgreSQL of one [`Version`], ready in some hundred milliseconds;
 //! * [`for_each_version`]: the same test on every version asked for;
 //! * [`Pgwarden`]: the binary under test;
+//! * [`manager`]: the service manager that it reports to;
 //! * [`PgBouncer`]: the neighbour that some have between;
 //! * [`Wire`]: the protocol spoken by hand, for what no driver would ever send;
 //! * [`certificates`]: an authority for TLS tests;
@@ -22,6 +23,7 @@ pub mod client;
 mod directory;
 pub mod encryption;
 mod launch;
+pub mod manager;
 mod pgbouncer;
 pub mod platform;
 mod postgres;

@@ -23,6 +23,7 @@ pub struct PgwardenBuilder {
     variables: BTreeMap<String, String>,
     arguments: Vec<String>,
     files: Vec<(String, String)>,
+    inherited: Vec<String>,
     given: Given,
     heard: Heard,
 }
@@ -69,6 +70,14 @@ impl PgwardenBuilder {
     #[must_use]
     pub fn argument(mut self, argument: &str) -> PgwardenBuilder {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// A socket that a service manager opens for pgwarden: `NAME=tcp:HOST:PORT` or `NAME=unix:PATH`, with the words in
+    /// braces of [`PgwardenBuilder::env`].
+    #[must_use]
+    pub fn inheriting(mut self, socket: &str) -> PgwardenBuilder {
+        self.inherited.push(socket.to_owned());
         self
     }
 
@@ -165,7 +174,14 @@ impl PgwardenBuilder {
         for (name, contents) in &self.files {
             fs::write(directory.path().join(name), fill(contents)).expect("a file can be written");
         }
-        let mut command = command(binary(), Account::Own, "KILL");
+        let mut command = if self.inherited.is_empty() {
+            command(binary(), Account::Own, "KILL")
+        } else {
+            let mut python = command(Path::new("python3"), Account::Own, "KILL");
+            python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/inherit.py"));
+            python.args(self.inherited.iter().map(|socket| fill(socket))).arg("--").arg(binary());
+            python
+        };
         // Unknown names are errors, and the tests have some of their own.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PGWARDEN_")) {
             command.env_remove(name);

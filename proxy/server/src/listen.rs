@@ -1,12 +1,14 @@
 //! The sockets that clients connect to.
 
+use crate::activation;
 use crate::signals::Shutdown;
 use crate::start_error::StartError;
 use crate::stream::Peer;
 use crate::worker::{Accepted, Workers};
 use pgwarden_config::Endpoint;
+use std::io;
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,22 +17,53 @@ use std::time::Duration;
 /// How long to wait when the system has no more file descriptors.
 const BREATHER: Duration = Duration::from_millis(100);
 
-/// A socket that clients connect to; a unix socket's file is removed when it is dropped.
+/// A socket that clients connect to.
 #[derive(Debug)]
-pub(crate) enum Listener {
+pub(crate) struct Listener {
+    /// Where it listens.
+    pub(crate) endpoint: Endpoint,
+    socket: Socket,
+    /// What is removed with it.
+    file: Option<SocketFile>,
+}
+
+/// The socket itself.
+#[derive(Debug)]
+pub(crate) enum Socket {
     /// TCP.
     Tcp(TcpListener),
     /// A unix socket.
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener),
 }
 
-/// The file of a unix socket.
+/// The file of a unix socket; removed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct SocketFile(PathBuf);
+struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let _gone = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// A socket that was opened by somebody else, to whom its file belongs.
+    ///
+    /// # Errors
+    /// When it has no address that clients know.
+    pub(crate) fn inherited(socket: Socket) -> io::Result<Self> {
+        Ok(Self { endpoint: activation::endpoint(&socket)?, socket, file: None })
+    }
+
+    fn bind(endpoint: &Endpoint) -> io::Result<Self> {
+        let (socket, file) = match endpoint {
+            Endpoint::Unix { .. } => {
+                let (socket, file) = bind_unix(endpoint)?;
+                (Socket::Unix(socket), Some(file))
+            }
+            Endpoint::Tcp(host, port) => (Socket::Tcp(bind_tcp(host, *port)?), None),
+        };
+        Ok(Self { endpoint: endpoint.clone(), socket, file })
     }
 }
 
@@ -39,33 +72,27 @@ impl Drop for SocketFile {
 /// # Errors
 /// [`StartError::System`] naming the endpoint that cannot be bound.
 pub(crate) fn bind(endpoints: &[Endpoint]) -> Result<Vec<Listener>, StartError> {
-    let mut listeners = Vec::new();
-    for endpoint in endpoints {
-        let failed = || StartError::system(format!("cannot listen on {endpoint}"));
-        match endpoint {
-            Endpoint::Unix { .. } => listeners.push(bind_unix(endpoint).map_err(failed())?),
-            Endpoint::Tcp(host, port) if host == "*" => {
-                listeners.push(Listener::Tcp(
-                    TcpListener::bind(("::", *port))
-                        .or_else(|_| TcpListener::bind(("0.0.0.0", *port)))
-                        .map_err(failed())?,
-                ));
-            }
-            Endpoint::Tcp(host, port) => {
-                listeners.push(Listener::Tcp(TcpListener::bind((host.as_str(), *port)).map_err(failed())?));
-            }
-        }
+    let bind = |endpoint: &Endpoint| {
+        Listener::bind(endpoint).map_err(StartError::system(format!("cannot listen on {endpoint}")))
+    };
+    endpoints.iter().map(bind).collect()
+}
+
+/// Binds a TCP address; `*` is every address.
+pub(crate) fn bind_tcp(host: &str, port: u16) -> io::Result<TcpListener> {
+    match host {
+        "*" => TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port))),
+        host => TcpListener::bind((host, port)),
     }
-    Ok(listeners)
 }
 
 /// A socket file that nobody listens on is left over and replaced; a live one is somebody else's.
-fn bind_unix(endpoint: &Endpoint) -> std::io::Result<Listener> {
-    let path = endpoint.socket_path().ok_or(std::io::ErrorKind::InvalidInput)?;
-    if path.exists() && std::os::unix::net::UnixStream::connect(&path).is_err() {
+fn bind_unix(endpoint: &Endpoint) -> io::Result<(UnixListener, SocketFile)> {
+    let path = endpoint.socket_path().ok_or(io::ErrorKind::InvalidInput)?;
+    if path.exists() && UnixStream::connect(&path).is_err() {
         std::fs::remove_file(&path)?;
     }
-    Ok(Listener::Unix(UnixListener::bind(&path)?, SocketFile(path)))
+    Ok((UnixListener::bind(&path)?, SocketFile(path)))
 }
 
 /// Accepts clients until pgwarden drains. Cancel safe.
@@ -74,11 +101,12 @@ pub(crate) async fn accept(
     turn: Arc<AtomicUsize>,
     workers: Arc<Workers>,
     shutdown: Shutdown,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let draining = shutdown.draining();
+    let Listener { socket, file: _file, .. } = listener;
     let accepting = async {
-        match listener {
-            Listener::Tcp(socket) => {
+        match socket {
+            Socket::Tcp(socket) => {
                 socket.set_nonblocking(true)?;
                 let socket = tokio::net::TcpListener::from_std(socket)?;
                 loop {
@@ -88,7 +116,7 @@ pub(crate) async fn accept(
                     hand_out(accepted, &turn, &workers).await;
                 }
             }
-            Listener::Unix(socket, _file) => {
+            Socket::Unix(socket) => {
                 socket.set_nonblocking(true)?;
                 let socket = tokio::net::UnixListener::from_std(socket)?;
                 loop {
@@ -105,7 +133,7 @@ pub(crate) async fn accept(
     }
 }
 
-async fn hand_out(accepted: std::io::Result<Accepted>, turn: &AtomicUsize, workers: &Workers) {
+async fn hand_out(accepted: io::Result<Accepted>, turn: &AtomicUsize, workers: &Workers) {
     match accepted {
         Ok(client) => workers.serve(turn.fetch_add(1, Ordering::Relaxed), client),
         Err(error) => {

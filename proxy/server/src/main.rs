@@ -1,5 +1,6 @@
 //! pgwarden: a transparent PostgreSQL proxy that gives every transaction a verified tenant context.
 
+mod activation;
 mod admin;
 mod app;
 mod assemble;
@@ -13,6 +14,7 @@ mod loaded;
 mod logging;
 mod login;
 mod meters;
+mod notify;
 mod packet;
 mod pool;
 mod questions;

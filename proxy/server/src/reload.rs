@@ -9,6 +9,7 @@ use crate::causes::WithCauses;
 use crate::cli;
 use crate::loaded::{self, Loaded, Purpose};
 use crate::meters::ReloadOutcome;
+use crate::notify;
 use crate::settings;
 use arc_swap::ArcSwapOption;
 use pgwarden_config::{FixedKey, Mistake, SecretText, Settings};
@@ -76,6 +77,7 @@ impl Reloader {
     }
 
     async fn reload(&mut self) {
+        notify::reloading();
         let before = self.current.load_full();
         let (flags, start, shared) = (Arc::clone(&self.flags), Arc::clone(&self.start), Arc::clone(&before));
         let read = spawn_blocking(move || read(&flags, &start, &shared)).await;
@@ -98,6 +100,12 @@ impl Reloader {
             }
         };
         before.meters.reloaded(outcome);
+        notify::ready(match outcome {
+            ReloadOutcome::Ok => notify::SERVING,
+            ReloadOutcome::Failed => {
+                "serving clients; the configuration has a mistake, and the one before is in force"
+            }
+        });
     }
 
     fn put_into_force(&mut self, before: &App, settings: Settings, loaded: Loaded) {

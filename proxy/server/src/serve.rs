@@ -1,25 +1,29 @@
 //! `pgwarden serve`: bind, run, drain.
 
+use crate::activation::Inherited;
 use crate::admin::{self, AdminState, Unready};
 use crate::app::{self, App, Current};
 use crate::cli;
 use crate::listen::{self, Listener};
 use crate::loaded::Loaded;
 use crate::logging;
+use crate::notify;
 use crate::reload::{Reloader, Told};
 use crate::start_error::StartError;
 use crate::upstream::UpstreamError;
 use crate::worker::{self, Workers};
 use arc_swap::ArcSwap;
 use pgwarden_config::Settings;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 /// How often the server is tried while it cannot be reached.
 const RETRY: Duration = Duration::from_secs(2);
+/// How long the end takes behind a drain, at most: last words, and the workers' goodbye.
+const FAREWELL: Duration = Duration::from_secs(10);
 /// How often the drain looks whether everybody has left.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -28,12 +32,15 @@ const LOOK: Duration = Duration::from_millis(20);
 /// # Errors
 /// [`StartError`] when it cannot start.
 pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) -> Result<(), StartError> {
+    let inherited = Inherited::from_environment()?;
+    let start = settings.clone();
+    let mut settings = settings;
+    inherited.replace(&mut settings)?;
     let _log = logging::start(&settings.log)?;
     app::warn_about_clear_text(&settings);
     let (workers, receivers) = Workers::channels(settings.workers.get());
-    let start = settings.clone();
     let app = App::new(settings, loaded, workers)?;
-    let listeners = listen::bind(&app.settings.listen)?;
+    let sockets = Sockets::open(inherited, &app.settings)?;
     let shutdown = app.shutdown.clone();
     let current: Current = Arc::new(ArcSwap::from_pointee(app));
     let threads = receivers
@@ -48,7 +55,7 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
         .map_err(StartError::system("cannot start the runtime"))?;
     let result = runtime.block_on(async {
         let reloader = Reloader::new(Arc::clone(&current), flags, start);
-        run(listeners, &current, reloader).await
+        run(sockets, &current, reloader).await
     });
     shutdown.stop();
     for thread in threads {
@@ -58,17 +65,18 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
     result
 }
 
-async fn run(listeners: Vec<Listener>, current: &Current, reloader: Reloader) -> Result<(), StartError> {
+async fn run(sockets: Sockets, current: &Current, reloader: Reloader) -> Result<(), StartError> {
     let app = current.load_full();
     let shutdown = app.shutdown.clone();
     let signals = shutdown.on_signals().map_err(StartError::system("cannot handle signals"))?;
     tokio::spawn(signals);
     let told = reloader.told();
     tokio::spawn(reloader.on_signals().map_err(StartError::system("cannot handle SIGHUP"))?);
-    start_admin(&app, &told).await?;
+    start_admin(sockets.admin, &app, &told)?;
     tokio::spawn(watch_upstream(Arc::clone(current), told.server));
     let turn = Arc::new(AtomicUsize::new(0));
-    let accepting: Vec<_> = listeners
+    let accepting: Vec<_> = sockets
+        .clients
         .into_iter()
         .map(|listener| {
             let (turn, workers) = (Arc::clone(&turn), Arc::clone(&app.workers));
@@ -82,10 +90,13 @@ async fn run(listeners: Vec<Listener>, current: &Current, reloader: Reloader) ->
         version = env!("CARGO_PKG_VERSION"),
         "ready"
     );
+    notify::ready(notify::SERVING);
+    tokio::spawn(notify::keep_watchdog_calm(Arc::clone(&app.workers)));
     // A reload replaces it, and what it holds should be gone then.
     drop(app);
     shutdown.draining().await;
     current.load().readiness.draining();
+    notify::stopping(current.load().settings.limits.drain_timeout + FAREWELL);
     for task in accepting {
         let _ended = task.await;
     }
@@ -111,12 +122,35 @@ async fn drain(app: &App) {
     }
 }
 
-async fn start_admin(app: &App, told: &Told) -> Result<(), StartError> {
-    let Some(admin) = &app.settings.admin else { return Ok(()) };
-    let host = if admin.host == "*" { "::" } else { admin.host.as_str() };
-    let listener = TcpListener::bind((host, admin.port))
-        .await
-        .map_err(StartError::system(format!("cannot listen on {}:{} (admin)", admin.host, admin.port)))?;
+/// All that pgwarden listens on.
+struct Sockets {
+    clients: Vec<Listener>,
+    admin: Option<TcpListener>,
+}
+
+impl Sockets {
+    /// Those that were inherited, and those that the settings name.
+    fn open(inherited: Inherited, settings: &Settings) -> Result<Self, StartError> {
+        let Inherited { clients, admin } = inherited;
+        let clients = if clients.is_empty() { listen::bind(&settings.listen)? } else { clients };
+        let admin = match (admin, &settings.admin) {
+            (Some(inherited), _) => Some(inherited),
+            (None, None) => None,
+            (None, Some(admin)) => Some(listen::bind_tcp(&admin.host, admin.port).map_err(
+                StartError::system(format!("cannot listen on {}:{} (admin)", admin.host, admin.port)),
+            )?),
+        };
+        Ok(Self { clients, admin })
+    }
+}
+
+fn start_admin(listener: Option<TcpListener>, app: &App, told: &Told) -> Result<(), StartError> {
+    let Some(listener) = listener else { return Ok(()) };
+    let failed = StartError::system("cannot use the admin listener");
+    let listener = listener
+        .set_nonblocking(true)
+        .and_then(|()| tokio::net::TcpListener::from_std(listener))
+        .map_err(failed)?;
     let state = AdminState {
         meters: Arc::clone(&app.meters),
         readiness: Arc::clone(&app.readiness),

@@ -5,6 +5,7 @@ use crate::logging::LogError;
 use crate::tls::TlsError;
 use pgwarden_auth::secret::SecretError;
 use pgwarden_auth::users::UserListError;
+use pgwarden_config::Mistake;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -40,6 +41,17 @@ pub(crate) enum StartError {
     /// Configuration: a claim path.
     #[error("{0}")]
     Variable(String),
+    /// Configuration: a socket of the service manager that clients cannot connect to.
+    #[error("socket {index} of the service manager")]
+    Inherited {
+        /// Which one, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// Configuration: what must not be in force with the sockets that there are.
+    #[error(transparent)]
+    Sockets(Mistake),
     /// Configuration or system: there is no log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -79,6 +91,8 @@ impl StartError {
             | Self::Users { .. }
             | Self::Password(_)
             | Self::Variable(_)
+            | Self::Inherited { .. }
+            | Self::Sockets(_)
             | Self::Log(LogError::Level(_) | LogError::Taken(_)) => Blame::Configuration,
         }
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// Bytes read at once; every worker has one buffer of this size, and no client has any.
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Serve(Accepted),
     /// Offer idle backends to those who wait elsewhere.
     Offer(Arc<Pool>),
+    /// Answer.
+    Answer(oneshot::Sender<()>),
 }
 
 /// A connection that was accepted, not yet registered with a reactor.
@@ -92,6 +95,19 @@ impl Workers {
         }
     }
 
+    /// Ends when every worker has answered. Cancel safe.
+    pub(crate) async fn answer(&self) {
+        let ask = |sender: &UnboundedSender<Command>| {
+            let (asked, answered) = oneshot::channel();
+            let _stopped = sender.send(Command::Answer(asked));
+            answered
+        };
+        let answers: Vec<_> = self.senders.iter().map(ask).collect();
+        for answer in answers {
+            let _answered = answer.await;
+        }
+    }
+
     /// Asks all workers but one.
     pub(crate) fn send_to_others(&self, home: usize, command: impl Fn() -> Command) {
         for (_, sender) in self.senders.iter().enumerate().filter(|(index, _)| *index != home) {
@@ -134,6 +150,7 @@ async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut Joi
             command = commands.recv() => match command {
                 Some(Command::Serve(client)) => serve(client, sessions, current.load_full()),
                 Some(Command::Offer(pool)) => pool.share_idle(),
+                Some(Command::Answer(asked)) => drop(asked),
                 None => return,
             },
             _ = tick.tick() => {
