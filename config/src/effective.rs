@@ -22,6 +22,7 @@ pub fn effective(settings: &Settings) -> String {
     page.list("listen", settings.listen.iter().map(ToString::to_string));
     page.text("mode", settings.mode.as_str());
     page.bare("workers", settings.workers);
+    page.path("takeover", settings.takeover.as_deref());
     page.upstream(&settings.upstream);
     page.section("pool");
     page.text("mode", settings.pool.mode.as_str());

@@ -111,6 +111,17 @@ pub(crate) fn unix_socket(directory: &str, port: u16) -> Result<Endpoint, Fault>
     Ok(endpoint)
 }
 
+/// The path of a unix socket that is no endpoint for clients; a name is put behind it for a moment.
+pub(crate) fn socket_path(text: &str) -> Result<PathBuf, Fault> {
+    const ROOM: usize = 12;
+    let most = SOCKET_PATH_BYTES - ROOM;
+    if !text.starts_with('/') || text.ends_with('/') || text.len() >= most || text.contains('\0') {
+        let expected = format!("an absolute path of less than {most} bytes");
+        return Err(Fault::new("is no path for a socket", expected));
+    }
+    Ok(PathBuf::from(text))
+}
+
 fn unix(text: &str) -> Result<Endpoint, Fault> {
     let numbered = text.rsplit_once(':').and_then(|(path, port)| Some((path, port_number(port)?)));
     let (directory, port) = numbered.unwrap_or((text, DEFAULT_PORT));

@@ -11,6 +11,7 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("listen", Some("PGWARDEN_LISTEN")),
     ("mode", Some("PGWARDEN_MODE")),
     ("workers", Some("PGWARDEN_WORKERS")),
+    ("takeover", Some("PGWARDEN_TAKEOVER")),
     ("upstream.url", Some("PGWARDEN_UPSTREAM")),
     ("upstream.password", None),
     ("upstream.connect_timeout", None),

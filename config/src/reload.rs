@@ -34,6 +34,7 @@ impl Settings {
         let fixed = fixed.collect();
         self.listen.clone_from(&running.listen);
         self.workers = running.workers;
+        self.takeover.clone_from(&running.takeover);
         self.upstream.downstream_pooler = running.upstream.downstream_pooler;
         self.pool.mode = running.pool.mode;
         self.log = running.log.clone();
@@ -72,6 +73,9 @@ type Show = fn(&Settings) -> String;
 const FIXED: &[(&str, Show)] = &[
     ("listen", |settings| settings.listen.iter().map(Endpoint::to_string).collect::<Vec<_>>().join(",")),
     ("workers", |settings| settings.workers.to_string()),
+    ("takeover", |settings| {
+        settings.takeover.as_ref().map_or_else(String::new, |path| path.display().to_string())
+    }),
     ("upstream.downstream_pooler", |settings| settings.upstream.downstream_pooler.as_str().to_owned()),
     ("pool.mode", |settings| settings.pool.mode.as_str().to_owned()),
     ("admin.listen", |settings| address(settings.admin.as_ref())),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use crate::auth::{self, Auth};
 use crate::context::{self, ContextSettings};
@@ -88,6 +89,8 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// The number of worker threads.
     pub workers: NonZeroUsize,
+    /// The unix socket at which another process takes over, if one may.
+    pub takeover: Option<PathBuf>,
     /// What is logged.
     pub log: Log,
     /// What is too much.
@@ -117,6 +120,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     check_enforce(reader, mode, &databases, &users);
     let admin = admin(reader);
     let workers = workers(reader);
+    let takeover = reader.parse("takeover", endpoint::socket_path);
     let log = log(reader);
     let limits = limits::resolve(reader);
     let upstream = upstream?;
@@ -132,6 +136,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         tls,
         admin,
         workers,
+        takeover,
         log,
         limits,
     })

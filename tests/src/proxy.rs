@@ -24,6 +24,7 @@ pub struct PgwardenBuilder {
     arguments: Vec<String>,
     files: Vec<(String, String)>,
     inherited: Vec<String>,
+    place: Option<Place>,
     given: Given,
     heard: Heard,
 }
@@ -49,6 +50,13 @@ enum Heard {
 struct Ports {
     clients: u16,
     admin: u16,
+}
+
+/// Where another pgwarden is that runs already.
+#[derive(Debug)]
+struct Place {
+    ports: Ports,
+    directory: String,
 }
 
 impl PgwardenBuilder {
@@ -78,6 +86,14 @@ impl PgwardenBuilder {
     #[must_use]
     pub fn inheriting(mut self, socket: &str) -> PgwardenBuilder {
         self.inherited.push(socket.to_owned());
+        self
+    }
+
+    /// Listens on the ports of another one, and `{before}` stands for its directory (for its own while there is none).
+    #[must_use]
+    pub fn in_place_of(mut self, other: &Pgwarden) -> PgwardenBuilder {
+        let directory = other.place.clone();
+        self.place = Some(Place { ports: Ports { clients: other.port, admin: other.admin_port }, directory });
         self
     }
 
@@ -143,7 +159,10 @@ impl PgwardenBuilder {
 
     /// Starts pgwarden and returns at once, for one that nobody can ask whether it is ready.
     pub fn start_unasked(mut self) -> Pgwarden {
-        let ports = Ports { clients: free_port(), admin: free_port() };
+        let ports = match &self.place {
+            Some(place) => place.ports,
+            None => Ports { clients: free_port(), admin: free_port() },
+        };
         if self.given == Given::Listeners {
             let mut default = |name: &str, port: u16| {
                 self.variables.entry(name.to_owned()).or_insert_with(|| format!("127.0.0.1:{port}"));
@@ -152,7 +171,12 @@ impl PgwardenBuilder {
             default("PGWARDEN_ADMIN", ports.admin);
         }
         let (directory, process) = self.launch(&["serve"], ports);
-        Pgwarden { process: Mutex::new(process), directory, port: ports.clients, admin_port: ports.admin }
+        let place = match self.place {
+            Some(place) => place.directory,
+            None => directory.path().to_string_lossy().into_owned(),
+        };
+        let process = Mutex::new(process);
+        Pgwarden { process, directory, place, port: ports.clients, admin_port: ports.admin }
     }
 
     /// Runs another command than `serve`, such as `config check`, to its end; nothing is added to the variables.
@@ -167,8 +191,10 @@ impl PgwardenBuilder {
     fn launch(&self, subcommand: &[&str], ports: Ports) -> (Directory, Process) {
         let directory = Directory::create("pgwarden");
         let place = directory.path().to_string_lossy().into_owned();
+        let before = self.place.as_ref().map_or(&place, |place| &place.directory);
         let fill = |text: &str| {
             let [port, admin] = [ports.clients, ports.admin].map(|port| port.to_string());
+            let text = text.replace("{before}", before);
             text.replace("{dir}", &place).replace("{port}", &port).replace("{admin_port}", &admin)
         };
         for (name, contents) in &self.files {
@@ -217,6 +243,8 @@ pub struct Exit {
 pub struct Pgwarden {
     process: Mutex<Process>,
     directory: Directory,
+    /// What `{before}` stands for.
+    place: String,
     port: u16,
     admin_port: u16,
 }

@@ -69,7 +69,7 @@ fn the_shape_of_the_file() {
     file(
         "[tsl]\ncert = 1",
         &["pgwarden.toml:1:2: tsl: unknown key; \
-           expected one of listen, mode, workers, upstream, pool, auth, context, tls, admin, log, limits, databases, users"],
+           expected one of listen, mode, workers, takeover, upstream, pool, auth, context, tls, admin, log, limits, databases, users"],
     );
 }
 
@@ -367,4 +367,15 @@ fn admin_log_and_workers() {
         &["pgwarden.toml:1:22: limits.token_bytes: \"1TB\" is not a size; \
            expected a size from 64 to 65535 bytes, like 8192 or 16MiB"],
     );
+}
+
+#[test]
+fn a_takeover_needs_a_path_that_a_socket_can_have() {
+    assert!(from_file_with_upstream("takeover = \"/run/pgwarden/takeover\"").is_ok());
+    for path in ["t", "./t", "/run/", &format!("/{}", "x".repeat(95))] {
+        one(
+            &[("PGWARDEN_TAKEOVER", path)],
+            "PGWARDEN_TAKEOVER: takeover: is no path for a socket; expected an absolute path of less than 96 bytes",
+        );
+    }
 }

@@ -99,6 +99,9 @@ pub(crate) struct Settings {
     /// Threads that serve clients.
     #[arg(long)]
     workers: Option<String>,
+    /// The unix socket at which a new process takes over from the running one.
+    #[arg(long)]
+    takeover: Option<String>,
     /// What is logged: a level, or directives.
     #[arg(long)]
     log: Option<String>,
@@ -138,6 +141,7 @@ impl Settings {
             ("TLS_MODE", &self.tls_mode),
             ("ADMIN", &self.admin),
             ("WORKERS", &self.workers),
+            ("TAKEOVER", &self.takeover),
             ("LOG", &self.log),
             ("LOG_FORMAT", &self.log_format),
             ("DRAIN_TIMEOUT", &self.drain_timeout),

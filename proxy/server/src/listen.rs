@@ -8,10 +8,11 @@ use crate::worker::{Accepted, Workers};
 use pgwarden_config::Endpoint;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How long to wait when the system has no more file descriptors.
@@ -24,7 +25,7 @@ pub(crate) struct Listener {
     pub(crate) endpoint: Endpoint,
     socket: Socket,
     /// What is removed with it.
-    file: Option<SocketFile>,
+    file: Option<Arc<SocketFile>>,
 }
 
 /// The socket itself.
@@ -36,13 +37,30 @@ pub(crate) enum Socket {
     Unix(UnixListener),
 }
 
-/// The file of a unix socket; removed when this is dropped.
+/// The file of a unix socket; removed when this is dropped, if it is this process's then.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    is_ours: AtomicBool,
+}
+
+impl SocketFile {
+    /// This process removes it.
+    pub(crate) fn keep(&self) {
+        self.is_ours.store(true, Ordering::Relaxed);
+    }
+
+    /// Another process removes it.
+    pub(crate) fn hand_over(&self) {
+        self.is_ours.store(false, Ordering::Relaxed);
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _gone = std::fs::remove_file(&self.0);
+        if *self.is_ours.get_mut() {
+            let _gone = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -55,27 +73,51 @@ impl Listener {
         Ok(Self { endpoint: activation::endpoint(&socket)?, socket, file: None })
     }
 
+    /// The socket of another process, which removes its file until [`SocketFile::keep`].
+    pub(crate) fn taken_over(endpoint: &Endpoint, socket: Socket) -> Self {
+        let file = endpoint.socket_path().map(|path| SocketFile { path, is_ours: AtomicBool::new(false) });
+        Self { endpoint: endpoint.clone(), socket, file: file.map(Arc::new) }
+    }
+
+    /// The same, but the file belongs to neither process.
+    pub(crate) fn lent(self) -> Self {
+        Self { file: None, ..self }
+    }
+
+    /// Its file, where that is removed with it.
+    pub(crate) fn file(&self) -> Option<Arc<SocketFile>> {
+        self.file.clone()
+    }
+
+    /// The socket once more.
+    ///
+    /// # Errors
+    /// When the system has no more file descriptors.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            Socket::Unix(socket) => socket.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    /// Binds an endpoint.
+    ///
+    /// # Errors
+    /// [`StartError::System`] naming the endpoint.
+    pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, StartError> {
+        Self::bind(endpoint).map_err(StartError::system(format!("cannot listen on {endpoint}")))
+    }
+
     fn bind(endpoint: &Endpoint) -> io::Result<Self> {
         let (socket, file) = match endpoint {
             Endpoint::Unix { .. } => {
                 let (socket, file) = bind_unix(endpoint)?;
-                (Socket::Unix(socket), Some(file))
+                (Socket::Unix(socket), Some(Arc::new(file)))
             }
             Endpoint::Tcp(host, port) => (Socket::Tcp(bind_tcp(host, *port)?), None),
         };
         Ok(Self { endpoint: endpoint.clone(), socket, file })
     }
-}
-
-/// Binds every endpoint.
-///
-/// # Errors
-/// [`StartError::System`] naming the endpoint that cannot be bound.
-pub(crate) fn bind(endpoints: &[Endpoint]) -> Result<Vec<Listener>, StartError> {
-    let bind = |endpoint: &Endpoint| {
-        Listener::bind(endpoint).map_err(StartError::system(format!("cannot listen on {endpoint}")))
-    };
-    endpoints.iter().map(bind).collect()
 }
 
 /// Binds a TCP address; `*` is every address.
@@ -92,17 +134,17 @@ fn bind_unix(endpoint: &Endpoint) -> io::Result<(UnixListener, SocketFile)> {
     if path.exists() && UnixStream::connect(&path).is_err() {
         std::fs::remove_file(&path)?;
     }
-    Ok((UnixListener::bind(&path)?, SocketFile(path)))
+    Ok((UnixListener::bind(&path)?, SocketFile { path, is_ours: AtomicBool::new(true) }))
 }
 
-/// Accepts clients until pgwarden drains. Cancel safe.
+/// Accepts clients until pgwarden drains or another process does. Cancel safe.
 pub(crate) async fn accept(
     listener: Listener,
     turn: Arc<AtomicUsize>,
     workers: Arc<Workers>,
     shutdown: Shutdown,
 ) -> io::Result<()> {
-    let draining = shutdown.draining();
+    let leaving = shutdown.leaving();
     let Listener { socket, file: _file, .. } = listener;
     let accepting = async {
         match socket {
@@ -129,7 +171,7 @@ pub(crate) async fn accept(
     };
     tokio::select! {
         failed = accepting => failed,
-        () = draining => Ok(()),
+        () = leaving => Ok(()),
     }
 }
 

@@ -15,6 +15,12 @@ pub(crate) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// This process has taken over from another one, which was the service manager's until now.
+pub(crate) fn succeeded() {
+    let pid = NotifyState::MainPid(std::process::id());
+    tell(&[pid, NotifyState::Ready, NotifyState::Status(SERVING)]);
+}
+
 /// The configuration is read again; [`ready`] ends that.
 pub(crate) fn reloading() {
     // Type=notify-reload wants to know when, on the clock of the machine's start.

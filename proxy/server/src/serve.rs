@@ -4,12 +4,15 @@ use crate::activation::Inherited;
 use crate::admin::{self, AdminState, Unready};
 use crate::app::{self, App, Current};
 use crate::cli;
-use crate::listen::{self, Listener};
+use crate::listen::{self, SocketFile};
 use crate::loaded::Loaded;
 use crate::logging;
 use crate::notify;
 use crate::reload::{Reloader, Told};
+use crate::signals::Phase;
+use crate::sockets::Sockets;
 use crate::start_error::StartError;
+use crate::takeover::{self, Door, Estate, Leaving, Predecessor};
 use crate::upstream::UpstreamError;
 use crate::worker::{self, Workers};
 use arc_swap::ArcSwap;
@@ -19,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 
 /// How often the server is tried while it cannot be reached.
 const RETRY: Duration = Duration::from_secs(2);
@@ -40,7 +44,12 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
     app::warn_about_clear_text(&settings);
     let (workers, receivers) = Workers::channels(settings.workers.get());
     let app = App::new(settings, loaded, workers)?;
-    let sockets = Sockets::open(inherited, &app.settings)?;
+    let mut predecessor = match &app.settings.takeover {
+        Some(path) => Predecessor::find(path)
+            .map_err(StartError::system("cannot take over from the pgwarden that runs already"))?,
+        None => None,
+    };
+    let sockets = Sockets::open(inherited, &mut predecessor, &app.settings)?;
     let shutdown = app.shutdown.clone();
     let current: Current = Arc::new(ArcSwap::from_pointee(app));
     let threads = receivers
@@ -55,7 +64,7 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
         .map_err(StartError::system("cannot start the runtime"))?;
     let result = runtime.block_on(async {
         let reloader = Reloader::new(Arc::clone(&current), flags, start);
-        run(sockets, &current, reloader).await
+        run(sockets, predecessor, &current, reloader).await
     });
     shutdown.stop();
     for thread in threads {
@@ -65,13 +74,22 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
     result
 }
 
-async fn run(sockets: Sockets, current: &Current, reloader: Reloader) -> Result<(), StartError> {
+async fn run(
+    sockets: Sockets,
+    predecessor: Option<Predecessor>,
+    current: &Current,
+    reloader: Reloader,
+) -> Result<(), StartError> {
     let app = current.load_full();
     let shutdown = app.shutdown.clone();
     let signals = shutdown.on_signals().map_err(StartError::system("cannot handle signals"))?;
     tokio::spawn(signals);
     let told = reloader.told();
     tokio::spawn(reloader.on_signals().map_err(StartError::system("cannot handle SIGHUP"))?);
+    if predecessor.is_some() {
+        try_upstream(&app).await.map_err(StartError::Upstream)?;
+    }
+    let (files, estate) = (sockets.files(), sockets.estate(&app.settings));
     start_admin(sockets.admin, &app, &told)?;
     tokio::spawn(watch_upstream(Arc::clone(current), told.server));
     let turn = Arc::new(AtomicUsize::new(0));
@@ -90,24 +108,66 @@ async fn run(sockets: Sockets, current: &Current, reloader: Reloader) -> Result<
         version = env!("CARGO_PKG_VERSION"),
         "ready"
     );
-    notify::ready(notify::SERVING);
+    match predecessor {
+        Some(predecessor) => {
+            succeed(predecessor, &files, &app).await;
+            stand_by(estate, &app);
+            tracing::info!("taken over from the process before");
+            notify::succeeded();
+        }
+        None => {
+            stand_by(estate, &app);
+            notify::ready(notify::SERVING);
+        }
+    }
     tokio::spawn(notify::keep_watchdog_calm(Arc::clone(&app.workers)));
     // A reload replaces it, and what it holds should be gone then.
     drop(app);
-    shutdown.draining().await;
-    current.load().readiness.draining();
-    notify::stopping(current.load().settings.limits.drain_timeout + FAREWELL);
+    drop(files);
+    shutdown.leaving().await;
     for task in accepting {
         let _ended = task.await;
     }
-    drain(&current.load_full()).await;
+    leave(current).await;
     Ok(())
+}
+
+/// The process before this one leaves, and its unix sockets are this one's.
+async fn succeed(predecessor: Predecessor, files: &[Arc<SocketFile>], app: &App) {
+    let left = spawn_blocking(|| predecessor.succeed()).await;
+    let left = left.unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
+    files.iter().for_each(|file| file.keep());
+    match left.and_then(Leaving::cancels) {
+        Ok(cancels) => app.cancels.ask_as_well(cancels),
+        Err(error) => tracing::warn!(%error, "the process before this one did not say that it leaves"),
+    }
+}
+
+/// Lets another process take over, if the settings say where.
+fn stand_by(estate: std::io::Result<Estate>, app: &App) {
+    let Some(path) = &app.settings.takeover else { return };
+    let (shutdown, cancels) = (app.shutdown.clone(), Arc::clone(&app.cancels));
+    let waiting = estate.and_then(|estate| takeover::leave(Door::open(path)?, estate, shutdown, cancels));
+    match waiting {
+        Ok(waiting) => drop(tokio::spawn(waiting)),
+        Err(error) => tracing::warn!(%error, path = %path.display(), "no process will be able to take over"),
+    }
+}
+
+/// Waits until everybody has left.
+async fn leave(current: &Current) {
+    let app = current.load_full();
+    app.readiness.draining();
+    if !app.shutdown.is_handed_over() {
+        notify::stopping(app.settings.limits.drain_timeout + FAREWELL);
+    }
+    drain(&app).await;
 }
 
 /// Waits until every client has left, the deadline has passed or a second signal has come.
 async fn drain(app: &App) {
     let everybody_left = async {
-        while app.clients() > 0 {
+        while is_anybody_here(app) {
             tokio::time::sleep(LOOK).await;
         }
     };
@@ -122,25 +182,12 @@ async fn drain(app: &App) {
     }
 }
 
-/// All that pgwarden listens on.
-struct Sockets {
-    clients: Vec<Listener>,
-    admin: Option<TcpListener>,
-}
-
-impl Sockets {
-    /// Those that were inherited, and those that the settings name.
-    fn open(inherited: Inherited, settings: &Settings) -> Result<Self, StartError> {
-        let Inherited { clients, admin } = inherited;
-        let clients = if clients.is_empty() { listen::bind(&settings.listen)? } else { clients };
-        let admin = match (admin, &settings.admin) {
-            (Some(inherited), _) => Some(inherited),
-            (None, None) => None,
-            (None, Some(admin)) => Some(listen::bind_tcp(&admin.host, admin.port).map_err(
-                StartError::system(format!("cannot listen on {}:{} (admin)", admin.host, admin.port)),
-            )?),
-        };
-        Ok(Self { clients, admin })
+/// Whether anybody is waited for. Where another process has taken over, those as well who are about to log in: they
+/// have come to this one, and no other has their connection.
+fn is_anybody_here(app: &App) -> bool {
+    match app.shutdown.phase() {
+        Phase::HandingOver => app.workers.guests() > 0,
+        Phase::Running | Phase::Draining | Phase::Stopped => app.clients() > 0,
     }
 }
 
@@ -157,7 +204,9 @@ fn start_admin(listener: Option<TcpListener>, app: &App, told: &Told) -> Result<
         token: Arc::clone(&told.token),
     };
     let shutdown = app.shutdown.clone();
-    tokio::spawn(async move { admin::serve(listener, state, async move { shutdown.stopped().await }).await });
+    tokio::spawn(async move {
+        admin::serve(listener, state, async move { shutdown.handed_over_or_stopped().await }).await;
+    });
     Ok(())
 }
 

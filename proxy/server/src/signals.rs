@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -11,6 +12,9 @@ use tokio::sync::watch;
 pub(crate) enum Phase {
     /// Clients are served.
     Running,
+    /// Another process takes the new clients. Those who are here finish what they have begun, or begin what they came
+    /// for, and are told to go.
+    HandingOver,
     /// No new clients; running transactions finish.
     Draining,
     /// Everything ends now.
@@ -19,12 +23,12 @@ pub(crate) enum Phase {
 
 /// The phase, shared by every task on every runtime.
 #[derive(Debug, Clone)]
-pub(crate) struct Shutdown(Arc<watch::Sender<Phase>>);
+pub(crate) struct Shutdown(Arc<watch::Sender<Phase>>, Arc<AtomicBool>);
 
 impl Shutdown {
     /// A process that runs.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(Phase::Running)))
+        Self(Arc::new(watch::Sender::new(Phase::Running)), Arc::default())
     }
 
     /// The phase now.
@@ -35,6 +39,17 @@ impl Shutdown {
     /// The phase, for one who waits for it beside other things.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Phase> {
         self.0.subscribe()
+    }
+
+    /// Another process has taken over.
+    pub(crate) fn hand_over(&self) {
+        self.1.store(true, Ordering::Release);
+        self.advance(Phase::HandingOver);
+    }
+
+    /// Whether another process has taken over.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.1.load(Ordering::Acquire)
     }
 
     /// Starts to drain, unless that has happened.
@@ -51,6 +66,17 @@ impl Shutdown {
     pub(crate) async fn passed(&self, phase: Phase) {
         // The sender lives in `self`, so waiting cannot fail.
         let _ = self.subscribe().wait_for(|now| *now > phase).await;
+    }
+
+    /// Ends when the process takes no new clients any more. Cancel safe.
+    pub(crate) async fn leaving(&self) {
+        self.reached(Phase::HandingOver).await;
+    }
+
+    /// Ends when another process has taken over, or this one stops. Cancel safe.
+    pub(crate) async fn handed_over_or_stopped(&self) {
+        let is_over = |phase: &Phase| *phase == Phase::Stopped || self.is_handed_over();
+        let _ = self.subscribe().wait_for(is_over).await;
     }
 
     /// Ends when the process drains or stops. Cancel safe.
@@ -79,7 +105,7 @@ impl Shutdown {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
                 };
-                if shutdown.phase() == Phase::Running {
+                if shutdown.phase() < Phase::Draining {
                     tracing::info!(signal = name, "draining: no new clients, running transactions finish");
                     shutdown.drain();
                 } else {

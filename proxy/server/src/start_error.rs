@@ -3,6 +3,7 @@
 use crate::keys::KeyStoreError;
 use crate::logging::LogError;
 use crate::tls::TlsError;
+use crate::upstream::UpstreamError;
 use pgwarden_auth::secret::SecretError;
 use pgwarden_auth::users::UserListError;
 use pgwarden_config::Mistake;
@@ -52,6 +53,9 @@ pub(crate) enum StartError {
     /// Configuration: what must not be in force with the sockets that there are.
     #[error(transparent)]
     Sockets(Mistake),
+    /// System: a process that does not reach the server takes over from none.
+    #[error("the server cannot be used, and the pgwarden that runs already goes on")]
+    Upstream(#[source] UpstreamError),
     /// Configuration or system: there is no log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -84,7 +88,7 @@ impl StartError {
     /// Who has to put it right.
     pub(crate) fn blame(&self) -> Blame {
         match self {
-            Self::System { .. } | Self::Log(LogError::Thread(_)) => Blame::System,
+            Self::System { .. } | Self::Upstream(_) | Self::Log(LogError::Thread(_)) => Blame::System,
             Self::Tls(_)
             | Self::Keys(_)
             | Self::UsersFile { .. }

@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -27,7 +28,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Serve a client.
-    Serve(Accepted),
+    Serve(Accepted, Guest),
     /// Offer idle backends to those who wait elsewhere.
     Offer(Arc<Pool>),
     /// Answer.
@@ -47,6 +48,17 @@ pub(crate) enum Accepted {
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     senders: Vec<UnboundedSender<Command>>,
+    guests: Arc<AtomicUsize>,
+}
+
+/// A connection, from the moment it was accepted.
+#[derive(Debug)]
+pub(crate) struct Guest(Arc<AtomicUsize>);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What a worker owns for the time of one step.
@@ -85,14 +97,20 @@ impl Workers {
     /// Channels to `count` workers, and their other ends.
     pub(crate) fn channels(count: usize) -> (Self, Vec<UnboundedReceiver<Command>>) {
         let (senders, receivers) = (0..count).map(|_| unbounded_channel()).unzip();
-        (Self { senders }, receivers)
+        (Self { senders, guests: Arc::default() }, receivers)
     }
 
     /// Hands a client to a worker, in turn.
     pub(crate) fn serve(&self, turn: usize, client: Accepted) {
         if let Some(sender) = self.senders.get(turn % self.senders.len().max(1)) {
-            let _stopped = sender.send(Command::Serve(client));
+            self.guests.fetch_add(1, Ordering::AcqRel);
+            let _stopped = sender.send(Command::Serve(client, Guest(Arc::clone(&self.guests))));
         }
+    }
+
+    /// How many connections there are, those included that nothing is known of yet.
+    pub(crate) fn guests(&self) -> usize {
+        self.guests.load(Ordering::Acquire)
     }
 
     /// Ends when every worker has answered. Cancel safe.
@@ -148,7 +166,7 @@ async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut Joi
     loop {
         tokio::select! {
             command = commands.recv() => match command {
-                Some(Command::Serve(client)) => serve(client, sessions, current.load_full()),
+                Some(Command::Serve(client, guest)) => serve(client, guest, sessions, current.load_full()),
                 Some(Command::Offer(pool)) => pool.share_idle(),
                 Some(Command::Answer(asked)) => drop(asked),
                 None => return,
@@ -163,10 +181,13 @@ async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut Joi
     }
 }
 
-fn serve(client: Accepted, sessions: &mut JoinSet<()>, app: Arc<App>) {
+fn serve(client: Accepted, guest: Guest, sessions: &mut JoinSet<()>, app: Arc<App>) {
     match client.register() {
         Ok((stream, peer)) => {
-            sessions.spawn(login::serve(stream, peer, app));
+            sessions.spawn(async move {
+                let _guest = guest;
+                login::serve(stream, peer, app).await;
+            });
         }
         Err(error) => tracing::warn!(%error, "a client could not be taken over"),
     }

@@ -38,6 +38,7 @@ pub(crate) struct Relay {
     stop: Stop,
     resume: Resume,
     pinned: Option<PinGuard>,
+    has_spoken: bool,
     _place: Place,
 }
 
@@ -95,6 +96,7 @@ impl Relay {
             registration,
             app,
             pinned: None,
+            has_spoken: false,
             _place: place,
             from_client: Vec::new(),
             from_backend: Vec::new(),
@@ -107,6 +109,7 @@ impl Relay {
 
     /// Begins with what the client has sent already, and in session pooling with a backend of its own.
     pub(crate) fn begin_with(&mut self, ahead: Vec<u8>, link: Option<Link>) {
+        self.has_spoken = !ahead.is_empty();
         self.from_client = ahead;
         self.resume = link.map_or(Resume::Input, |link| Resume::Attach(Box::new(link)));
     }

@@ -75,10 +75,19 @@ impl Relay {
     /// As [`Relay::poll`]; while pgwarden drains, a session that is idle ends.
     fn poll_unless_idle(&mut self, phase: Phase, cx: &mut Context<'_>) -> Poll<Event> {
         match self.poll(cx) {
-            Poll::Pending if phase != Phase::Running && self.engine.is_idle() => {
+            Poll::Pending if self.has_to_go(phase) && self.engine.is_idle() => {
                 Poll::Ready(Event::Refused(shutting_down()))
             }
             other => other,
+        }
+    }
+
+    /// Whether an idle session is told to go. Who came just before another process took over may begin first.
+    fn has_to_go(&self, phase: Phase) -> bool {
+        match phase {
+            Phase::Running => false,
+            Phase::HandingOver => self.has_spoken,
+            Phase::Draining | Phase::Stopped => true,
         }
     }
 

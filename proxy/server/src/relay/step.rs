@@ -136,6 +136,7 @@ impl Relay {
                 Err(()) => return Err(Event::ClientGone),
             };
             self.app.meters.frontend_bytes(read.len());
+            self.has_spoken = true;
             let mut kept = std::mem::take(&mut self.from_client);
             out.clear();
             if kept.is_empty() && !waits {
