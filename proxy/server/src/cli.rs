@@ -3,9 +3,19 @@
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
+/// What the process ends with; the README says the same.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done: the configuration is right, or serve has drained (SIGTERM, SIGINT, or another process took over),
+      whoever was left at the deadline or at a second signal included
+  2   wrong command line
+  64  the configuration, or a file that it names, cannot be used
+  71  the system does not give what is needed: the address is in use, no more threads or files; or, before a
+      takeover, the server cannot be used";
+
 /// A transparent PostgreSQL proxy that gives every transaction a verified tenant context.
 #[derive(Debug, Parser)]
-#[command(name = "pgwarden", version, about)]
+#[command(name = "pgwarden", version, about, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
