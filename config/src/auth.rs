@@ -130,6 +130,12 @@ fn check(reader: &mut Reader<'_>, auth: &Auth, listen: &[Endpoint]) {
             let expected = "a loopback address or unix socket, or auth.trust_remote = true";
             reader.wrong("auth.method", Fault::new(problem, expected));
         }
+        (Method::Trust, _)
+            if auth.trust_remote == TrustRemote::Refuse && reader.is_written("proxy_protocol") =>
+        {
+            let problem = "trust lets everybody in whom a load balancer brings";
+            reader.wrong("auth.method", Fault::new(problem, "another method, or auth.trust_remote = true"));
+        }
         (Method::Password | Method::Md5 | Method::ScramSha256, _)
             if !reader.is_written("auth.users_file") =>
         {

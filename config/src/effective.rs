@@ -20,6 +20,9 @@ use crate::url;
 pub fn effective(settings: &Settings) -> String {
     let mut page = Page::default();
     page.list("listen", settings.listen.iter().map(ToString::to_string));
+    if !settings.proxy_protocol.is_empty() {
+        page.list("proxy_protocol", settings.proxy_protocol.iter().map(ToString::to_string));
+    }
     page.text("mode", settings.mode.as_str());
     page.bare("workers", settings.workers);
     page.path("takeover", settings.takeover.as_deref());

@@ -9,6 +9,7 @@ pub const PREFIX: &str = "PGWARDEN_";
 /// The keys, dotted. The last four hold a whole tree of their own.
 pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("listen", Some("PGWARDEN_LISTEN")),
+    ("proxy_protocol", Some("PGWARDEN_PROXY_PROTOCOL")),
     ("mode", Some("PGWARDEN_MODE")),
     ("workers", Some("PGWARDEN_WORKERS")),
     ("takeover", Some("PGWARDEN_TAKEOVER")),

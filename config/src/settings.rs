@@ -9,6 +9,7 @@ use crate::context::{self, ContextSettings};
 use crate::endpoint::{self, Endpoint};
 use crate::limits::{self, Limits};
 use crate::mistake::Fault;
+use crate::network::Neighbour;
 use crate::pool::{self, Pool};
 use crate::reader::{self, Reader, single};
 use crate::secret::SecretText;
@@ -69,6 +70,8 @@ pub struct Admin {
 pub struct Settings {
     /// Where clients connect; at least one.
     pub listen: Vec<Endpoint>,
+    /// Those who bring clients, and say whose address is whose.
+    pub proxy_protocol: Vec<Neighbour>,
     /// The server behind.
     pub upstream: Upstream,
     /// The mode where nothing else is said.
@@ -109,6 +112,7 @@ impl Settings {
 /// Reads everything; nothing without an upstream.
 pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let listen = listen(reader);
+    let proxy_protocol = proxy_protocol(reader);
     let upstream = upstream::resolve(reader);
     let pool = pool::resolve(reader);
     let auth = auth::resolve(reader, &listen, upstream.as_ref());
@@ -126,6 +130,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let upstream = upstream?;
     Some(Settings {
         listen,
+        proxy_protocol,
         upstream,
         mode,
         databases,
@@ -161,6 +166,15 @@ fn listen(reader: &mut Reader<'_>) -> Vec<Endpoint> {
         }
     }
     endpoints
+}
+
+fn proxy_protocol(reader: &mut Reader<'_>) -> Vec<Neighbour> {
+    const KEY: &str = "proxy_protocol";
+    let items = reader.items(KEY).unwrap_or_default();
+    items
+        .into_iter()
+        .filter_map(|item| reader.keep(Neighbour::parse(&item.text), &item.origin, KEY))
+        .collect()
 }
 
 /// A mode must be chosen as soon as there is a context; without one there is nothing to choose.

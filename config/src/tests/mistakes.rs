@@ -69,7 +69,7 @@ fn the_shape_of_the_file() {
     file(
         "[tsl]\ncert = 1",
         &["pgwarden.toml:1:2: tsl: unknown key; \
-           expected one of listen, mode, workers, takeover, upstream, pool, auth, context, tls, admin, log, limits, databases, users"],
+           expected one of listen, proxy_protocol, mode, workers, takeover, upstream, pool, auth, context, tls, admin, log, limits, databases, users"],
     );
 }
 

@@ -55,6 +55,9 @@ pub(crate) struct Settings {
     /// Where clients connect: `host:port`, or the directory of a unix socket; comma-separated.
     #[arg(long)]
     listen: Option<String>,
+    /// Load balancers that bring a PROXY protocol header: addresses, networks or `unix`, comma-separated.
+    #[arg(long)]
+    proxy_protocol: Option<String>,
     /// The server: `postgres://user:password@host:port/database?sslmode=…`. A password is safer in the environment.
     #[arg(long)]
     upstream: Option<String>,
@@ -133,6 +136,7 @@ impl Settings {
         [
             ("CONFIG", &config),
             ("LISTEN", &self.listen),
+            ("PROXY_PROTOCOL", &self.proxy_protocol),
             ("UPSTREAM", &self.upstream),
             ("MODE", &self.mode),
             ("POOL_MODE", &self.pool_mode),

@@ -1,9 +1,10 @@
 //! A connection to a client or a server: TCP, unix socket, or either side of TLS.
 
 use socket2::SockRef;
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,13 +22,32 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Where a client comes from.
+/// Where a client comes from: what its socket says, or the load balancer that brings it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     /// An address.
     Address(SocketAddr),
     /// The same machine, through a unix socket.
     Local,
+}
+
+impl Peer {
+    /// The client's address, IPv4 as IPv4 whatever socket it came through; none through a unix socket.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(address.ip().to_canonical()),
+            Self::Local => None,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, self.address()) {
+            (Self::Address(address), Some(ip)) => write!(out, "{}", SocketAddr::new(ip, address.port())),
+            _ => out.write_str("unix"),
+        }
+    }
 }
 
 impl Stream {
