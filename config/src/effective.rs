@@ -10,6 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::limits::Limits;
 use crate::secret::HIDDEN;
 use crate::settings::{Admin, Mode, Settings};
+use crate::tcp::Tcp;
 use crate::tls::{ClientCert, ClientTls};
 use crate::units;
 use crate::upstream::Upstream;
@@ -23,6 +24,8 @@ pub fn effective(settings: &Settings) -> String {
     if !settings.proxy_protocol.is_empty() {
         page.list("proxy_protocol", settings.proxy_protocol.iter().map(ToString::to_string));
     }
+    let mode = settings.unix_socket_permissions.map(|mode| format!("{mode:04o}"));
+    page.optional("unix_socket_permissions", mode.as_deref());
     page.text("mode", settings.mode.as_str());
     page.bare("workers", settings.workers);
     page.path("takeover", settings.takeover.as_deref());
@@ -42,6 +45,7 @@ pub fn effective(settings: &Settings) -> String {
     page.section("log");
     page.text("level", &settings.log.level);
     page.text("format", settings.log.format.as_str());
+    page.tcp(&settings.tcp);
     page.limits(&settings.limits);
     page.modes("databases", &settings.databases);
     page.modes("users", &settings.users);
@@ -158,6 +162,19 @@ impl Page {
         self.text("listen", &address(admin));
         let token = admin.and_then(|admin| admin.token.as_ref());
         self.optional("token", token.map(|_| HIDDEN));
+    }
+
+    fn tcp(&mut self, tcp: &Tcp) {
+        self.section("tcp");
+        match tcp.keepalive {
+            None => self.text("keepalive_idle", "off"),
+            Some(keepalive) => {
+                self.text("keepalive_idle", &units::show(keepalive.idle));
+                self.text("keepalive_interval", &units::show(keepalive.interval));
+                self.bare("keepalive_count", keepalive.count);
+            }
+        }
+        self.text("user_timeout", &tcp.user_timeout.map_or_else(|| "off".to_owned(), units::show));
     }
 
     fn limits(&mut self, limits: &Limits) {

@@ -111,6 +111,15 @@ pub(crate) fn unix_socket(directory: &str, port: u16) -> Result<Endpoint, Fault>
     Ok(endpoint)
 }
 
+/// Mode bits in octal: `"0770"` as in PostgreSQL, or `0o770` as TOML writes such numbers. One without either mark would
+/// be decimal in TOML.
+pub(crate) fn permissions(text: &str) -> Result<u32, Fault> {
+    let digits = text.strip_prefix("0o").or_else(|| text.strip_prefix('0'));
+    let octal =
+        digits.filter(|digits| digits.len() == 3).and_then(|digits| u32::from_str_radix(digits, 8).ok());
+    octal.ok_or_else(|| Fault::new(format!("{text:?} is no file mode"), "\"0000\" to \"0777\", in octal"))
+}
+
 /// The path of a unix socket that is no endpoint for clients; a name is put behind it for a moment.
 pub(crate) fn socket_path(text: &str) -> Result<PathBuf, Fault> {
     const ROOM: usize = 12;

@@ -33,6 +33,7 @@ impl Settings {
         });
         let fixed = fixed.collect();
         self.listen.clone_from(&running.listen);
+        self.unix_socket_permissions = running.unix_socket_permissions;
         self.workers = running.workers;
         self.takeover.clone_from(&running.takeover);
         self.upstream.downstream_pooler = running.upstream.downstream_pooler;
@@ -72,6 +73,9 @@ type Show = fn(&Settings) -> String;
 /// What stays as it is until a restart.
 const FIXED: &[(&str, Show)] = &[
     ("listen", |settings| settings.listen.iter().map(Endpoint::to_string).collect::<Vec<_>>().join(",")),
+    ("unix_socket_permissions", |settings| {
+        settings.unix_socket_permissions.map_or_else(String::new, |mode| format!("{mode:04o}"))
+    }),
     ("workers", |settings| settings.workers.to_string()),
     ("takeover", |settings| {
         settings.takeover.as_ref().map_or_else(String::new, |path| path.display().to_string())

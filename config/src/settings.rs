@@ -13,6 +13,7 @@ use crate::network::Neighbour;
 use crate::pool::{self, Pool};
 use crate::reader::{self, Reader, single};
 use crate::secret::SecretText;
+use crate::tcp::{self, Tcp};
 use crate::tls::{self, ClientTls};
 use crate::upstream::{self, Upstream};
 use crate::word::{Word, words};
@@ -70,6 +71,8 @@ pub struct Admin {
 pub struct Settings {
     /// Where clients connect; at least one.
     pub listen: Vec<Endpoint>,
+    /// Who may connect to unix sockets, as mode bits of their files; the umask decides if not said.
+    pub unix_socket_permissions: Option<u32>,
     /// Those who bring clients, and say whose address is whose.
     pub proxy_protocol: Vec<Neighbour>,
     /// The server behind.
@@ -96,6 +99,8 @@ pub struct Settings {
     pub takeover: Option<PathBuf>,
     /// What is logged.
     pub log: Log,
+    /// How dead peers are noticed.
+    pub tcp: Tcp,
     /// What is too much.
     pub limits: Limits,
 }
@@ -112,6 +117,7 @@ impl Settings {
 /// Reads everything; nothing without an upstream.
 pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let listen = listen(reader);
+    let unix_socket_permissions = reader.parse("unix_socket_permissions", endpoint::permissions);
     let proxy_protocol = proxy_protocol(reader);
     let upstream = upstream::resolve(reader);
     let pool = pool::resolve(reader);
@@ -126,10 +132,12 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let workers = workers(reader);
     let takeover = reader.parse("takeover", endpoint::socket_path);
     let log = log(reader);
+    let tcp = tcp::resolve(reader);
     let limits = limits::resolve(reader);
     let upstream = upstream?;
     Some(Settings {
         listen,
+        unix_socket_permissions,
         proxy_protocol,
         upstream,
         mode,
@@ -143,6 +151,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         workers,
         takeover,
         log,
+        tcp,
         limits,
     })
 }

@@ -68,7 +68,7 @@ impl App {
         let parser =
             Parser::start(Arc::clone(&relations)).map_err(StartError::system("the parser's thread"))?;
         let meters = Arc::new(Meters::new());
-        let server = Arc::new(Server::new(&settings.upstream, loaded.connector.clone()));
+        let server = Arc::new(Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
         let names: Arc<[String]> = names(&loaded.variables);
         Ok(Self {
@@ -95,7 +95,7 @@ impl App {
 
     /// What those share who log in from now on. The pools follow the new settings at once.
     pub(crate) fn renewed(&self, settings: Settings, loaded: Loaded) -> Self {
-        let server = Server::new(&settings.upstream, loaded.connector.clone());
+        let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp);
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
         let names: Arc<[String]> = names(&loaded.variables);

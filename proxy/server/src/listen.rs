@@ -6,9 +6,12 @@ use crate::start_error::StartError;
 use crate::stream::Peer;
 use crate::worker::{Accepted, Workers};
 use pgwarden_config::Endpoint;
+use socket2::{Domain, Type};
+use std::fs::Permissions;
 use std::io;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +20,12 @@ use std::time::Duration;
 
 /// How long to wait when the system has no more file descriptors.
 const BREATHER: Duration = Duration::from_millis(100);
+
+/// How many clients may wait to be accepted; the system's own limit (`net.core.somaxconn`) is lower as a rule.
+const BACKLOG: i32 = 4096;
+
+/// `EAFNOSUPPORT` of Linux: the machine has no IPv6.
+const NO_IPV6: i32 = 97;
 
 /// A socket that clients connect to.
 #[derive(Debug)]
@@ -100,18 +109,18 @@ impl Listener {
         }
     }
 
-    /// Binds an endpoint.
+    /// Binds an endpoint; the file of a unix socket gets the permissions.
     ///
     /// # Errors
     /// [`StartError::System`] naming the endpoint.
-    pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, StartError> {
-        Self::bind(endpoint).map_err(StartError::system(format!("cannot listen on {endpoint}")))
+    pub(crate) fn open(endpoint: &Endpoint, permissions: Option<u32>) -> Result<Self, StartError> {
+        Self::bind(endpoint, permissions).map_err(StartError::system(format!("cannot listen on {endpoint}")))
     }
 
-    fn bind(endpoint: &Endpoint) -> io::Result<Self> {
+    fn bind(endpoint: &Endpoint, permissions: Option<u32>) -> io::Result<Self> {
         let (socket, file) = match endpoint {
             Endpoint::Unix { .. } => {
-                let (socket, file) = bind_unix(endpoint)?;
+                let (socket, file) = bind_unix(endpoint, permissions)?;
                 (Socket::Unix(socket), Some(Arc::new(file)))
             }
             Endpoint::Tcp(host, port) => (Socket::Tcp(bind_tcp(host, *port)?), None),
@@ -120,21 +129,65 @@ impl Listener {
     }
 }
 
-/// Binds a TCP address; `*` is every address.
+/// Binds a TCP address. `*` is every address, IPv4 and IPv6, where the machine has IPv6; an IPv6 address is never one
+/// of IPv4 as well, as in PostgreSQL (`ListenServerPort` in `pqcomm.c`).
 pub(crate) fn bind_tcp(host: &str, port: u16) -> io::Result<TcpListener> {
-    match host {
-        "*" => TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port))),
-        host => TcpListener::bind((host, port)),
+    if host == "*" {
+        let every = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        return match bind_address(every, V6Only::No) {
+            Err(error) if error.raw_os_error() == Some(NO_IPV6) => {
+                bind_address(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), V6Only::Yes)
+            }
+            bound => bound,
+        };
     }
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in (host, port).to_socket_addrs()? {
+        match bind_address(address, V6Only::Yes) {
+            Ok(bound) => return Ok(bound),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
-/// A socket file that nobody listens on is left over and replaced; a live one is somebody else's.
-fn bind_unix(endpoint: &Endpoint) -> io::Result<(UnixListener, SocketFile)> {
+/// Whether a socket for IPv6 takes clients of IPv4, too; whatever `net.ipv6.bindv6only` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum V6Only {
+    Yes,
+    No,
+}
+
+fn bind_address(address: SocketAddr, v6_only: V6Only) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(v6_only == V6Only::Yes)?;
+    }
+    // Old connections in TIME_WAIT are no obstacle; another listener is.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket file that nobody listens on is left over and replaced. A live one is somebody else's, and what is no
+/// socket stays, too.
+fn bind_unix(endpoint: &Endpoint, permissions: Option<u32>) -> io::Result<(UnixListener, SocketFile)> {
     let path = endpoint.socket_path().ok_or(io::ErrorKind::InvalidInput)?;
-    if path.exists() && UnixStream::connect(&path).is_err() {
+    let is_left_over = || {
+        let refused = UnixStream::connect(&path).map_err(|error| error.kind());
+        matches!(refused, Err(io::ErrorKind::ConnectionRefused))
+    };
+    let is_socket = std::fs::symlink_metadata(&path).is_ok_and(|file| file.file_type().is_socket());
+    if is_socket && is_left_over() {
         std::fs::remove_file(&path)?;
     }
-    Ok((UnixListener::bind(&path)?, SocketFile { path, is_ours: AtomicBool::new(true) }))
+    let listener = UnixListener::bind(&path)?;
+    let file = SocketFile { path, is_ours: AtomicBool::new(true) };
+    if let Some(mode) = permissions {
+        std::fs::set_permissions(&file.path, Permissions::from_mode(mode))?;
+    }
+    Ok((listener, file))
 }
 
 /// Accepts clients until pgwarden drains or another process does. Cancel safe.

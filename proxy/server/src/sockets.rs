@@ -32,7 +32,9 @@ impl Sockets {
         if clients.is_empty() {
             for endpoint in &settings.listen {
                 let taken = predecessor.as_mut().and_then(|predecessor| predecessor.clients(endpoint));
-                clients.push(taken.map_or_else(|| Listener::open(endpoint), Ok)?);
+                clients.push(
+                    taken.map_or_else(|| Listener::open(endpoint, settings.unix_socket_permissions), Ok)?,
+                );
             }
         }
         if let (None, Some(asked)) = (&admin, &settings.admin) {

@@ -1,6 +1,7 @@
 //! A connection to a client or a server: TCP, unix socket, or either side of TLS.
 
-use socket2::SockRef;
+use pgwarden_config::{Keepalive, Tcp};
+use socket2::{SockRef, TcpKeepalive};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -48,6 +49,22 @@ impl fmt::Display for Peer {
             _ => out.write_str("unix"),
         }
     }
+}
+
+/// Sees to it that a dead peer is noticed, and that nothing waits for more to be sent.
+///
+/// # Errors
+/// When the system does not take an option.
+pub(crate) fn prepare(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    if let Some(Keepalive { idle, interval, count }) = tcp.keepalive {
+        let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(count);
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+    if tcp.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(tcp.user_timeout)?;
+    }
+    Ok(())
 }
 
 impl Stream {

@@ -5,8 +5,10 @@ use crate::clock;
 use crate::login;
 use crate::pool::{Link, Pool};
 use crate::stream::Peer;
+use pgwarden_config::Tcp;
 use pgwarden_pool::Shelf;
 use pgwarden_session::Output;
+use socket2::SockRef;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -182,7 +184,7 @@ async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut Joi
 }
 
 fn serve(client: Accepted, guest: Guest, sessions: &mut JoinSet<()>, app: Arc<App>) {
-    match client.register() {
+    match client.register(&app.settings.tcp) {
         Ok((stream, peer)) => {
             sessions.spawn(async move {
                 let _guest = guest;
@@ -194,11 +196,11 @@ fn serve(client: Accepted, guest: Guest, sessions: &mut JoinSet<()>, app: Arc<Ap
 }
 
 impl Accepted {
-    fn register(self) -> io::Result<(crate::stream::Stream, Peer)> {
+    fn register(self, tcp: &Tcp) -> io::Result<(crate::stream::Stream, Peer)> {
         match self {
             Self::Tcp(socket, peer) => {
                 socket.set_nonblocking(true)?;
-                socket.set_nodelay(true)?;
+                crate::stream::prepare(&SockRef::from(&socket), tcp)?;
                 Ok((crate::stream::Stream::Tcp(tokio::net::TcpStream::from_std(socket)?), peer))
             }
             Self::Unix(socket) => {

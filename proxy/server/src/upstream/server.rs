@@ -5,9 +5,10 @@ use crate::stream::Stream;
 use crate::tls::Connector;
 use crate::upstream::error::UpstreamError;
 use dashmap::DashMap;
-use pgwarden_config::{Endpoint, UpstreamTlsMode};
+use pgwarden_config::{Endpoint, Tcp, UpstreamTlsMode};
 use pgwarden_session::{Capabilities, Route, SimpleForm, Vehicle};
 use pgwarden_wire::Writer;
+use socket2::SockRef;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +41,7 @@ pub(crate) enum SetConfig {
 pub(crate) struct Server {
     endpoint: Endpoint,
     connector: Connector,
+    tcp: Tcp,
     /// How long connecting and logging in may take.
     pub(crate) timeout: Duration,
     /// Whether a transaction pooler stands in between.
@@ -52,10 +54,11 @@ pub(crate) struct Server {
 
 impl Server {
     /// A server that has not been talked to yet.
-    pub(crate) fn new(upstream: &pgwarden_config::Upstream, connector: Connector) -> Self {
+    pub(crate) fn new(upstream: &pgwarden_config::Upstream, connector: Connector, tcp: &Tcp) -> Self {
         Self {
             endpoint: upstream.endpoint.clone(),
             connector,
+            tcp: tcp.clone(),
             timeout: upstream.connect_timeout,
             pooler: upstream.downstream_pooler,
             facts: DashMap::new(),
@@ -65,7 +68,8 @@ impl Server {
 
     /// Whether these settings describe the same server, reached in the same way.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        (&self.endpoint, self.timeout, self.pooler) == (&other.endpoint, other.timeout, other.pooler)
+        (&self.endpoint, &self.tcp, self.timeout, self.pooler)
+            == (&other.endpoint, &other.tcp, other.timeout, other.pooler)
             && self.connector.is_like(&other.connector)
     }
 
@@ -100,7 +104,7 @@ impl Server {
             return Err(UpstreamError::Protocol("no address".into()));
         };
         let socket = TcpStream::connect((host.as_str(), *port)).await?;
-        socket.set_nodelay(true)?;
+        crate::stream::prepare(&SockRef::from(&socket), &self.tcp)?;
         let Some(config) = &self.connector.config else { return Ok(Stream::Tcp(socket)) };
         let mut socket = socket;
         socket.write_all(&SSL_REQUEST).await?;
