@@ -179,6 +179,24 @@ fn the_admin_listener_asks_for_the_new_token() {
 }
 
 #[test]
+fn nothing_is_reloaded_on_the_way_out() {
+    for_each_version(async |server| {
+        Tenants::load(server);
+        let pgwarden = told(&url(server), TRUST).start();
+        let mut busy = client(&pgwarden, "acme", "");
+        busy.query("BEGIN");
+        busy.query("SELECT 1");
+        pgwarden.signal(Signal::TERM);
+        pgwarden.until_logged("draining: ", 0);
+        pgwarden.signal(Signal::HUP);
+        pgwarden.until_logged("nothing is reloaded any more", 0);
+        assert_eq!(pgwarden.metric(OK), Some(0.0));
+        assert_eq!(busy.query("COMMIT")[0].command(), "COMMIT");
+        assert_eq!(pgwarden.wait_exit().code(), Some(0));
+    });
+}
+
+#[test]
 fn modes_and_tenants_change_for_the_next_login_alone() {
     for_each_version(async |server| {
         Tenants::load(server);

@@ -11,6 +11,7 @@ use crate::loaded::{self, Loaded, Purpose};
 use crate::meters::ReloadOutcome;
 use crate::notify;
 use crate::settings;
+use crate::signals::Phase;
 use arc_swap::ArcSwapOption;
 use pgwarden_config::{FixedKey, Mistake, SecretText, Settings};
 use std::io;
@@ -72,7 +73,11 @@ impl Reloader {
 
     async fn reload_at_each(mut self, mut hangup: Signal) {
         while hangup.recv().await.is_some() {
-            self.reload().await;
+            if self.current.load().shutdown.phase() == Phase::Running {
+                self.reload().await;
+            } else {
+                tracing::warn!("SIGHUP: nothing is reloaded any more, this process is about to end");
+            }
         }
     }
 
