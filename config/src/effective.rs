@@ -12,6 +12,7 @@ use crate::limits::Limits;
 use crate::rules::{Connection, Rule};
 use crate::secret::HIDDEN;
 use crate::settings::{Admin, Mode, Settings};
+use crate::tcp::Tcp;
 use crate::tls::{ClientCert, ClientTls};
 use crate::units;
 use crate::upstream::Upstream;
@@ -22,8 +23,14 @@ use crate::url;
 pub fn effective(settings: &Settings) -> String {
     let mut page = Page::default();
     page.list("listen", settings.listen.iter().map(ToString::to_string));
+    if !settings.proxy_protocol.is_empty() {
+        page.list("proxy_protocol", settings.proxy_protocol.iter().map(ToString::to_string));
+    }
+    let mode = settings.unix_socket_permissions.map(|mode| format!("{mode:04o}"));
+    page.optional("unix_socket_permissions", mode.as_deref());
     page.text("mode", settings.mode.as_str());
     page.bare("workers", settings.workers);
+    page.path("takeover", settings.takeover.as_deref());
     page.upstream(&settings.upstream);
     page.section("pool");
     page.text("mode", settings.pool.mode.as_str());
@@ -41,6 +48,7 @@ pub fn effective(settings: &Settings) -> String {
     page.section("log");
     page.text("level", &settings.log.level);
     page.text("format", settings.log.format.as_str());
+    page.tcp(&settings.tcp);
     page.limits(&settings.limits);
     page.modes("databases", &settings.databases);
     page.modes("users", &settings.users);
@@ -182,10 +190,22 @@ impl Page {
 
     fn admin(&mut self, admin: Option<&Admin>) {
         self.section("admin");
-        let address = admin.map(|admin| Endpoint::Tcp(admin.host.clone(), admin.port).to_string());
-        self.text("listen", address.as_deref().unwrap_or("off"));
+        self.text("listen", &address(admin));
         let token = admin.and_then(|admin| admin.token.as_ref());
         self.optional("token", token.map(|_| HIDDEN));
+    }
+
+    fn tcp(&mut self, tcp: &Tcp) {
+        self.section("tcp");
+        match tcp.keepalive {
+            None => self.text("keepalive_idle", "off"),
+            Some(keepalive) => {
+                self.text("keepalive_idle", &units::show(keepalive.idle));
+                self.text("keepalive_interval", &units::show(keepalive.interval));
+                self.bare("keepalive_count", keepalive.count);
+            }
+        }
+        self.text("user_timeout", &tcp.user_timeout.map_or_else(|| "off".to_owned(), units::show));
     }
 
     fn limits(&mut self, limits: &Limits) {
@@ -212,6 +232,12 @@ impl Page {
             self.text("mode", mode.as_str());
         }
     }
+}
+
+/// Where the admin listener listens, or `off`.
+pub(crate) fn address(admin: Option<&Admin>) -> String {
+    let address = admin.map(|admin| Endpoint::Tcp(admin.host.clone(), admin.port).to_string());
+    address.unwrap_or_else(|| "off".to_owned())
 }
 
 /// The URL without its password.

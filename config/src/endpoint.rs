@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::mistake::Fault;
 
@@ -45,6 +45,13 @@ impl Endpoint {
             Self::Tcp(..) => None,
             Self::Unix { directory, port } => Some(directory.join(format!(".s.PGSQL.{port}"))),
         }
+    }
+
+    /// The endpoint of a unix socket's file, if clients would find it: it is named `.s.PGSQL.<port>`.
+    #[must_use]
+    pub fn of_socket(path: &Path) -> Option<Self> {
+        let port = port_number(path.file_name()?.to_str()?.strip_prefix(".s.PGSQL.")?)?;
+        Some(Self::Unix { directory: path.parent()?.to_owned(), port })
     }
 
     /// Reads one endpoint; port 0 lets the system choose.
@@ -102,6 +109,26 @@ pub(crate) fn unix_socket(directory: &str, port: u16) -> Result<Endpoint, Fault>
         return Err(Fault::new("the socket's path is too long", expected));
     }
     Ok(endpoint)
+}
+
+/// Mode bits in octal: `"0770"` as in PostgreSQL, or `0o770` as TOML writes such numbers. One without either mark would
+/// be decimal in TOML.
+pub(crate) fn permissions(text: &str) -> Result<u32, Fault> {
+    let digits = text.strip_prefix("0o").or_else(|| text.strip_prefix('0'));
+    let octal =
+        digits.filter(|digits| digits.len() == 3).and_then(|digits| u32::from_str_radix(digits, 8).ok());
+    octal.ok_or_else(|| Fault::new(format!("{text:?} is no file mode"), "\"0000\" to \"0777\", in octal"))
+}
+
+/// The path of a unix socket that is no endpoint for clients; a name is put behind it for a moment.
+pub(crate) fn socket_path(text: &str) -> Result<PathBuf, Fault> {
+    const ROOM: usize = 12;
+    let most = SOCKET_PATH_BYTES - ROOM;
+    if !text.starts_with('/') || text.ends_with('/') || text.len() >= most || text.contains('\0') {
+        let expected = format!("an absolute path of less than {most} bytes");
+        return Err(Fault::new("is no path for a socket", expected));
+    }
+    Ok(PathBuf::from(text))
 }
 
 fn unix(text: &str) -> Result<Endpoint, Fault> {

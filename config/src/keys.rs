@@ -9,8 +9,11 @@ pub const PREFIX: &str = "PGWARDEN_";
 /// The keys, dotted. The last five hold a whole tree of their own.
 pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("listen", Some("PGWARDEN_LISTEN")),
+    ("proxy_protocol", Some("PGWARDEN_PROXY_PROTOCOL")),
+    ("unix_socket_permissions", None),
     ("mode", Some("PGWARDEN_MODE")),
     ("workers", Some("PGWARDEN_WORKERS")),
+    ("takeover", Some("PGWARDEN_TAKEOVER")),
     ("upstream.url", Some("PGWARDEN_UPSTREAM")),
     ("upstream.password", None),
     ("upstream.connect_timeout", None),
@@ -54,6 +57,10 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("admin.token", None),
     ("log.level", Some("PGWARDEN_LOG")),
     ("log.format", Some("PGWARDEN_LOG_FORMAT")),
+    ("tcp.keepalive_idle", None),
+    ("tcp.keepalive_interval", None),
+    ("tcp.keepalive_count", None),
+    ("tcp.user_timeout", None),
     ("limits.message_bytes", None),
     ("limits.query_bytes", None),
     ("limits.token_bytes", None),

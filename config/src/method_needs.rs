@@ -2,11 +2,13 @@
 
 use crate::auth::{Auth, Method, TrustRemote};
 use crate::endpoint::Endpoint;
-use crate::mistake::{Fault, Origin};
+use crate::mistake::{Fault, Mistake, Origin};
+use crate::network::{Neighbour, Network};
 use crate::pool::{Pool, PoolMode};
 use crate::reader::Reader;
 use crate::rule_reader::{self, Placed};
-use crate::rules::{Connection, Network};
+use crate::rules::{Connection, Rule};
+use crate::settings::Settings;
 use crate::tls::{ClientCert, ClientTls, TlsMode};
 use crate::upstream::{ChannelBinding, Upstream};
 
@@ -15,6 +17,7 @@ const METHOD: &str = "auth.method";
 /// What the methods are looked at beside.
 pub(crate) struct Surroundings<'a> {
     pub(crate) listen: &'a [Endpoint],
+    pub(crate) proxies: &'a [Neighbour],
     /// Missing where it has mistakes of its own.
     pub(crate) upstream: Option<&'a Upstream>,
     pub(crate) tls: &'a ClientTls,
@@ -31,10 +34,26 @@ struct Use<'a> {
     clients: Option<(Option<Connection>, &'a [Network])>,
 }
 
+/// What must not be in force together, though each was right where it was written: some settings stay as they are while
+/// pgwarden runs, and sockets can be inherited.
+pub(crate) fn in_force(settings: &Settings) -> Vec<Mistake> {
+    let Settings { auth, listen, proxy_protocol, upstream, tls, pool, .. } = settings;
+    let surroundings = Surroundings { listen, proxies: proxy_protocol, upstream: Some(upstream), tls, pool };
+    let uses: Vec<Use<'_>> = match auth.rules.as_slice() {
+        [] => vec![Use { method: auth.method, origin: Origin::Absent, key: METHOD, clients: None }],
+        rules => rules.iter().map(|rule| Use::of_rule(rule, Origin::Absent)).collect(),
+    };
+    let faults = uses.iter().flat_map(|one| {
+        let found = [one.trust(auth, &surroundings), one.passing(&surroundings)];
+        found.into_iter().flatten().map(|fault| fault.at(Origin::Absent, one.key))
+    });
+    faults.collect()
+}
+
 /// Checks the one method, or that of each rule.
 pub(crate) fn check(reader: &mut Reader<'_>, auth: &Auth, rules: &[Placed], surroundings: &Surroundings<'_>) {
     let uses: Vec<Use<'_>> = match reader.is_written(rule_reader::KEY) {
-        true => rules.iter().map(Use::of_rule).collect(),
+        true => rules.iter().map(|placed| Use::of_rule(&placed.rule, placed.origin.clone())).collect(),
         false if reader.is_spoiled(METHOD) => return,
         false => vec![Use { method: auth.method, origin: reader.origin(METHOD), key: METHOD, clients: None }],
     };
@@ -48,10 +67,11 @@ pub(crate) fn check(reader: &mut Reader<'_>, auth: &Auth, rules: &[Placed], surr
         let tls_is_spoiled = ["tls.mode", "tls.cert", "tls.key", "tls.client_ca"];
         let tls_is_spoiled = tls_is_spoiled.iter().any(|key| reader.is_spoiled(key));
         let found = [
-            one.trust(auth, surroundings.listen),
+            one.trust(auth, surroundings),
             one.token(surroundings.upstream),
             one.encryption(surroundings.tls).filter(|_| !tls_is_spoiled),
             one.connection(surroundings.listen),
+            one.socket(surroundings.proxies),
             one.passing(surroundings),
         ];
         for fault in found.into_iter().flatten() {
@@ -67,23 +87,26 @@ pub(crate) fn check(reader: &mut Reader<'_>, auth: &Auth, rules: &[Placed], surr
 }
 
 impl<'a> Use<'a> {
-    fn of_rule(placed: &'a Placed) -> Self {
-        Self {
-            method: placed.rule.method,
-            origin: placed.origin.clone(),
-            key: rule_reader::KEY,
-            clients: Some((placed.rule.connection, &placed.rule.networks)),
-        }
+    fn of_rule(rule: &'a Rule, origin: Origin) -> Self {
+        let clients = Some((rule.connection, rule.networks.as_slice()));
+        Self { method: rule.method, origin, key: rule_reader::KEY, clients }
     }
 
-    /// `trust` lets in whoever reaches it.
-    fn trust(&self, auth: &Auth, listen: &[Endpoint]) -> Option<Fault> {
+    /// `trust` lets in whoever reaches it. A load balancer can bring anybody, and say of everybody that it is local.
+    fn trust(&self, auth: &Auth, surroundings: &Surroundings<'_>) -> Option<Fault> {
+        if self.method != Method::Trust || auth.trust_remote == TrustRemote::Allow {
+            return None;
+        }
+        if !surroundings.proxies.is_empty() {
+            let problem = "trust lets everybody in whom a load balancer brings";
+            return Some(Fault::new(problem, "another method, or auth.trust_remote = true"));
+        }
         let stays_here = self.clients.is_some_and(|(connection, networks)| {
             connection == Some(Connection::Local)
                 || (!networks.is_empty() && networks.iter().all(Network::is_loopback))
         });
-        let remote = listen.iter().find(|endpoint| !endpoint.is_local())?;
-        if self.method != Method::Trust || auth.trust_remote == TrustRemote::Allow || stays_here {
+        let remote = surroundings.listen.iter().find(|endpoint| !endpoint.is_local())?;
+        if stays_here {
             return None;
         }
         let expected = "a loopback address or unix socket, or auth.trust_remote = true";
@@ -98,6 +121,14 @@ impl<'a> Use<'a> {
         }
         let problem = "jwt would let the holder of a token log in to the server under any name";
         Some(Fault::new(problem, "a user in upstream.url"))
+    }
+
+    /// Whom a load balancer brings through a unix socket, the operating system takes for the load balancer.
+    fn socket(&self, proxies: &[Neighbour]) -> Option<Fault> {
+        let brings = self.method == Method::Peer && proxies.contains(&Neighbour::Unix);
+        let problem =
+            "peer takes clients that a load balancer brings through a unix socket for the load balancer";
+        brings.then(|| Fault::new(problem, "another method, or no unix in proxy_protocol"))
     }
 
     /// A login that is passed on belongs to one connection to the server, and is bound to none.

@@ -2,8 +2,9 @@
 
 use crate::auth::Method;
 use crate::mistake::{Fault, Origin};
+use crate::network::Network;
 use crate::reader::{Reader, single};
-use crate::rules::{Connection, Names, Network, Rule, special_database};
+use crate::rules::{Connection, Names, Rule, special_database};
 use crate::word::Word;
 use crate::written::{Node, Value};
 
@@ -130,11 +131,12 @@ fn names(node: &Node, special: impl Fn(&str) -> Option<&'static str>) -> Result<
 
 /// `all` stands for every address, as in `pg_hba.conf`, and for unix sockets if the type lets them.
 fn networks(node: &Node) -> Result<Vec<Network>, Fault> {
+    const EXPECTED: &str = "a range like 10.0.0.0/8 or fd00::/8, an address, or \"all\"";
     let texts = texts(node)?;
     match texts.as_slice() {
         [] => Err(Fault::new("is an empty list", "addresses, or \"all\"")),
         texts if texts.iter().any(|text| text == "all") => Ok(Vec::new()),
-        texts => texts.iter().map(|text| Network::parse(text)).collect(),
+        texts => texts.iter().map(|text| Network::parse(text, EXPECTED)).collect(),
     }
 }
 

@@ -1,11 +1,11 @@
 //! Rules that say by which method which client logs in, like the lines of PostgreSQL's `pg_hba.conf`: the first that
 //! matches decides, and who matches none is not let in.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use crate::auth::Method;
 use crate::mistake::Fault;
+use crate::network::Network;
 use crate::word::words;
 
 /// The word for every database, user or address.
@@ -35,13 +35,6 @@ pub enum Names {
     All,
     /// Those of the list; `sameuser` among databases stands for the one with the user's name.
     Listed(Vec<String>),
-}
-
-/// A range of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
 }
 
 /// One rule.
@@ -159,67 +152,11 @@ impl Names {
     }
 }
 
-impl Network {
-    /// Reads `10.0.0.0/8`, `fd00::/8`, or a single address.
-    pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
-        const EXPECTED: &str = "a range like 10.0.0.0/8 or fd00::/8, an address, or \"all\"";
-        let (address, bits) =
-            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let wrong = || Fault::new(format!("{text:?} is no range of addresses"), EXPECTED);
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(most), str::parse).map_err(|_| wrong())?;
-        if bits > most {
-            return Err(Fault::new(format!("{text:?} has a mask of more than {most} bits"), EXPECTED));
-        }
-        let network = Self { address: masked(address, bits), bits };
-        if network.address != address {
-            let problem = format!("{text:?} has bits to the right of its mask");
-            return Err(Fault::new(problem, network.to_string()));
-        }
-        Ok(network)
-    }
-
-    /// Whether an address lies in the range.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.address.is_ipv4() && masked(address, self.bits) == self.address
-    }
-
-    /// Whether only this machine has addresses of the range.
-    pub(crate) fn is_loopback(&self) -> bool {
-        self.address.is_loopback() && if self.address.is_ipv4() { self.bits >= 8 } else { self.bits == 128 }
-    }
-
-    fn covers(&self, other: &Network) -> bool {
-        self.bits <= other.bits && self.contains(other.address)
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}/{}", self.address, self.bits)
-    }
-}
-
 /// Whether a name among the databases of a rule means something that pgwarden has not.
 pub(crate) fn special_database(name: &str) -> Option<&'static str> {
     match name {
         "samerole" | "samegroup" => Some("members of a role are not known to pgwarden"),
         "replication" => Some("replication connections are not supported"),
         _ => None,
-    }
-}
-
-fn masked(address: IpAddr, bits: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(u32::from(32 - bits.min(32))).unwrap_or(0);
-            IpAddr::from((u32::from(address) & mask).to_be_bytes())
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(u32::from(128 - bits.min(128))).unwrap_or(0);
-            IpAddr::from((u128::from(address) & mask).to_be_bytes())
-        }
     }
 }

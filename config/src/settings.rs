@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use crate::auth::{self, Auth};
 use crate::context::{self, ContextSettings};
@@ -9,9 +10,11 @@ use crate::endpoint::{self, Endpoint};
 use crate::limits::{self, Limits};
 use crate::method_needs::{self, Surroundings};
 use crate::mistake::Fault;
+use crate::network::Neighbour;
 use crate::pool::{self, Pool};
 use crate::reader::{self, Reader, single};
 use crate::secret::SecretText;
+use crate::tcp::{self, Tcp};
 use crate::tls::{self, ClientTls};
 use crate::upstream::{self, Upstream};
 use crate::word::{Word, words};
@@ -69,6 +72,10 @@ pub struct Admin {
 pub struct Settings {
     /// Where clients connect; at least one.
     pub listen: Vec<Endpoint>,
+    /// Who may connect to unix sockets, as mode bits of their files; the umask decides if not said.
+    pub unix_socket_permissions: Option<u32>,
+    /// Those who bring clients, and say whose address is whose.
+    pub proxy_protocol: Vec<Neighbour>,
     /// The server behind.
     pub upstream: Upstream,
     /// The mode where nothing else is said.
@@ -89,8 +96,12 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// The number of worker threads.
     pub workers: NonZeroUsize,
+    /// The unix socket at which another process takes over, if one may.
+    pub takeover: Option<PathBuf>,
     /// What is logged.
     pub log: Log,
+    /// How dead peers are noticed.
+    pub tcp: Tcp,
     /// What is too much.
     pub limits: Limits,
 }
@@ -107,11 +118,14 @@ impl Settings {
 /// Reads everything; nothing without an upstream.
 pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let listen = listen(reader);
+    let unix_socket_permissions = reader.parse("unix_socket_permissions", endpoint::permissions);
+    let proxy_protocol = proxy_protocol(reader);
     let upstream = upstream::resolve(reader);
     let pool = pool::resolve(reader);
     let (auth, rules) = auth::resolve(reader);
     let tls = tls::resolve(reader);
-    let surroundings = Surroundings { listen: &listen, upstream: upstream.as_ref(), tls: &tls, pool: &pool };
+    let (proxies, behind) = (proxy_protocol.as_slice(), upstream.as_ref());
+    let surroundings = Surroundings { listen: &listen, proxies, upstream: behind, tls: &tls, pool: &pool };
     method_needs::check(reader, &auth, &rules, &surroundings);
     let context = context::resolve(reader, &auth);
     let mode = mode(reader);
@@ -120,11 +134,15 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     check_enforce(reader, mode, &databases, &users);
     let admin = admin(reader);
     let workers = workers(reader);
+    let takeover = reader.parse("takeover", endpoint::socket_path);
     let log = log(reader);
+    let tcp = tcp::resolve(reader);
     let limits = limits::resolve(reader);
     let upstream = upstream?;
     Some(Settings {
         listen,
+        unix_socket_permissions,
+        proxy_protocol,
         upstream,
         mode,
         databases,
@@ -135,7 +153,9 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         tls,
         admin,
         workers,
+        takeover,
         log,
+        tcp,
         limits,
     })
 }
@@ -159,6 +179,15 @@ fn listen(reader: &mut Reader<'_>) -> Vec<Endpoint> {
         }
     }
     endpoints
+}
+
+fn proxy_protocol(reader: &mut Reader<'_>) -> Vec<Neighbour> {
+    const KEY: &str = "proxy_protocol";
+    let items = reader.items(KEY).unwrap_or_default();
+    items
+        .into_iter()
+        .filter_map(|item| reader.keep(Neighbour::parse(&item.text), &item.origin, KEY))
+        .collect()
 }
 
 /// A mode must be chosen as soon as there is a context; without one there is nothing to choose.

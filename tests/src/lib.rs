@@ -5,6 +5,7 @@
 //! * [`Server`]: a throw-away PostgreSQL of one [`Version`], ready in some hundred milliseconds;
 //! * [`for_each_version`]: the same test on every version asked for;
 //! * [`Pgwarden`]: the binary under test;
+//! * [`manager`]: the service manager that it reports to;
 //! * [`PgBouncer`]: the neighbour that some have between;
 //! * [`Relay`]: a network between pgwarden and the server that can break;
 //! * [`Wire`]: the protocol spoken by hand, for what no driver would ever send;
@@ -12,6 +13,7 @@
 //! * [`tokens`]: issuers of JSON Web Tokens;
 //! * [`encryption`]: how psql got in;
 //! * [`platform`]: the example schema with its policies;
+//! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -22,11 +24,13 @@ pub mod client;
 mod directory;
 pub mod encryption;
 mod launch;
+pub mod manager;
 mod pgbouncer;
 pub mod platform;
 mod postgres;
 mod proxy;
 mod relay;
+pub mod reload;
 mod template;
 pub mod tenants;
 pub mod tokens;

@@ -23,6 +23,8 @@ pub struct PgwardenBuilder {
     variables: BTreeMap<String, String>,
     arguments: Vec<String>,
     files: Vec<(String, String)>,
+    inherited: Vec<String>,
+    place: Option<Place>,
     given: Given,
     heard: Heard,
 }
@@ -50,6 +52,13 @@ struct Ports {
     admin: u16,
 }
 
+/// Where another pgwarden is that runs already.
+#[derive(Debug)]
+struct Place {
+    ports: Ports,
+    directory: String,
+}
+
 impl PgwardenBuilder {
     /// `PGWARDEN_UPSTREAM`.
     #[must_use]
@@ -69,6 +78,22 @@ impl PgwardenBuilder {
     #[must_use]
     pub fn argument(mut self, argument: &str) -> PgwardenBuilder {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// A socket that a service manager opens for pgwarden: `NAME=tcp:HOST:PORT` or `NAME=unix:PATH`, with the words in
+    /// braces of [`PgwardenBuilder::env`].
+    #[must_use]
+    pub fn inheriting(mut self, socket: &str) -> PgwardenBuilder {
+        self.inherited.push(socket.to_owned());
+        self
+    }
+
+    /// Listens on the ports of another one, and `{before}` stands for its directory (for its own while there is none).
+    #[must_use]
+    pub fn in_place_of(mut self, other: &Pgwarden) -> PgwardenBuilder {
+        let directory = other.place.clone();
+        self.place = Some(Place { ports: Ports { clients: other.port, admin: other.admin_port }, directory });
         self
     }
 
@@ -139,7 +164,10 @@ impl PgwardenBuilder {
 
     /// Starts pgwarden and returns at once, for one that nobody can ask whether it is ready.
     pub fn start_unasked(mut self) -> Pgwarden {
-        let ports = Ports { clients: free_port(), admin: free_port() };
+        let ports = match &self.place {
+            Some(place) => place.ports,
+            None => Ports { clients: free_port(), admin: free_port() },
+        };
         if self.given == Given::Listeners {
             let mut default = |name: &str, port: u16| {
                 self.variables.entry(name.to_owned()).or_insert_with(|| format!("127.0.0.1:{port}"));
@@ -150,7 +178,12 @@ impl PgwardenBuilder {
             self.variables.entry("PGWARDEN_LOGIN_DELAY".to_owned()).or_insert_with(|| "0".to_owned());
         }
         let (directory, process) = self.launch(&["serve"], ports);
-        Pgwarden { process: Mutex::new(process), directory, port: ports.clients, admin_port: ports.admin }
+        let place = match self.place {
+            Some(place) => place.directory,
+            None => directory.path().to_string_lossy().into_owned(),
+        };
+        let process = Mutex::new(process);
+        Pgwarden { process, directory, place, port: ports.clients, admin_port: ports.admin }
     }
 
     /// Runs another command than `serve`, such as `config check`, to its end; nothing is added to the variables.
@@ -166,20 +199,31 @@ impl PgwardenBuilder {
     pub fn start_command(self, subcommand: &[&str]) -> Pgwarden {
         let ports = Ports { clients: free_port(), admin: free_port() };
         let (directory, process) = self.launch(subcommand, ports);
-        Pgwarden { process: Mutex::new(process), directory, port: ports.clients, admin_port: ports.admin }
+        let place = directory.path().to_string_lossy().into_owned();
+        let process = Mutex::new(process);
+        Pgwarden { process, directory, place, port: ports.clients, admin_port: ports.admin }
     }
 
     fn launch(&self, subcommand: &[&str], ports: Ports) -> (Directory, Process) {
         let directory = Directory::create("pgwarden");
         let place = directory.path().to_string_lossy().into_owned();
+        let before = self.place.as_ref().map_or(&place, |place| &place.directory);
         let fill = |text: &str| {
             let [port, admin] = [ports.clients, ports.admin].map(|port| port.to_string());
+            let text = text.replace("{before}", before);
             text.replace("{dir}", &place).replace("{port}", &port).replace("{admin_port}", &admin)
         };
         for (name, contents) in &self.files {
             fs::write(directory.path().join(name), fill(contents)).expect("a file can be written");
         }
-        let mut command = command(binary(), Account::Own, "KILL");
+        let mut command = if self.inherited.is_empty() {
+            command(binary(), Account::Own, "KILL")
+        } else {
+            let mut python = command(Path::new("python3"), Account::Own, "KILL");
+            python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/inherit.py"));
+            python.args(self.inherited.iter().map(|socket| fill(socket))).arg("--").arg(binary());
+            python
+        };
         // Unknown names are errors, and the tests have some of their own.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PGWARDEN_")) {
             command.env_remove(name);
@@ -215,6 +259,8 @@ pub struct Exit {
 pub struct Pgwarden {
     process: Mutex<Process>,
     directory: Directory,
+    /// What `{before}` stands for.
+    place: String,
     port: u16,
     admin_port: u16,
 }

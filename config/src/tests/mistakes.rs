@@ -69,7 +69,7 @@ fn the_shape_of_the_file() {
     file(
         "[tsl]\ncert = 1",
         &["pgwarden.toml:1:2: tsl: unknown key; \
-           expected one of listen, mode, workers, upstream, pool, auth, context, tls, admin, log, limits, databases, users"],
+           expected one of listen, proxy_protocol, unix_socket_permissions, mode, workers, takeover, upstream, pool, auth, context, tls, admin, log, tcp, limits, databases, users"],
     );
 }
 
@@ -366,5 +366,46 @@ fn admin_log_and_workers() {
         "limits.token_bytes = \"1TB\"",
         &["pgwarden.toml:1:22: limits.token_bytes: \"1TB\" is not a size; \
            expected a size from 64 to 65535 bytes, like 8192 or 16MiB"],
+    );
+}
+
+#[test]
+fn a_takeover_needs_a_path_that_a_socket_can_have() {
+    assert!(from_file_with_upstream("takeover = \"/run/pgwarden/takeover\"").is_ok());
+    for path in ["t", "./t", "/run/", &format!("/{}", "x".repeat(95))] {
+        one(
+            &[("PGWARDEN_TAKEOVER", path)],
+            "PGWARDEN_TAKEOVER: takeover: is no path for a socket; expected an absolute path of less than 96 bytes",
+        );
+    }
+}
+
+#[test]
+fn permissions_are_four_octal_digits() {
+    for (mode, bits) in [("\"0777\"", 0o777), ("\"0000\"", 0), ("\"0660\"", 0o660), ("0o660", 0o660)] {
+        let settings = from_file_with_upstream(&format!("unix_socket_permissions = {mode}")).unwrap();
+        assert_eq!(settings.unix_socket_permissions, Some(bits));
+    }
+    for (written, shown) in [("\"777\"", "777"), ("770", "770"), ("\"0888\"", "0888"), ("\"1777\"", "1777")] {
+        let line = format!(
+            "pgwarden.toml:1:27: unix_socket_permissions: \"{shown}\" is no file mode; \
+             expected \"0000\" to \"0777\", in octal"
+        );
+        file(&format!("unix_socket_permissions = {written}"), &[&line]);
+    }
+}
+
+#[test]
+fn keepalive_is_a_time_or_off() {
+    let tcp = |text: &str| from_file_with_upstream(text).unwrap().tcp;
+    assert_eq!(tcp("tcp.keepalive_idle = \"off\"").keepalive, None);
+    assert_eq!(tcp("tcp.user_timeout = \"90s\"").user_timeout, Some(std::time::Duration::from_secs(90)));
+    file(
+        "tcp.keepalive_idle = \"10ms\"\ntcp.keepalive_count = 0\n",
+        &[
+            "pgwarden.toml:1:22: tcp.keepalive_idle: \"10ms\" is out of range; \
+             expected a duration from 1s to 32767s, like 30s, 500ms or 5min",
+            "pgwarden.toml:2:23: tcp.keepalive_count: 0 is out of range; expected an integer from 1 to 127",
+        ],
     );
 }

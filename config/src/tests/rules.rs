@@ -282,3 +282,53 @@ fn what_a_method_needs_is_asked_of_each_rule() {
         ["pgwarden.toml:2:15: auth.method: reject lets nobody in; expected another method, or auth.rules"]
     );
 }
+
+#[test]
+fn what_a_load_balancer_says_is_enough_for_neither_trust_nor_peer() {
+    const TRUST: &str = "trust lets everybody in whom a load balancer brings; \
+                         expected another method, or auth.trust_remote = true";
+    const PEER: &str = "peer takes clients that a load balancer brings through a unix socket for the load balancer; \
+         expected another method, or no unix in proxy_protocol";
+    for (proxies, rule, expected) in [
+        ("10.0.0.1", "type = \"local\", method = \"trust\"", Some(TRUST)),
+        ("10.0.0.1", "address = \"127.0.0.0/8\", method = \"trust\"", Some(TRUST)),
+        ("unix", "type = \"local\", method = \"peer\"", Some(PEER)),
+        ("10.0.0.1", "type = \"local\", method = \"peer\"", None),
+        ("unix", "type = \"local\", method = \"md5\"", None),
+    ] {
+        let found = with_rules(&format!("auth.rules = [{{ {rule} }}]\nproxy_protocol = \"{proxies}\""));
+        let expected = expected.map(|text| vec![format!("c.toml:5:15: auth.rules: {text}")]);
+        assert_eq!(found.err(), expected, "{rule} behind {proxies}");
+    }
+    let bare = |text: &str| super::from_file(&format!("upstream.url = \"postgres://h\"\n{text}")).err();
+    let trust = "auth.method = \"trust\"\nproxy_protocol = \"unix\"";
+    assert_eq!(bare(trust), Some(vec![format!("pgwarden.toml:2:15: auth.method: {TRUST}")]));
+    assert_eq!(bare(&format!("{trust}\nauth.trust_remote = true")), None);
+}
+
+#[test]
+fn what_a_reload_brings_has_to_fit_what_stays() {
+    let written = |text: &str| with_rules(text).unwrap();
+    let start = written("auth.method = \"md5\"");
+    let refused = |text: &str| {
+        let mistakes = written(text).over(&start, &start).map(drop).unwrap_err();
+        mistakes.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        refused("pool.mode = \"session\"\nauth.rules = [{ type = \"local\", method = \"passthrough\" }]"),
+        ["configuration: auth.rules: passthrough needs a connection to the server for each client; \
+             expected pool.mode = \"session\""]
+    );
+    let alone = |text: &str| super::from_file(&format!("upstream.url = \"postgres://h\"\n{text}")).unwrap();
+    let next = alone("auth.rules = [{ database = \"d\", method = \"trust\" }]");
+    let mistakes = next.over(&start, &start).map(drop).unwrap_err();
+    assert_eq!(
+        mistakes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["configuration: auth.rules: trust lets everybody in who reaches 0.0.0.0:1; \
+             expected a loopback address or unix socket, or auth.trust_remote = true"]
+    );
+    let next =
+        written("upstream.max_backends = 3\nlimits.login_failures = 1\nlimits.max_clients_per_user = 2");
+    let (next, fixed) = next.over(&start, &start).unwrap();
+    assert_eq!((next.upstream.max_backends, next.limits.login_failures, fixed), (Some(3), 1, Vec::new()));
+}

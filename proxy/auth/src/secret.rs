@@ -27,7 +27,7 @@ const MD5_PREFIX: &str = "md5";
 const MD5_HEX_LENGTH: usize = 32;
 
 /// What is stored for a user, as in `pg_authid.rolpassword` or a PgBouncer `userlist.txt`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// The password itself.
     Clear(Zeroizing<String>),

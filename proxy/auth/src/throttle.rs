@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::crypto::hmac_sha256;
@@ -59,7 +59,7 @@ pub enum Turn {
 
 /// What is known of those who failed, and of those who did not. Times are since any one moment, the same in all calls.
 pub struct Throttle {
-    patience: Patience,
+    patience: RwLock<Patience>,
     key: [u8; 32],
     capacity: usize,
     shards: Vec<Mutex<Shard>>,
@@ -87,16 +87,27 @@ impl Throttle {
     /// Nobody has failed yet. `key` is random and lives as long as the process.
     #[must_use]
     pub fn new(patience: Patience, key: [u8; 32]) -> Self {
-        Self { patience, key, capacity: CAPACITY, shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        let (patience, shards) = (RwLock::new(patience), (0..SHARDS).map(|_| Mutex::default()).collect());
+        Self { patience, key, capacity: CAPACITY, shards }
+    }
+
+    /// Is as patient as that from now on; what has been counted stays.
+    pub fn follow(&self, patience: Patience) {
+        *self.patience.write().unwrap_or_else(PoisonError::into_inner) = patience;
+    }
+
+    fn patience(&self) -> Patience {
+        *self.patience.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When an attempt is looked at that cannot wait longer than `limit`; it takes its turn.
     #[must_use]
     pub fn turn(&self, suspect: &Suspect<'_>, now: Duration, limit: Duration) -> Turn {
-        if self.patience.first.is_zero() || self.is_friend(suspect, now) {
+        let patience = self.patience();
+        if patience.first.is_zero() || self.is_friend(suspect, now) {
             return Turn::Now;
         }
-        let of_user = self.place(&self.user(suspect), now, self.patience.most);
+        let of_user = self.place(&self.user(suspect), now, patience.most);
         match self.place_within(&self.address(suspect), now, limit) {
             None => Turn::Never,
             Some(of_address) => match of_address.max(of_user) {
@@ -172,7 +183,7 @@ impl Throttle {
         if now.saturating_sub(entry.touched) >= MEMORY {
             *entry = Failures { touched: entry.touched, ..Failures::default() };
         }
-        let delay = self.patience.delay(entry.count);
+        let delay = self.patience().delay(entry.count);
         (!delay.is_zero()).then_some((entry, delay))
     }
 
@@ -234,7 +245,7 @@ impl Patience {
 
 impl std::fmt::Debug for Throttle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Throttle").field("patience", &self.patience).finish_non_exhaustive()
+        f.debug_struct("Throttle").field("patience", &self.patience()).finish_non_exhaustive()
     }
 }
 

@@ -14,7 +14,7 @@ const SHARE: usize = 4;
 /// place that becomes free.
 #[derive(Debug)]
 pub struct Allowance<T: Ticket> {
-    limit: usize,
+    limit: AtomicUsize,
     open: AtomicUsize,
     starving: AtomicUsize,
     turns: AtomicUsize,
@@ -26,13 +26,25 @@ impl<T: Ticket> Allowance<T> {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let (open, starving, turns) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { limit, open, starving, turns, queue: Mutex::default() }
+        Self { limit: AtomicUsize::new(limit), open, starving, turns, queue: Mutex::default() }
     }
 
     /// The most backends that may be open.
     #[must_use]
     pub fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes the most backends that may be open. Where that makes room, the pools that wait get it; where fewer may
+    /// be open, the next backends that are closed are not replaced.
+    pub fn resize(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Release);
+        self.serve();
+    }
+
+    /// How many backends more are open than may be, since the limit was lowered.
+    pub(crate) fn excess(&self) -> usize {
+        self.open().saturating_sub(self.limit())
     }
 
     /// How many backends are open or being opened.
@@ -49,12 +61,15 @@ impl<T: Ticket> Allowance<T> {
 
     /// Whether a pool with so many waiters of its own gives up what it has at hand.
     pub(crate) fn is_due(&self, waiting: usize) -> bool {
+        if self.excess() > 0 {
+            return true;
+        }
         self.is_wanted() && (waiting == 0 || self.turns.fetch_add(1, Ordering::Relaxed).is_multiple_of(SHARE))
     }
 
     /// Takes a place, if there is one.
     pub(crate) fn take(&self) -> bool {
-        let more = |open: usize| (open < self.limit).then_some(open + 1);
+        let more = |open: usize| (open < self.limit()).then_some(open + 1);
         self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 
@@ -73,7 +88,7 @@ impl<T: Ticket> Allowance<T> {
 
     /// Lets pools open backends as long as there are places.
     fn serve(&self) {
-        while self.is_wanted() && self.open() < self.limit {
+        while self.is_wanted() && self.open() < self.limit() {
             let Some(ledger) = self.next() else { return };
             ledger.open_for_waiter();
             if ledger.is_starved() {

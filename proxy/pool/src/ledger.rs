@@ -40,7 +40,7 @@ pub struct Exhausted;
 #[derive(Debug)]
 pub struct Ledger<T: Ticket> {
     allowance: Arc<Allowance<T>>,
-    limit: usize,
+    limit: AtomicUsize,
     open: AtomicUsize,
     waiting: AtomicUsize,
     waiters: Mutex<VecDeque<Waiter<T>>>,
@@ -71,6 +71,7 @@ impl<T: Ticket> Ledger<T> {
     #[must_use]
     pub fn new(limit: usize, allowance: Arc<Allowance<T>>) -> Self {
         let waiters = Mutex::new(VecDeque::new());
+        let limit = AtomicUsize::new(limit);
         Self { allowance, limit, open: AtomicUsize::new(0), waiting: AtomicUsize::new(0), waiters }
     }
 
@@ -97,13 +98,38 @@ impl<T: Ticket> Ledger<T> {
     /// The most backends that may be open.
     #[must_use]
     pub fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes the most backends that may be open. Where that makes room, those who wait get it, as far as the allowance
+    /// of all pools goes; where fewer may be open, the right to open one ends with the next backends that are closed.
+    pub fn resize(self: &Arc<Self>, limit: usize) {
+        self.limit.store(limit, Ordering::Release);
+        while self.waiting.load(Ordering::Acquire) > 0 {
+            let Some(slot) = self.try_open() else { break };
+            slot.pass_on();
+        }
+        if self.is_starved() {
+            self.allowance.queue(self);
+        }
+    }
+
+    /// How many backends more are open than may be, in this pool or in all of them, since a limit was lowered.
+    #[must_use]
+    pub fn excess(&self) -> usize {
+        self.open().saturating_sub(self.limit()).max(self.allowance.excess())
+    }
+
+    /// Whether more backends are open than may be, since a limit was lowered.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.excess() > 0
     }
 
     /// The right to open a backend, if the limit allows one more.
     #[must_use]
     pub fn try_open(self: &Arc<Self>) -> Option<Slot<T>> {
-        let more = |open: usize| (open < self.limit).then_some(open + 1);
+        let more = |open: usize| (open < self.limit()).then_some(open + 1);
         self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
         if !self.allowance.take() {
             self.open.fetch_sub(1, Ordering::AcqRel);
@@ -133,10 +159,10 @@ impl<T: Ticket> Ledger<T> {
     /// Whether someone waits although the pool may have more backends: other pools have them.
     #[must_use]
     pub fn is_starved(&self) -> bool {
-        self.waiting() > 0 && self.open() < self.limit
+        self.waiting() > 0 && self.open() < self.limit()
     }
 
-    /// Whether a backend that is at hand is to be closed, because another pool is due to have one.
+    /// Whether a backend that is at hand is to be closed, because another pool is due to have one, or nobody is.
     #[must_use]
     pub fn yields(&self) -> bool {
         self.allowance.is_due(self.waiting())
@@ -190,6 +216,16 @@ impl<T: Ticket> Ledger<T> {
         chosen.map(|waiter| waiter.ticket)
     }
 
+    /// Counts one less if there are too many, instead of passing the right to open on.
+    fn give_up_excess(&self) -> bool {
+        let fewer = |open: usize| (open > self.limit()).then(|| open - 1);
+        let given_up = self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer).is_ok();
+        if given_up {
+            self.allowance.give();
+        }
+        given_up
+    }
+
     fn queue(&self) -> MutexGuard<'_, VecDeque<Waiter<T>>> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -223,6 +259,9 @@ impl<T: Ticket> Slot<T> {
 impl<T: Ticket> Drop for Slot<T> {
     fn drop(&mut self) {
         if std::mem::replace(&mut self.counted, Counted::PassedOn) == Counted::PassedOn {
+            return;
+        }
+        if self.ledger.give_up_excess() {
             return;
         }
         if self.ledger.yields() {
@@ -320,6 +359,29 @@ mod tests {
     }
 
     #[test]
+    fn a_higher_limit_serves_those_who_wait() {
+        let ledger = pool(1);
+        let _slot = ledger.try_open();
+        let (first, second) = (wait(&ledger, 0), wait(&ledger, 0));
+        ledger.resize(2);
+        assert_eq!((first.try_recv(), second.try_recv().is_err()), (Ok("slot"), true));
+        assert_eq!((ledger.open(), ledger.waiting()), (2, 1));
+    }
+
+    #[test]
+    fn with_a_lower_limit_closed_backends_are_not_replaced_until_few_enough_are_open() {
+        let ledger = pool(2);
+        let (first, second) = (ledger.try_open(), ledger.try_open());
+        ledger.resize(1);
+        let waiter = wait(&ledger, 0);
+        assert!(ledger.is_over());
+        drop(first);
+        assert!(waiter.try_recv().is_err() && !ledger.is_over());
+        drop(second);
+        assert_eq!((waiter.try_recv(), ledger.open()), (Ok("slot"), 1));
+    }
+
+    #[test]
     fn a_backend_stays_when_nobody_waits() {
         let ledger = pool(1);
         assert_eq!(ledger.offer("backend", 0), Err("backend"));
@@ -361,5 +423,55 @@ mod tests {
         assert_eq!(order.len(), 12, "everybody was served: {order}");
         assert!(order.find('o') < order.rfind('m') && order.find('m') < order.rfind('o'), "{order}");
         assert_eq!((one.open(), other.open(), allowance.open()), (0, 0, 0), "nobody is left");
+    }
+
+    #[test]
+    fn a_higher_limit_of_one_pool_gives_nobody_more_than_all_may_have() {
+        let allowance = Arc::new(Allowance::new(2));
+        let (one, other) = (sharing(1, &allowance), sharing(9, &allowance));
+        let (_mine, others) = (one.try_open(), other.try_open());
+        let waits = wait(&one, 0);
+        one.resize(2);
+        assert!(waits.try_recv().is_err() && one.is_starved() && other.yields());
+        drop(others);
+        assert_eq!((waits.try_recv(), one.open(), other.open()), (Ok("slot"), 2, 0));
+    }
+
+    #[test]
+    fn a_higher_allowance_serves_those_who_wait_in_any_pool() {
+        let allowance = Arc::new(Allowance::new(1));
+        let (one, other) = (sharing(9, &allowance), sharing(9, &allowance));
+        let _slot = one.try_open();
+        let (mine, others) = (wait(&one, 0), wait(&other, 0));
+        allowance.resize(3);
+        assert_eq!((mine.try_recv(), others.try_recv()), (Ok("slot"), Ok("slot")));
+        assert_eq!((one.open(), other.open(), allowance.open()), (2, 1, 3));
+        assert!(!one.yields() && !allowance.is_wanted());
+    }
+
+    #[test]
+    fn with_a_lower_allowance_closed_backends_are_not_replaced_until_few_enough_are_open() {
+        let allowance = Arc::new(Allowance::new(3));
+        let (one, other) = (sharing(9, &allowance), sharing(9, &allowance));
+        let (first, second, third) = (one.try_open(), one.try_open(), other.try_open());
+        allowance.resize(1);
+        assert_eq!((one.excess(), other.excess()), (2, 2));
+        let waits = wait(&one, 0);
+        drop(first);
+        drop(third);
+        assert!(waits.try_recv().is_err() && !one.is_over());
+        drop(second);
+        assert_eq!((waits.try_recv(), one.open(), allowance.open()), (Ok("slot"), 1, 1));
+    }
+
+    #[test]
+    fn what_a_smaller_pool_gives_up_is_there_for_others() {
+        let allowance = Arc::new(Allowance::new(2));
+        let (one, other) = (sharing(2, &allowance), sharing(9, &allowance));
+        let (first, _second) = (one.try_open(), one.try_open());
+        let waits = wait(&other, 0);
+        one.resize(1);
+        drop(first);
+        assert_eq!((waits.try_recv(), one.open(), other.open(), allowance.open()), (Ok("slot"), 1, 1, 2));
     }
 }

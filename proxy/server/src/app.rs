@@ -1,4 +1,5 @@
-//! What all sessions share: made once from the settings, never changed.
+//! What all sessions share: made from the settings, never changed. A reload makes another one, for the logins that
+//! follow; sessions keep theirs.
 
 use crate::admin::Readiness;
 use crate::admission::Admission;
@@ -6,7 +7,7 @@ use crate::cancel::Registry;
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
-use crate::pool::{Caller, Pool, PoolKey};
+use crate::pool::{Logins, Plan, Pool, Pools};
 use crate::questions::Parser;
 use crate::signals::Shutdown;
 use crate::start_error::StartError;
@@ -14,15 +15,16 @@ use crate::status::Board;
 use crate::tls::Acceptor;
 use crate::upstream::{Credentials, Server};
 use crate::users::Users;
-use crate::worker::Workers;
-use dashmap::DashMap;
+use crate::worker::{self, Command, Workers};
+use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
-use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Method, PoolMode, Settings};
-use pgwarden_pool::Allowance;
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_tenant::{Missing, Mode, Protected, RelationCache, Shared, Variable};
 use std::sync::Arc;
+
+/// The one that logins take, exchanged by a reload.
+pub(crate) type Current = Arc<ArcSwap<App>>;
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -30,24 +32,23 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) server: Arc<Server>,
     pub(crate) acceptor: Option<Acceptor>,
-    pub(crate) users: Users,
+    pub(crate) users: Arc<Users>,
     pub(crate) tokens: Tokens,
     pub(crate) variables: Vec<Variable>,
-    upstream_secret: Option<Secret>,
+    pub(crate) names: Arc<[String]>,
     pub(crate) tenancy: Shared,
     pub(crate) parser: Parser,
     pub(crate) interner: Arc<Interner>,
-    pub(crate) pools: DashMap<PoolKey, Arc<Pool>>,
+    pub(crate) pools: Arc<Pools>,
     pub(crate) cancels: Arc<Registry>,
-    pub(crate) workers: Workers,
+    pub(crate) workers: Arc<Workers>,
     pub(crate) meters: Arc<Meters>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) board: Arc<Board>,
     pub(crate) shutdown: Shutdown,
     pub(crate) mock_key: [u8; 32],
-    pub(crate) suspicion: Suspicion,
+    pub(crate) suspicion: Arc<Suspicion>,
     pub(crate) faults: Faults,
-    pub(crate) allowance: Arc<Allowance<Caller>>,
     pub(crate) admission: Arc<Admission>,
 }
 
@@ -56,58 +57,83 @@ impl App {
     ///
     /// # Errors
     /// [`StartError::System`] when the parser's thread cannot be started.
-    pub(crate) fn new(settings: Settings, loaded: Loaded, workers: Workers) -> Result<Arc<Self>, StartError> {
-        warn_about_clear_text(&settings);
-        let Loaded { connector, acceptor, users, tokens, variables, upstream_secret, mock_key } = loaded;
-        let names: Vec<&str> = variables.iter().map(|variable| variable.name.as_str()).collect();
-        let meters = Arc::new(Meters::new());
-        let server = Arc::new(Server::new(&settings.upstream, connector, &names, Arc::clone(&meters)));
+    pub(crate) fn new(settings: Settings, loaded: Loaded, workers: Workers) -> Result<Self, StartError> {
         let relations = Arc::new(RelationCache::default());
         let parser =
             Parser::start(Arc::clone(&relations)).map_err(StartError::system("the parser's thread"))?;
-        let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(&meters);
-        let tenancy = Shared { protected: Arc::new(Protected::new(&names)), observer, relations };
-        Ok(Arc::new(Self {
+        let meters = Arc::new(Meters::new());
+        let connector = loaded.connector.clone();
+        let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
+        let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
+        let names: Arc<[String]> = names(&loaded.variables);
+        Ok(Self {
             server,
-            acceptor,
-            users,
-            tokens,
-            variables,
-            upstream_secret,
-            tenancy,
+            tenancy: tenancy(&names, &meters, relations),
+            names,
             parser,
             interner: Arc::new(Interner::default()),
-            pools: DashMap::new(),
+            pools,
             cancels: Arc::new(Registry::default()),
-            workers,
+            workers: Arc::new(workers),
             meters,
             readiness: Arc::new(Readiness::default()),
             board: Arc::new(Board::new()),
             shutdown: Shutdown::new(),
-            mock_key,
             faults: crate::settings::faults(),
-            suspicion: Suspicion::new(&settings.limits, mock_key),
-            allowance: Arc::new(Allowance::new(settings.upstream.max_backends.unwrap_or(usize::MAX))),
+            suspicion: Arc::new(Suspicion::new(&settings.limits, loaded.mock_key)),
             admission: Arc::new(Admission::default()),
+            mock_key: loaded.mock_key,
+            acceptor: loaded.acceptor,
+            users: loaded.users,
+            tokens: loaded.tokens,
+            variables: loaded.variables,
             settings,
-        }))
+        })
+    }
+
+    /// What those share who log in from now on. The pools follow the new settings at once.
+    pub(crate) fn renewed(&self, settings: Settings, loaded: Loaded) -> Self {
+        let meters = Arc::clone(&self.meters);
+        let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters);
+        let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
+        self.pools.follow(plan(&settings, &loaded, &server));
+        // Who waits may be due to have what idles elsewhere by now.
+        self.workers.send_to_others(worker::home(), || Command::MakeRoom);
+        self.suspicion.follow(&settings.limits);
+        let names: Arc<[String]> = names(&loaded.variables);
+        Self {
+            server,
+            tenancy: tenancy(&names, &self.meters, Arc::clone(&self.tenancy.relations)),
+            names,
+            parser: self.parser.clone(),
+            interner: Arc::clone(&self.interner),
+            pools: Arc::clone(&self.pools),
+            cancels: Arc::clone(&self.cancels),
+            workers: Arc::clone(&self.workers),
+            meters: Arc::clone(&self.meters),
+            readiness: Arc::clone(&self.readiness),
+            board: Arc::clone(&self.board),
+            shutdown: self.shutdown.clone(),
+            faults: self.faults,
+            suspicion: Arc::clone(&self.suspicion),
+            admission: Arc::clone(&self.admission),
+            mock_key: loaded.mock_key,
+            acceptor: loaded.acceptor,
+            users: loaded.users,
+            tokens: loaded.tokens,
+            variables: loaded.variables,
+            settings,
+        }
     }
 
     /// The pool for a client's database and user.
     pub(crate) fn pool(&self, database: &str, user: &str) -> Arc<Pool> {
-        self.pool_of(database, self.settings.upstream.user.as_deref().unwrap_or(user))
+        self.pools.of(database, user, &self.names)
     }
 
-    /// The pool for a database and a login on the server.
-    pub(crate) fn pool_of(&self, database: &str, login: &str) -> Arc<Pool> {
-        let secret = match &self.settings.upstream.user {
-            Some(known) if known == login => self.upstream_secret.clone(),
-            _ => self.users.secret(login).cloned(),
-        };
-        let login = Credentials { user: login.to_owned(), secret };
-        let key = PoolKey { database: database.to_owned(), user: login.user.clone() };
-        let pool = self.pools.entry(key.clone()).or_insert_with(|| Arc::new(Pool::new(key, login, self)));
-        Arc::clone(&pool)
+    /// The pool for a client that the server has let in under its own name.
+    pub(crate) fn pool_of_login(&self, database: &str, user: &str) -> Arc<Pool> {
+        self.pools.of_login(database, user, &self.names)
     }
 
     /// What happens to findings of this client. A token says nothing about the user's name, so no override by name
@@ -155,8 +181,28 @@ impl App {
     }
 }
 
-/// Passwords and tokens that travel in the clear are worth a word at start.
-fn warn_about_clear_text(settings: &Settings) {
+/// What the settings say about pools.
+fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
+    let logins = match &settings.upstream.user {
+        Some(user) => Logins::One(Credentials { user: user.clone(), secret: loaded.upstream_secret.clone() }),
+        None => Logins::Own(Arc::clone(&loaded.users)),
+    };
+    let max_backends = settings.upstream.max_backends.unwrap_or(usize::MAX);
+    Plan { server: Arc::clone(server), logins, pool: settings.pool.clone(), max_backends }
+}
+
+fn names(variables: &[Variable]) -> Arc<[String]> {
+    variables.iter().map(|variable| variable.name.clone()).collect()
+}
+
+fn tenancy(names: &[String], meters: &Arc<Meters>, relations: Arc<RelationCache>) -> Shared {
+    let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    Shared { protected: Arc::new(Protected::new(&names)), observer, relations }
+}
+
+/// Passwords and tokens that travel in the clear are worth a word.
+pub(crate) fn warn_about_clear_text(settings: &Settings) {
     let clear = settings.auth.methods().any(|method| matches!(method, Method::Password | Method::Jwt));
     let open = settings.listen.iter().any(|endpoint| !endpoint.is_local());
     if clear && open && settings.tls.mode != pgwarden_config::TlsMode::Require {

@@ -1,11 +1,12 @@
 //! CancelRequest: pgwarden's own keys, forwarded only while that client holds that backend.
 
 use crate::meters::CancelOutcome;
+use crate::takeover::Cancels;
 use crate::upstream::Server;
 use dashmap::DashMap;
 use pgwarden_session::{Fault, Faults};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
 /// What a backend takes as proof that a cancel is meant for it.
@@ -108,6 +109,8 @@ impl Drop for InFlight<'_> {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     clients: DashMap<ClientKey, Arc<Target>>,
+    /// The process before this one, which may know what this one does not.
+    elsewhere: OnceLock<Cancels>,
 }
 
 /// A client's entry; gone when dropped.
@@ -140,13 +143,21 @@ impl Registry {
         Registration { registry: Arc::clone(self), key, target }
     }
 
+    /// Keys that are not known may be those of the process before this one.
+    pub(crate) fn ask_as_well(&self, predecessor: Cancels) {
+        let _first = self.elsewhere.set(predecessor);
+    }
+
     /// Forwards a cancel, if the client with that key runs something, and returns when the server has taken it. A
     /// client that still waits for a backend waits no longer.
     ///
     /// Cancel safe: the backend is released either way.
     pub(crate) async fn cancel(&self, key: &ClientKey) -> CancelOutcome {
         let Some(target) = self.clients.get(key).map(|entry| Arc::clone(&entry)) else {
-            return CancelOutcome::Unknown;
+            return match self.elsewhere.get() {
+                Some(predecessor) => predecessor.cancel(key).await,
+                None => CancelOutcome::Unknown,
+            };
         };
         let (server, backend) = {
             let mut state = target.state();

@@ -4,9 +4,21 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What the process ends with; the README says the same.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done: the configuration is right, or serve has drained (SIGTERM, SIGINT, or another process took over),
+      whoever was left at the deadline or at a second signal included
+  2   wrong command line
+  64  the configuration, or a file that it names, cannot be used
+  69  status: nothing answers
+  71  the system does not give what is needed: the address is in use, no more threads or files; or, before a
+      takeover, the server cannot be used
+  77  status: not without the right token";
+
 /// A transparent PostgreSQL proxy that gives every transaction a verified tenant context.
 #[derive(Debug, Parser)]
-#[command(name = "pgwarden", version, about)]
+#[command(name = "pgwarden", version, about, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -68,6 +80,9 @@ pub(crate) struct Settings {
     /// Where clients connect: `host:port`, or the directory of a unix socket; comma-separated.
     #[arg(long)]
     listen: Option<String>,
+    /// Load balancers that bring a PROXY protocol header: addresses, networks or `unix`, comma-separated.
+    #[arg(long)]
+    proxy_protocol: Option<String>,
     /// The server: `postgres://user:password@host:port/database?sslmode=…`. A password is safer in the environment.
     #[arg(long)]
     upstream: Option<String>,
@@ -123,6 +138,9 @@ pub(crate) struct Settings {
     /// Threads that serve clients.
     #[arg(long)]
     workers: Option<String>,
+    /// The unix socket at which a new process takes over from the running one.
+    #[arg(long)]
+    takeover: Option<String>,
     /// What is logged: a level, or directives.
     #[arg(long)]
     log: Option<String>,
@@ -149,6 +167,7 @@ impl Settings {
         [
             ("CONFIG", &config),
             ("LISTEN", &self.listen),
+            ("PROXY_PROTOCOL", &self.proxy_protocol),
             ("UPSTREAM", &self.upstream),
             ("MODE", &self.mode),
             ("POOL_MODE", &self.pool_mode),
@@ -167,6 +186,7 @@ impl Settings {
             ("TLS_MODE", &self.tls_mode),
             ("ADMIN", &self.admin),
             ("WORKERS", &self.workers),
+            ("TAKEOVER", &self.takeover),
             ("LOG", &self.log),
             ("LOG_FORMAT", &self.log_format),
             ("DRAIN_TIMEOUT", &self.drain_timeout),

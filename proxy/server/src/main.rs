@@ -1,5 +1,6 @@
 //! pgwarden: a transparent PostgreSQL proxy that gives every transaction a verified tenant context.
 
+mod activation;
 mod admin;
 mod admission;
 mod app;
@@ -14,16 +15,20 @@ mod loaded;
 mod logging;
 mod login;
 mod meters;
+mod notify;
 mod packet;
 mod pool;
 mod questions;
 mod relay;
+mod reload;
 mod serve;
 mod settings;
 mod signals;
+mod sockets;
 mod start_error;
 mod status;
 mod stream;
+mod takeover;
 mod tls;
 mod upstream;
 mod users;
@@ -54,7 +59,7 @@ const NOT_PERMITTED: u8 = 77;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve(flags) => settings::load(&flags).and_then(run),
+        Command::Serve(flags) => settings::load(&flags).and_then(|settings| run(settings, flags)),
         Command::Status(flags) => status(&flags),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             settings::load(&flags).and_then(|settings| check(&settings))
@@ -110,9 +115,9 @@ fn status(flags: &cli::Status) -> Result<(), ExitCode> {
     })
 }
 
-fn run(settings: Settings) -> Result<(), ExitCode> {
+fn run(settings: Settings, flags: cli::Settings) -> Result<(), ExitCode> {
     let loaded = loaded::load(&settings, Purpose::Serve).map_err(|mistakes| refuse(&mistakes))?;
-    serve::serve(settings, loaded).map_err(|error| refuse(&[error]))
+    serve::serve(settings, loaded, flags).map_err(|error| refuse(&[error]))
 }
 
 /// Names each mistake; returns the exit code.

@@ -1,20 +1,33 @@
 //! `pgwarden serve`: bind, run, drain.
 
+use crate::activation::Inherited;
 use crate::admin::{self, AdminState, Unready};
-use crate::app::App;
-use crate::listen::{self, Listener};
+use crate::app::{self, App, Current};
+use crate::cli;
+use crate::listen::{self, SocketFile};
 use crate::loaded::Loaded;
 use crate::logging;
+use crate::notify;
+use crate::reload::{Reloader, Told};
+use crate::signals::Phase;
+use crate::sockets::Sockets;
 use crate::start_error::StartError;
+use crate::takeover::{self, Door, Estate, Leaving, Predecessor};
+use crate::upstream::UpstreamError;
 use crate::worker::{self, Workers};
+use arc_swap::ArcSwap;
 use pgwarden_config::Settings;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 
 /// How often the server is tried while it cannot be reached.
 const RETRY: Duration = Duration::from_secs(2);
+/// How long the end takes behind a drain, at most: last words, and the workers' goodbye.
+const FAREWELL: Duration = Duration::from_secs(10);
 /// How often the drain looks whether everybody has left.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -22,23 +35,38 @@ const LOOK: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// [`StartError`] when it cannot start.
-pub(crate) fn serve(settings: Settings, loaded: Loaded) -> Result<(), StartError> {
+pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) -> Result<(), StartError> {
+    let inherited = Inherited::from_environment()?;
+    let start = settings.clone();
+    let mut settings = settings;
+    inherited.replace(&mut settings)?;
     let _log = logging::start(&settings.log)?;
+    app::warn_about_clear_text(&settings);
     let (workers, receivers) = Workers::channels(settings.workers.get());
     let app = App::new(settings, loaded, workers)?;
-    let listeners = listen::bind(&app.settings.listen)?;
+    let mut predecessor = match &app.settings.takeover {
+        Some(path) => Predecessor::find(path)
+            .map_err(StartError::system("cannot take over from the pgwarden that runs already"))?,
+        None => None,
+    };
+    let sockets = Sockets::open(inherited, &mut predecessor, &app.settings)?;
+    let shutdown = app.shutdown.clone();
+    let current: Current = Arc::new(ArcSwap::from_pointee(app));
     let threads = receivers
         .into_iter()
         .enumerate()
-        .map(|(index, commands)| worker::start(index, commands, Arc::clone(&app)))
+        .map(|(index, commands)| worker::start(index, commands, Arc::clone(&current)))
         .collect::<std::io::Result<Vec<_>>>()
         .map_err(StartError::system("cannot start a worker"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::system("cannot start the runtime"))?;
-    let result = runtime.block_on(run(listeners, &app));
-    app.shutdown.stop();
+    let result = runtime.block_on(async {
+        let reloader = Reloader::new(Arc::clone(&current), flags, start);
+        run(sockets, predecessor, &current, reloader).await
+    });
+    shutdown.stop();
     for thread in threads {
         let _panicked = thread.join();
     }
@@ -46,18 +74,32 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded) -> Result<(), StartError
     result
 }
 
-async fn run(listeners: Vec<Listener>, app: &Arc<App>) -> Result<(), StartError> {
-    let signals = app.shutdown.on_signals().map_err(StartError::system("cannot handle signals"))?;
+async fn run(
+    sockets: Sockets,
+    predecessor: Option<Predecessor>,
+    current: &Current,
+    reloader: Reloader,
+) -> Result<(), StartError> {
+    let app = current.load_full();
+    let shutdown = app.shutdown.clone();
+    let signals = shutdown.on_signals().map_err(StartError::system("cannot handle signals"))?;
     tokio::spawn(signals);
-    start_admin(app).await?;
-    if let (Some(keys), Some(jwt)) = (app.tokens.keys.clone(), &app.settings.auth.jwt) {
-        tokio::spawn(keys.keep_fresh(jwt.key.clone(), jwt.refresh));
+    let told = reloader.told();
+    tokio::spawn(reloader.on_signals().map_err(StartError::system("cannot handle SIGHUP"))?);
+    if predecessor.is_some() {
+        try_upstream(&app).await.map_err(StartError::Upstream)?;
     }
-    tokio::spawn(watch_upstream(Arc::clone(app)));
+    let (files, estate) = (sockets.files(), sockets.estate(&app.settings));
+    start_admin(sockets.admin, current, &told)?;
+    tokio::spawn(watch_upstream(Arc::clone(current), told.server));
     let turn = Arc::new(AtomicUsize::new(0));
-    let accepting: Vec<_> = listeners
+    let accepting: Vec<_> = sockets
+        .clients
         .into_iter()
-        .map(|listener| tokio::spawn(listen::accept(listener, Arc::clone(&turn), Arc::clone(app))))
+        .map(|listener| {
+            let (turn, workers) = (Arc::clone(&turn), Arc::clone(&app.workers));
+            tokio::spawn(listen::accept(listener, turn, workers, shutdown.clone()))
+        })
         .collect();
     let addresses: Vec<String> = app.settings.listen.iter().map(ToString::to_string).collect();
     tracing::info!(
@@ -66,19 +108,66 @@ async fn run(listeners: Vec<Listener>, app: &Arc<App>) -> Result<(), StartError>
         version = env!("CARGO_PKG_VERSION"),
         "ready"
     );
-    app.shutdown.draining().await;
-    app.readiness.draining();
+    match predecessor {
+        Some(predecessor) => {
+            succeed(predecessor, &files, &app).await;
+            stand_by(estate, &app);
+            tracing::info!("taken over from the process before");
+            notify::succeeded();
+        }
+        None => {
+            stand_by(estate, &app);
+            notify::ready(notify::SERVING);
+        }
+    }
+    tokio::spawn(notify::keep_watchdog_calm(Arc::clone(&app.workers)));
+    // A reload replaces it, and what it holds should be gone then.
+    drop(app);
+    drop(files);
+    shutdown.leaving().await;
     for task in accepting {
         let _ended = task.await;
     }
-    drain(app).await;
+    leave(current).await;
     Ok(())
+}
+
+/// The process before this one leaves, and its unix sockets are this one's.
+async fn succeed(predecessor: Predecessor, files: &[Arc<SocketFile>], app: &App) {
+    let left = spawn_blocking(|| predecessor.succeed()).await;
+    let left = left.unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
+    files.iter().for_each(|file| file.keep());
+    match left.and_then(Leaving::cancels) {
+        Ok(cancels) => app.cancels.ask_as_well(cancels),
+        Err(error) => tracing::warn!(%error, "the process before this one did not say that it leaves"),
+    }
+}
+
+/// Lets another process take over, if the settings say where.
+fn stand_by(estate: std::io::Result<Estate>, app: &App) {
+    let Some(path) = &app.settings.takeover else { return };
+    let (shutdown, cancels) = (app.shutdown.clone(), Arc::clone(&app.cancels));
+    let waiting = estate.and_then(|estate| takeover::leave(Door::open(path)?, estate, shutdown, cancels));
+    match waiting {
+        Ok(waiting) => drop(tokio::spawn(waiting)),
+        Err(error) => tracing::warn!(%error, path = %path.display(), "no process will be able to take over"),
+    }
+}
+
+/// Waits until everybody has left.
+async fn leave(current: &Current) {
+    let app = current.load_full();
+    app.readiness.draining();
+    if !app.shutdown.is_handed_over() {
+        notify::stopping(app.settings.limits.drain_timeout + FAREWELL);
+    }
+    drain(&app).await;
 }
 
 /// Waits until every client has left, the deadline has passed or a second signal has come.
 async fn drain(app: &App) {
     let everybody_left = async {
-        while app.admission.clients() > 0 {
+        while is_anybody_here(app) {
             tokio::time::sleep(LOOK).await;
         }
     };
@@ -93,37 +182,44 @@ async fn drain(app: &App) {
     }
 }
 
-async fn start_admin(app: &Arc<App>) -> Result<(), StartError> {
-    let Some(admin) = &app.settings.admin else { return Ok(()) };
-    let host = if admin.host == "*" { "::" } else { admin.host.as_str() };
-    let listener = TcpListener::bind((host, admin.port))
-        .await
-        .map_err(StartError::system(format!("cannot listen on {}:{} (admin)", admin.host, admin.port)))?;
+/// Whether anybody is waited for. Where another process has taken over, those as well who are about to log in: they
+/// have come to this one, and no other has their connection.
+fn is_anybody_here(app: &App) -> bool {
+    match app.shutdown.phase() {
+        Phase::HandingOver => app.workers.guests() > 0,
+        Phase::Running | Phase::Draining | Phase::Stopped => app.admission.clients() > 0,
+    }
+}
+
+fn start_admin(listener: Option<TcpListener>, current: &Current, told: &Told) -> Result<(), StartError> {
+    let Some(listener) = listener else { return Ok(()) };
+    let app = current.load();
+    let failed = StartError::system("cannot use the admin listener");
+    let listener = listener
+        .set_nonblocking(true)
+        .and_then(|()| tokio::net::TcpListener::from_std(listener))
+        .map_err(failed)?;
     let state = AdminState {
         meters: Arc::clone(&app.meters),
         readiness: Arc::clone(&app.readiness),
-        status: Arc::<App>::clone(app),
-        token: admin.token.clone(),
+        status: Arc::<ArcSwap<App>>::clone(current),
+        token: Arc::clone(&told.token),
     };
     let shutdown = app.shutdown.clone();
-    tokio::spawn(async move { admin::serve(listener, state, async move { shutdown.stopped().await }).await });
+    tokio::spawn(async move {
+        admin::serve(listener, state, async move { shutdown.handed_over_or_stopped().await }).await;
+    });
     Ok(())
 }
 
-/// Tries the server until it can be reached, and again after it was lost, so that readiness needs no client.
-async fn watch_upstream(app: Arc<App>) {
-    let upstream = &app.settings.upstream;
+/// Tries the server until it can be reached, and again after it was lost or may be another one, so that readiness
+/// needs no client.
+async fn watch_upstream(current: Current, changed: Arc<Notify>) {
+    let mut look = Look::IfUnready;
     loop {
-        if app.readiness.reasons().any(|reason| reason != Unready::Draining) {
-            let reached = match (&upstream.user, &upstream.database) {
-                (Some(user), database) => {
-                    let pool = app.pool(database.as_deref().unwrap_or(user), user);
-                    let connected = app.server.connect(&pool.login, &pool.key.database, &[]).await;
-                    connected.map(drop)
-                }
-                (None, _) => app.server.open().await.map(drop),
-            };
-            match reached {
+        let app = current.load_full();
+        if look == Look::Now || app.readiness.reasons().any(|reason| reason != Unready::Draining) {
+            match try_upstream(&app).await {
                 Ok(()) => app.readiness.upstream_reached(),
                 Err(error) => {
                     app.readiness.upstream_lost();
@@ -131,6 +227,25 @@ async fn watch_upstream(app: Arc<App>) {
                 }
             }
         }
-        tokio::time::sleep(RETRY).await;
+        drop(app);
+        look = tokio::select! {
+            () = changed.notified() => Look::Now,
+            () = tokio::time::sleep(RETRY) => Look::IfUnready,
+        };
     }
+}
+
+/// When the server is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Now,
+    IfUnready,
+}
+
+async fn try_upstream(app: &App) -> Result<(), UpstreamError> {
+    let upstream = &app.settings.upstream;
+    let Some(user) = &upstream.user else { return app.server.open().await.map(drop) };
+    let pool = app.pool(upstream.database.as_deref().unwrap_or(user), user);
+    let target = Arc::clone(&pool.terms().target);
+    pool.connect(&target, &[]).await.map(drop)
 }

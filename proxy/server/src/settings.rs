@@ -22,11 +22,11 @@ impl Source for System {
     }
 }
 
-/// The settings, or the exit code after every mistake was printed.
+/// Reads the settings.
 ///
 /// # Errors
-/// The exit code.
-pub(crate) fn load(flags: &cli::Settings) -> Result<Settings, ExitCode> {
+/// Every mistake, as a line for the operator; none shows a secret.
+pub(crate) fn read(flags: &cli::Settings) -> Result<Settings, Vec<String>> {
     let (environment, not_text) = environment();
     let overrides = flags.overrides();
     let path = config_path(&environment, &overrides);
@@ -34,9 +34,8 @@ pub(crate) fn load(flags: &cli::Settings) -> Result<Settings, ExitCode> {
         Ok(text) => text,
         Err(error) => {
             let path = path.unwrap_or_default();
-            not_text.iter().for_each(|mistake| complain(mistake));
-            complain(&format_args!("pgwarden: cannot read {}: {error}", path.display()));
-            return Err(ExitCode::from(BAD_CONFIGURATION));
+            let unreadable = format!("pgwarden: cannot read {}: {error}", path.display());
+            return Err(not_text.iter().map(Mistake::to_string).chain([unreadable]).collect());
         }
     };
     let file = path.as_deref().zip(text.as_deref());
@@ -48,8 +47,18 @@ pub(crate) fn load(flags: &cli::Settings) -> Result<Settings, ExitCode> {
         matches!(mistake.origin, Origin::File { .. } | Origin::Environment { .. })
     });
     mistakes.splice(flags_begin..flags_begin, not_text);
-    mistakes.iter().for_each(|mistake| complain(mistake));
-    settings.filter(|_| mistakes.is_empty()).ok_or(ExitCode::from(BAD_CONFIGURATION))
+    settings.filter(|_| mistakes.is_empty()).ok_or_else(|| mistakes.iter().map(Mistake::to_string).collect())
+}
+
+/// The settings, or the exit code after every mistake was printed.
+///
+/// # Errors
+/// The exit code.
+pub(crate) fn load(flags: &cli::Settings) -> Result<Settings, ExitCode> {
+    read(flags).map_err(|mistakes| {
+        mistakes.iter().for_each(|mistake| complain(mistake));
+        ExitCode::from(BAD_CONFIGURATION)
+    })
 }
 
 /// Switches a rule off, in builds for tests alone.

@@ -12,6 +12,9 @@ use tokio::sync::watch;
 pub(crate) enum Phase {
     /// Clients are served.
     Running,
+    /// Another process takes the new clients. Those who are here finish what they have begun, or begin what they came
+    /// for, and are told to go.
+    HandingOver,
     /// No new clients; running transactions finish.
     Draining,
     /// Everything ends now.
@@ -27,12 +30,15 @@ struct Shared {
     sender: watch::Sender<Phase>,
     /// Whether anything has been said: sessions look here at each wake-up, without a lock.
     begun: AtomicBool,
+    /// Whether another process has taken over, however far this one is by now.
+    handed_over: AtomicBool,
 }
 
 impl Shutdown {
     /// A process that runs.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Shared { sender: watch::Sender::new(Phase::Running), begun: AtomicBool::new(false) }))
+        let (begun, handed_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self(Arc::new(Shared { sender: watch::Sender::new(Phase::Running), begun, handed_over }))
     }
 
     /// The phase now.
@@ -50,6 +56,17 @@ impl Shutdown {
         self.0.sender.subscribe()
     }
 
+    /// Another process has taken over.
+    pub(crate) fn hand_over(&self) {
+        self.0.handed_over.store(true, Ordering::Release);
+        self.advance(Phase::HandingOver);
+    }
+
+    /// Whether another process has taken over.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.0.handed_over.load(Ordering::Acquire)
+    }
+
     /// Starts to drain, unless that has happened.
     pub(crate) fn drain(&self) {
         self.advance(Phase::Draining);
@@ -64,6 +81,17 @@ impl Shutdown {
     pub(crate) async fn passed(&self, phase: Phase) {
         // The sender lives in `self`, so waiting cannot fail.
         let _ = self.subscribe().wait_for(|now| *now > phase).await;
+    }
+
+    /// Ends when the process takes no new clients any more. Cancel safe.
+    pub(crate) async fn leaving(&self) {
+        self.reached(Phase::HandingOver).await;
+    }
+
+    /// Ends when another process has taken over, or this one stops. Cancel safe.
+    pub(crate) async fn handed_over_or_stopped(&self) {
+        let is_over = |phase: &Phase| *phase == Phase::Stopped || self.is_handed_over();
+        let _ = self.subscribe().wait_for(is_over).await;
     }
 
     /// Ends when the process drains or stops. Cancel safe.
@@ -85,19 +113,14 @@ impl Shutdown {
     pub(crate) fn on_signals(&self) -> io::Result<impl Future<Output = ()> + Send + use<>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
         let shutdown = self.clone();
         Ok(async move {
             loop {
                 let name = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
-                    _ = hangup.recv() => {
-                        tracing::warn!("SIGHUP: this version cannot reload its configuration; restart it instead");
-                        continue;
-                    }
                 };
-                if shutdown.phase() == Phase::Running {
+                if shutdown.phase() < Phase::Draining {
                     tracing::info!(signal = name, "draining: no new clients, running transactions finish");
                     shutdown.drain();
                 } else {

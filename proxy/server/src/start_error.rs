@@ -3,8 +3,10 @@
 use crate::keys::KeyStoreError;
 use crate::logging::LogError;
 use crate::tls::TlsError;
+use crate::upstream::UpstreamError;
 use pgwarden_auth::secret::SecretError;
 use pgwarden_auth::users::UserListError;
+use pgwarden_config::Mistake;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -40,6 +42,20 @@ pub(crate) enum StartError {
     /// Configuration: a claim path.
     #[error("{0}")]
     Variable(String),
+    /// Configuration: a socket of the service manager that clients cannot connect to.
+    #[error("socket {index} of the service manager")]
+    Inherited {
+        /// Which one, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// Configuration: what must not be in force with the sockets that there are.
+    #[error(transparent)]
+    Sockets(Mistake),
+    /// System: a process that does not reach the server takes over from none.
+    #[error("the server cannot be used, and the pgwarden that runs already goes on")]
+    Upstream(#[source] UpstreamError),
     /// Configuration or system: there is no log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -72,13 +88,15 @@ impl StartError {
     /// Who has to put it right.
     pub(crate) fn blame(&self) -> Blame {
         match self {
-            Self::System { .. } | Self::Log(LogError::Thread(_)) => Blame::System,
+            Self::System { .. } | Self::Upstream(_) | Self::Log(LogError::Thread(_)) => Blame::System,
             Self::Tls(_)
             | Self::Keys(_)
             | Self::UsersFile { .. }
             | Self::Users { .. }
             | Self::Password(_)
             | Self::Variable(_)
+            | Self::Inherited { .. }
+            | Self::Sockets(_)
             | Self::Log(LogError::Level(_) | LogError::Taken(_)) => Blame::Configuration,
         }
     }

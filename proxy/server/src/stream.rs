@@ -1,7 +1,9 @@
 //! A connection to a client or a server: TCP, unix socket, or either side of TLS.
 
 use pgwarden_auth::scram::ChannelBinding;
-use socket2::SockRef;
+use pgwarden_config::{Keepalive, Tcp};
+use socket2::{SockRef, TcpKeepalive};
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
@@ -31,7 +33,7 @@ pub(crate) struct Encrypted {
     pub(crate) binding: ChannelBinding,
 }
 
-/// Where a client comes from.
+/// Where a client comes from: what its socket says, or the load balancer that brings it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     /// An address.
@@ -41,13 +43,38 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    /// The client's address, IPv4 as such even where it came through an IPv6 socket; none through a unix socket.
+    /// The client's address, IPv4 as IPv4 whatever socket it came through; none through a unix socket.
     pub(crate) fn address(self) -> Option<IpAddr> {
         match self {
             Self::Address(address) => Some(address.ip().to_canonical()),
             Self::Local => None,
         }
     }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, self.address()) {
+            (Self::Address(address), Some(ip)) => write!(out, "{}", SocketAddr::new(ip, address.port())),
+            _ => out.write_str("unix"),
+        }
+    }
+}
+
+/// Sees to it that a dead peer is noticed, and that nothing waits for more to be sent.
+///
+/// # Errors
+/// When the system does not take an option.
+pub(crate) fn prepare(socket: &SockRef<'_>, tcp: &Tcp) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    if let Some(Keepalive { idle, interval, count }) = tcp.keepalive {
+        let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(count);
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+    if tcp.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(tcp.user_timeout)?;
+    }
+    Ok(())
 }
 
 impl Stream {

@@ -1,21 +1,25 @@
 //! Workers: threads with a runtime each. A client stays on its worker; idle backends are on the shelf of one.
 
-use crate::app::App;
+use crate::app::{App, Current};
 use crate::clock;
 use crate::login;
 use crate::pool::{Link, Pool};
 use crate::relay::Sampler;
 use crate::stream::Peer;
+use pgwarden_config::Tcp;
 use pgwarden_pool::Shelf;
 use pgwarden_session::Output;
+use socket2::SockRef;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// Bytes read at once; every worker has one buffer of this size, and no client has any.
@@ -28,11 +32,13 @@ const FAREWELL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Serve a client.
-    Serve(Accepted),
+    Serve(Accepted, Guest),
     /// Offer idle backends to those who wait elsewhere.
     Offer(Arc<Pool>),
     /// Close idle backends as long as clients of other pools wait for their places.
     MakeRoom,
+    /// Answer.
+    Answer(oneshot::Sender<()>),
 }
 
 /// A connection that was accepted, not yet registered with a reactor.
@@ -48,6 +54,17 @@ pub(crate) enum Accepted {
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     senders: Vec<UnboundedSender<Command>>,
+    guests: Arc<AtomicUsize>,
+}
+
+/// A connection, from the moment it was accepted.
+#[derive(Debug)]
+pub(crate) struct Guest(Arc<AtomicUsize>);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What a worker owns for the time of one step.
@@ -122,13 +139,32 @@ impl Workers {
     /// Channels to `count` workers, and their other ends.
     pub(crate) fn channels(count: usize) -> (Self, Vec<UnboundedReceiver<Command>>) {
         let (senders, receivers) = (0..count).map(|_| unbounded_channel()).unzip();
-        (Self { senders }, receivers)
+        (Self { senders, guests: Arc::default() }, receivers)
     }
 
     /// Hands a client to a worker, in turn.
     pub(crate) fn serve(&self, turn: usize, client: Accepted) {
         if let Some(sender) = self.senders.get(turn % self.senders.len().max(1)) {
-            let _stopped = sender.send(Command::Serve(client));
+            self.guests.fetch_add(1, Ordering::AcqRel);
+            let _stopped = sender.send(Command::Serve(client, Guest(Arc::clone(&self.guests))));
+        }
+    }
+
+    /// How many connections there are, those included that nothing is known of yet.
+    pub(crate) fn guests(&self) -> usize {
+        self.guests.load(Ordering::Acquire)
+    }
+
+    /// Ends when every worker has answered. Cancel safe.
+    pub(crate) async fn answer(&self) {
+        let ask = |sender: &UnboundedSender<Command>| {
+            let (asked, answered) = oneshot::channel();
+            let _stopped = sender.send(Command::Answer(asked));
+            answered
+        };
+        let answers: Vec<_> = self.senders.iter().map(ask).collect();
+        for answer in answers {
+            let _answered = answer.await;
         }
     }
 
@@ -147,39 +183,40 @@ impl Workers {
 pub(crate) fn start(
     index: usize,
     commands: UnboundedReceiver<Command>,
-    app: Arc<App>,
+    current: Current,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("pgwarden-{index}")).spawn(move || {
         HOME.set(index);
-        runtime.block_on(work(commands, app));
+        runtime.block_on(work(commands, current));
         SHELVES.with_borrow_mut(HashMap::clear);
     })
 }
 
-async fn work(commands: UnboundedReceiver<Command>, app: Arc<App>) {
+async fn work(commands: UnboundedReceiver<Command>, current: Current) {
     let mut commands = commands;
     let mut sessions = JoinSet::new();
-    serve_all(&mut commands, &mut sessions, &app).await;
+    serve_all(&mut commands, &mut sessions, &current).await;
     // They have seen it too, and say goodbye.
     let farewell = async { while sessions.join_next().await.is_some() {} };
     let _overdue = tokio::time::timeout(FAREWELL, farewell).await;
 }
 
-async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut JoinSet<()>, app: &Arc<App>) {
-    let shutdown = app.shutdown.clone();
+async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut JoinSet<()>, current: &Current) {
+    let shutdown = current.load().shutdown.clone();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             command = commands.recv() => match command {
-                Some(Command::Serve(client)) => serve(client, sessions, app),
+                Some(Command::Serve(client, guest)) => serve(client, guest, sessions, current.load_full()),
                 Some(Command::Offer(pool)) => pool.share_idle(),
-                Some(Command::MakeRoom) => make_room(app),
+                Some(Command::MakeRoom) => make_room(&current.load()),
+                Some(Command::Answer(asked)) => drop(asked),
                 None => return,
             },
             _ = tick.tick() => {
-                let now = clock::now();
-                app.pools.iter().for_each(|pool| pool.prune(app, now));
+                let (app, now) = (current.load(), clock::now());
+                app.pools.each(|pool| pool.prune(&app, now));
             }
             Some(_) = sessions.join_next(), if !sessions.is_empty() => (),
             () = shutdown.stopped() => return,
@@ -189,29 +226,31 @@ async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut Joi
 
 /// Closes idle backends of this worker as long as clients of other pools wait for their places.
 pub(crate) fn make_room(app: &App) {
-    for pool in &app.pools {
-        if !app.allowance.is_wanted() {
-            return;
+    app.pools.each(|pool| {
+        if app.pools.allowance().is_wanted() {
+            pool.make_room(app);
         }
-        pool.make_room(app);
-    }
+    });
 }
 
-fn serve(client: Accepted, sessions: &mut JoinSet<()>, app: &Arc<App>) {
-    match client.register() {
+fn serve(client: Accepted, guest: Guest, sessions: &mut JoinSet<()>, app: Arc<App>) {
+    match client.register(&app.settings.tcp) {
         Ok((stream, peer)) => {
-            sessions.spawn(login::serve(stream, peer, Arc::clone(app)));
+            sessions.spawn(async move {
+                let _guest = guest;
+                login::serve(stream, peer, app).await;
+            });
         }
         Err(error) => tracing::warn!(%error, "a client could not be taken over"),
     }
 }
 
 impl Accepted {
-    fn register(self) -> io::Result<(crate::stream::Stream, Peer)> {
+    fn register(self, tcp: &Tcp) -> io::Result<(crate::stream::Stream, Peer)> {
         match self {
             Self::Tcp(socket, peer) => {
                 socket.set_nonblocking(true)?;
-                socket.set_nodelay(true)?;
+                crate::stream::prepare(&SockRef::from(&socket), tcp)?;
                 Ok((crate::stream::Stream::Tcp(tokio::net::TcpStream::from_std(socket)?), peer))
             }
             Self::Unix(socket) => {

@@ -10,6 +10,7 @@ mod encode;
 mod fields;
 mod frame;
 mod frontend;
+mod proxy_header;
 mod startup;
 
 pub use backend::{BackendTag, ErrorFields, Status, parameter_status, tag_of_command};
@@ -17,6 +18,9 @@ pub use encode::{Payload, Severity, Writer};
 pub use fields::{Fields, Malformed};
 pub use frame::{FrameError, HEADER, Header, header};
 pub use frontend::{BindHead, Execute, FrontendTag, FunctionCall, Parse, Target, TargetKind, bind_head};
+pub use proxy_header::{
+    PROXY_HEADER, PROXY_LIMIT, ProxyError, ProxyHead, ProxySource, proxy_head, proxy_source,
+};
 pub use startup::{
     First, FirstError, PROTOCOL_3_0, PROTOCOL_3_2, STARTUP_LIMIT, Startup, first_packet, first_packet_length,
 };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -28,8 +29,8 @@ pub(crate) struct AdminState {
     pub(crate) readiness: Arc<Readiness>,
     /// What `/status` shows.
     pub(crate) status: Arc<dyn Source>,
-    /// What a caller must bring for everything but `/healthz`.
-    pub(crate) token: Option<SecretText>,
+    /// What a caller must bring for everything but `/healthz`; a reload may change it.
+    pub(crate) token: Arc<ArcSwapOption<SecretText>>,
 }
 
 /// The routes, with the check of the token around all but `/healthz`.
@@ -78,7 +79,8 @@ async fn method_not_allowed() -> Response {
 }
 
 async fn authorize(State(state): State<AdminState>, request: Request, next: Next) -> Response {
-    if state.token.as_ref().is_none_or(|token| brings(request.headers(), token)) {
+    let token = state.token.load_full();
+    if token.is_none_or(|token| brings(request.headers(), &token)) {
         return next.run(request).await;
     }
     let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];

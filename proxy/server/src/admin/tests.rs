@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 
+use arc_swap::ArcSwapOption;
 use pgwarden_config::SecretText;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,7 +38,7 @@ async fn serving(token: Option<&str>) -> Served {
         meters: Arc::clone(&meters),
         readiness: Arc::clone(&readiness),
         status: Arc::new(Nothing),
-        token: token.map(|token| SecretText::new(token.to_owned())),
+        token: Arc::new(ArcSwapOption::from_pointee(token.map(|token| SecretText::new(token.to_owned())))),
     };
     let (stop, stopped) = oneshot::channel();
     let shutdown = async move { stopped.await.unwrap_or(()) };

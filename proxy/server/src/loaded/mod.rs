@@ -1,7 +1,9 @@
 //! What the settings name, read and checked: certificates, users, secrets and keys. Nothing here listens.
 
+use crate::app::App;
 use crate::assemble;
-use crate::keys::KeyStore;
+use crate::causes::WithCauses;
+use crate::keys::{KeyStore, KeyStoreError};
 use crate::login::Tokens;
 use crate::start_error::StartError;
 use crate::tls::{self, Acceptor, Connector};
@@ -11,12 +13,15 @@ use pgwarden_auth::secret::Secret;
 use pgwarden_auth::users::UserList;
 use pgwarden_config::{Endpoint, KeySource, Method, Settings};
 use pgwarden_tenant::Variable;
+use std::sync::Arc;
 
 /// What the files are read for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose<'a> {
     /// To serve clients.
     Serve,
+    /// To serve clients from now on, in place of this.
+    Reload(&'a App),
     /// To see whether they can be used. Nothing is fetched from an address then, and nothing derived that costs time.
     Check,
 }
@@ -26,7 +31,7 @@ pub(crate) enum Purpose {
 pub(crate) struct Loaded {
     pub(crate) connector: Connector,
     pub(crate) acceptor: Option<Acceptor>,
-    pub(crate) users: Users,
+    pub(crate) users: Arc<Users>,
     pub(crate) tokens: Tokens,
     pub(crate) variables: Vec<Variable>,
     /// The secret of the login that `upstream.url` names.
@@ -39,9 +44,12 @@ pub(crate) struct Loaded {
 ///
 /// # Errors
 /// All that cannot be used.
-pub(crate) fn load(settings: &Settings, purpose: Purpose) -> Result<Loaded, Vec<StartError>> {
+pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, Vec<StartError>> {
     let mut mistakes = Mistakes(Vec::new());
-    let mock_key = rand::random();
+    let mock_key = match purpose {
+        Purpose::Reload(before) => before.mock_key,
+        Purpose::Serve | Purpose::Check => rand::random(),
+    };
     let host = match &settings.upstream.endpoint {
         Endpoint::Tcp(host, _) => host.as_str(),
         Endpoint::Unix { .. } => "",
@@ -60,7 +68,15 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose) -> Result<Loaded, Vec<
             Some(users),
             Some(tokens),
             Some(variables),
-        ) => Ok(Loaded { connector, acceptor, users, tokens, variables, upstream_secret, mock_key }),
+        ) => Ok(Loaded {
+            connector,
+            acceptor,
+            users: Arc::new(users),
+            tokens,
+            variables,
+            upstream_secret,
+            mock_key,
+        }),
         _ => Err(mistakes.0),
     }
 }
@@ -79,19 +95,21 @@ fn upstream_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {
     Ok(password.map(|text| Secret::parse(text.expose())).transpose()?)
 }
 
-fn users(settings: &Settings, mock_key: &[u8; 32], purpose: Purpose) -> Result<Users, StartError> {
+fn users(settings: &Settings, mock_key: &[u8; 32], purpose: Purpose<'_>) -> Result<Users, StartError> {
     let Some(path) = &settings.auth.users_file else { return Ok(Users::default()) };
     let text = std::fs::read_to_string(path)
         .map_err(|source| StartError::UsersFile { path: path.clone(), source })?;
     let list = UserList::parse(&text).map_err(|source| StartError::Users { path: path.clone(), source })?;
     let wanted = match purpose {
-        Purpose::Serve if settings.auth.methods().any(Method::is_scram) => Verifiers::Derived,
-        Purpose::Serve | Purpose::Check => Verifiers::NotNeeded,
+        Purpose::Serve | Purpose::Reload(_) if settings.auth.methods().any(Method::is_scram) => {
+            Verifiers::Derived
+        }
+        Purpose::Serve | Purpose::Reload(_) | Purpose::Check => Verifiers::NotNeeded,
     };
     Ok(Users::new(list, mock_key, wanted))
 }
 
-fn tokens(settings: &Settings, purpose: Purpose) -> Result<Tokens, StartError> {
+fn tokens(settings: &Settings, purpose: Purpose<'_>) -> Result<Tokens, StartError> {
     let Some(jwt) = &settings.auth.jwt else {
         return Ok(Tokens { keys: None, policy: JwtPolicy::default() });
     };
@@ -104,9 +122,22 @@ fn tokens(settings: &Settings, purpose: Purpose) -> Result<Tokens, StartError> {
     };
     let keys = match (&jwt.key, purpose) {
         (KeySource::Url(_), Purpose::Check) => None,
+        (key, Purpose::Reload(before)) => Some(reloaded(key, before)?),
         (key, _) => Some(KeyStore::load(key)?),
     };
     Ok(Tokens { keys, policy })
+}
+
+/// An address that does not answer is no mistake of the configuration: the keys that it gave stay in use, as ever.
+fn reloaded(key: &KeySource, before: &App) -> Result<KeyStore, KeyStoreError> {
+    let known = before.settings.auth.jwt.as_ref().filter(|jwt| jwt.key == *key);
+    match (KeyStore::load(key), known.and(before.tokens.keys.clone())) {
+        (Err(error @ KeyStoreError::Unfetched { .. }), Some(keys)) => {
+            tracing::warn!(error = %WithCauses(&error), "token keys cannot be read, the old ones stay in use");
+            Ok(keys)
+        }
+        (read, _) => read,
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod passthrough;
 mod patience;
 mod peer;
 mod permitted;
+mod proxied;
 mod rules;
 mod scram;
 mod suspicion;
@@ -68,10 +69,18 @@ pub(crate) async fn serve(stream: Stream, peer: Peer, app: Arc<App>) {
     let started = Instant::now();
     let _client = app.meters.client();
     let limit = app.settings.limits.login_timeout;
-    let request = match tokio::time::timeout(limit, first::read(stream, &app)).await {
-        Ok(Ok(request)) => request,
-        Ok(Err(Rejected(Some(stream), denied))) => return deny(stream, denied, &app).await,
-        Ok(Err(Rejected(None, _))) => return app.meters.login(LoginOutcome::Abandoned),
+    let begun = async {
+        let (mut stream, from) = (stream, peer);
+        let peer = proxied::client(&mut stream, from, &app).await.map_err(|error| {
+            tracing::info!(%from, %error, "a connection without a valid PROXY protocol header was closed");
+            (from, Rejected(None, Denied::Silent))
+        })?;
+        Ok((peer, first::read(stream, &app).await.map_err(|rejected| (peer, rejected))?))
+    };
+    let (peer, request) = match tokio::time::timeout(limit, begun).await {
+        Ok(Ok(begun)) => begun,
+        Ok(Err((peer, Rejected(Some(stream), denied)))) => return deny(stream, denied, peer, &app).await,
+        Ok(Err((_, Rejected(None, _)))) => return app.meters.login(LoginOutcome::Abandoned),
         Err(_) => return app.meters.login(LoginOutcome::TimedOut),
     };
     match request {
@@ -97,7 +106,7 @@ pub(crate) async fn serve(stream: Stream, peer: Peer, app: Arc<App>) {
                     app.meters.login(LoginOutcome::Accepted);
                     relay::run(accepted.into_relay(stream, &app)).await;
                 }
-                Ok(Err(denied)) => deny(stream, denied, &app).await,
+                Ok(Err(denied)) => deny(stream, denied, peer, &app).await,
                 Err(_) => app.meters.login(LoginOutcome::TimedOut),
             }
         }
@@ -114,7 +123,7 @@ fn draining() -> Refusal {
 }
 
 /// Tells the client why it is refused.
-async fn deny(stream: Stream, denied: Denied, app: &App) {
+async fn deny(stream: Stream, denied: Denied, peer: Peer, app: &App) {
     let mut stream = stream;
     let Denied::Refused(refusal, outcome) = denied else {
         app.meters.login(LoginOutcome::Abandoned);
@@ -123,7 +132,7 @@ async fn deny(stream: Stream, denied: Denied, app: &App) {
     app.meters.login(outcome);
     app.meters.errors(&[refusal.class()]);
     // Not the message: it repeats what the startup packet says, and a server's repeats values of settings.
-    tracing::info!(sqlstate = %refusal.sqlstate, outcome = outcome.label(), "login refused");
+    tracing::info!(sqlstate = %refusal.sqlstate, outcome = outcome.label(), client = %peer, "login refused");
     let mut bytes = Vec::new();
     refusal.write(Severity::Fatal, &mut Writer::new(&mut bytes));
     if packet::write(&mut stream, &bytes).await.is_ok() {

@@ -9,9 +9,9 @@ use crate::login::patience::meanwhile;
 use crate::login::rules::Newcomer;
 use crate::meters::{ConnectOutcome, LoginOutcome};
 use crate::packet;
-use crate::pool::Pool;
+use crate::pool::{Pool, Target};
 use crate::stream::Stream;
-use crate::upstream::{LIMIT, UpstreamError};
+use crate::upstream::{Credentials, LIMIT, UpstreamError};
 use pgwarden_auth::scram::Mechanism;
 use pgwarden_session::Refusal;
 use pgwarden_wire::{ErrorFields, Fields, Writer};
@@ -31,14 +31,16 @@ pub(super) async fn log_in(
 ) -> Result<(Backing, Vec<u8>), Denied> {
     let (user, database) = (newcomer.user, newcomer.database);
     let failed = |error: UpstreamError| denied(&error, newcomer, settings, app);
-    let mut server = app.server.begin(user, database, settings).await.map_err(failed)?;
+    let mut server = app.server.begin(user, database, &app.names, settings).await.map_err(failed)?;
     let between = Between { newcomer, app, failed: &failed };
     between.relay(client, &mut server).await?;
     let entering = async {
         let established = app.server.finish(server, user, database).await.map_err(failed)?;
-        let pool = app.pool_of(database, user);
+        let pool = app.pool_of_login(database, user);
         let slot = pool.slot(app).await.map_err(|error| greet::denied(&error))?;
-        let link = pool.adopt(app, slot, established);
+        let login = Credentials { user: user.to_owned(), secret: None };
+        let target = Arc::new(Target { server: Arc::clone(&app.server), login });
+        let link = pool.adopt(app, slot, established, target);
         Ok(greet::holding(pool, link))
     };
     meanwhile(client, entering).await

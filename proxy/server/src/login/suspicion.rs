@@ -29,9 +29,12 @@ pub(super) enum Waited {
 impl Suspicion {
     /// Nobody has failed yet; `key` is what names are hashed with.
     pub(crate) fn new(limits: &Limits, key: [u8; 32]) -> Self {
-        let patience =
-            Patience { free: limits.login_failures, first: limits.login_delay, most: limits.login_delay_max };
-        Self { throttle: Throttle::new(patience, key), started: Instant::now() }
+        Self { throttle: Throttle::new(patience(limits), key), started: Instant::now() }
+    }
+
+    /// Takes other limits; who has failed is still known.
+    pub(crate) fn follow(&self, limits: &Limits) {
+        self.throttle.follow(patience(limits));
     }
 
     /// Waits until a client may be asked for its proof; it takes nobody's place meanwhile. Cancel safe: who gives up has
@@ -81,6 +84,10 @@ impl Suspicion {
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+fn patience(limits: &Limits) -> Patience {
+    Patience { free: limits.login_failures, first: limits.login_delay, most: limits.login_delay_max }
 }
 
 /// Says nothing of the user: the address alone has brought this about.

@@ -102,6 +102,16 @@ labels!(
 );
 
 labels!(
+    /// How a reload ended.
+    ReloadOutcome {
+        /// The new configuration is in force.
+        Ok = "ok",
+        /// It had a mistake, and everything stays as it was.
+        Failed = "failed",
+    }
+);
+
+labels!(
     /// Why a backend could not be opened.
     ConnectFailure {
         /// Nobody listens, the name is unknown, or the connection broke.
@@ -162,6 +172,8 @@ labels!(
         Lifetime = "lifetime",
         /// A client of another pool was due to have one.
         MadeRoom = "made_room",
+        /// It was opened under settings that a reload has replaced.
+        Reloaded = "reloaded",
         /// It may carry state of its last client.
         Tainted = "tainted",
         /// The server closed it, or the connection broke.

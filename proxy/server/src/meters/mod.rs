@@ -26,7 +26,7 @@ use self::connections::Connections;
 use self::family::{Family, Registry};
 pub(crate) use self::labels::{
     CancelOutcome, CloseReason, ConnectFailure, ConnectOutcome, HandshakeOutcome, InjectionForm, Label,
-    LoginOutcome, Side,
+    LoginOutcome, ReloadOutcome, Side,
 };
 use self::sqlstate::ErrorClass;
 use self::timings::Timings;
@@ -85,6 +85,7 @@ pub(crate) struct Meters {
     pins: Family<Pin, Counter>,
     cancels: Family<CancelOutcome, Counter>,
     desyncs: Counter,
+    reloads: Family<ReloadOutcome, Counter>,
     errors: Family<ErrorClass, Counter>,
     /// How long things take.
     pub(crate) timings: Timings,
@@ -134,11 +135,8 @@ impl Meters {
                 "outcome",
                 "Cancel requests, by what became of them.",
             ),
-            desyncs: r.counter(
-                "pgwarden_desyncs_total",
-                None,
-                "Replies of the server that were not expected.",
-            ),
+            desyncs: r.counter("pgwarden_desyncs_total", None, "Unexpected replies of the server."),
+            reloads: r.counters("pgwarden_reloads_total", "outcome", "Reloads of the configuration."),
             errors: r.counters(
                 "pgwarden_errors_total",
                 "class",
@@ -245,6 +243,11 @@ impl Meters {
     /// The server sent a reply that was not expected.
     pub(crate) fn desync(&self) {
         self.desyncs.increment(1);
+    }
+
+    /// The configuration was read again.
+    pub(crate) fn reloaded(&self, outcome: ReloadOutcome) {
+        self.reloads.count(outcome);
     }
 
     /// Clients were told errors of these classes of SQLSTATE; mostly there are none.

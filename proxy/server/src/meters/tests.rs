@@ -53,6 +53,7 @@ fn every_metric_is_rendered_with_help_and_type_before_anything_happened() {
         ("pgwarden_pinned_clients", "gauge"),
         ("pgwarden_pins_total", "counter"),
         ("pgwarden_refusals_total", "counter"),
+        ("pgwarden_reloads_total", "counter"),
         ("pgwarden_tls_handshake_duration_seconds", "histogram"),
         ("pgwarden_tls_handshakes_total", "counter"),
         ("pgwarden_transactions_total", "counter"),
@@ -153,6 +154,7 @@ fn each_event_moves_its_own_series() {
     meters.timings.checkout_wait.record(Duration::from_millis(500));
     meters.cancel(CancelOutcome::Idle);
     meters.desync();
+    meters.reloaded(ReloadOutcome::Failed);
     for (series, expected) in [
         ("pgwarden_logins_total{outcome=\"refused_context\"}", 1.0),
         ("pgwarden_login_duration_seconds_bucket{le=\"0.005\"}", 1.0),
@@ -180,6 +182,7 @@ fn each_event_moves_its_own_series() {
         ("pgwarden_checkout_wait_seconds_count", 1.0),
         ("pgwarden_cancels_total{outcome=\"idle\"}", 1.0),
         ("pgwarden_desyncs_total", 1.0),
+        ("pgwarden_reloads_total{outcome=\"failed\"}", 1.0),
     ] {
         assert_eq!(value(&meters, series), expected, "{series}");
     }

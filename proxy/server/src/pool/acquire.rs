@@ -3,13 +3,14 @@
 use crate::app::App;
 use crate::clock;
 use crate::meters::{CloseReason, ConnectOutcome};
+use crate::pool::plan::Target;
 use crate::pool::{Caller, Link, Pool};
 use crate::upstream::{Established, UpstreamError};
 use crate::worker::{self, Command};
 use pgwarden_pool::{Grant, Shelf, Slot};
 use pgwarden_session::{Backend, Health, Refusal};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -39,10 +40,13 @@ impl Pool {
     pub(crate) fn take_idle(&self, app: &App) -> Option<Link> {
         loop {
             let mut link = worker::with_shelf(self, |shelf| shelf.take())?;
-            if link.stream.is_quiet() {
+            if self.is_outdated(&link) {
+                app.meters.backend_closed(CloseReason::Reloaded);
+            } else if link.stream.is_quiet() {
                 return Some(link);
+            } else {
+                app.meters.backend_closed(CloseReason::Lost);
             }
-            app.meters.backend_closed(CloseReason::Lost);
         }
     }
 
@@ -59,6 +63,10 @@ impl Pool {
                 Some(slot) => slot,
                 None => match self.wait(app).await? {
                     Grant::Slot(slot) => slot,
+                    Grant::Backend(link) if self.is_outdated(&link) => {
+                        app.meters.backend_closed(CloseReason::Reloaded);
+                        link.into_slot()
+                    }
                     Grant::Backend(link) => match settle_here(link) {
                         Some(link) => return Ok(link),
                         None => continue,
@@ -99,15 +107,16 @@ impl Pool {
             app.workers.send_to_others(worker::home(), || Command::MakeRoom);
             worker::make_room(app);
         }
-        let granted = tokio::time::timeout(self.checkout_timeout, receiver).await;
+        let patience = self.terms().checkout_timeout;
+        let granted = tokio::time::timeout(patience, receiver).await;
         app.meters.timings.checkout_wait.record(started.elapsed());
         match granted {
             Ok(Ok(grant)) => Ok(grant),
-            Ok(Err(_)) | Err(_) => Err(AcquireError::Exhausted(Box::new(self.exhausted()))),
+            Ok(Err(_)) | Err(_) => Err(AcquireError::Exhausted(Box::new(self.exhausted(patience)))),
         }
     }
 
-    fn exhausted(&self) -> Refusal {
+    fn exhausted(&self, patience: Duration) -> Refusal {
         Refusal::new(
             "53300",
             "no backend became free in time",
@@ -115,7 +124,7 @@ impl Pool {
                 "All {} backends of database \"{}\" were in use for {} seconds; {} clients are waiting.",
                 self.ledger.limit(),
                 self.key.database,
-                self.checkout_timeout.as_secs_f64(),
+                patience.as_secs_f64(),
                 self.ledger.waiting(),
             ),
             "Raise pool.size, or end transactions sooner.",
@@ -134,7 +143,8 @@ impl Pool {
     ) -> Result<Link, AcquireError> {
         let _opening = self.opening.one();
         let started = Instant::now();
-        let connected = self.server.connect(&self.login, &self.key.database, settings).await;
+        let target = Arc::clone(&self.terms().target);
+        let connected = self.connect(&target, settings).await;
         app.meters.timings.backend_connect.record(started.elapsed());
         let established = match connected {
             Ok(established) => established,
@@ -144,7 +154,7 @@ impl Pool {
                 return Err(error.into());
             }
         };
-        Ok(self.adopt(app, slot, established))
+        Ok(self.adopt(app, slot, established, target))
     }
 
     /// Says in the log, and to readiness, why there is no connection.
@@ -157,7 +167,13 @@ impl Pool {
     }
 
     /// A backend of a connection that was just made.
-    pub(crate) fn adopt(&self, app: &App, slot: Slot<Caller>, established: Established) -> Link {
+    pub(crate) fn adopt(
+        &self,
+        app: &App,
+        slot: Slot<Caller>,
+        established: Established,
+        target: Arc<Target>,
+    ) -> Link {
         app.meters.backend_connect(ConnectOutcome::Ok);
         app.readiness.upstream_reached();
         let profile = self.profiles.opened(established.reported);
@@ -167,6 +183,7 @@ impl Pool {
             key: established.key,
             home: worker::home(),
             opened: clock::now(),
+            target,
             slot,
             guard: app.meters.backend(),
         }
@@ -177,7 +194,9 @@ impl Pool {
         let sound = link.state.as_ref().is_some_and(|state| state.health == Health::Sound);
         if !sound {
             app.meters.backend_closed(CloseReason::Tainted);
-        } else if now.saturating_sub(link.opened) >= self.max_lifetime {
+        } else if self.is_outdated(&link) || self.ledger.is_over() {
+            app.meters.backend_closed(CloseReason::Reloaded);
+        } else if now.saturating_sub(link.opened) >= self.terms().max_lifetime {
             app.meters.backend_closed(CloseReason::Lifetime);
         } else if self.ledger.yields() {
             app.meters.backend_closed(CloseReason::MadeRoom);
@@ -206,19 +225,44 @@ impl Pool {
         }
     }
 
-    /// Closes idle backends of this worker that are too old, idle for too long, or dead.
+    /// Closes idle backends of this worker that are too old, idle for too long, outdated, too many, or dead.
     pub(crate) fn prune(&self, app: &App, now: u64) {
-        let (idle, old, lost) = worker::with_shelf(self, |shelf| {
-            let idle = shelf.take_idle_since(now.saturating_sub(self.idle_timeout));
-            let old = shelf.take_unfit(|link| now.saturating_sub(link.opened) >= self.max_lifetime);
+        let terms = self.terms();
+        let (idle, old, outdated, lost) = worker::with_shelf(self, |shelf| {
+            let idle = shelf.take_idle_since(now.saturating_sub(terms.idle_timeout));
+            let old = shelf.take_unfit(|link| now.saturating_sub(link.opened) >= terms.max_lifetime);
+            let mut excess = self.ledger.excess();
+            let outdated = shelf.take_unfit(|link| {
+                let is_one_too_many = excess > 0;
+                excess = excess.saturating_sub(1);
+                is_one_too_many || !Arc::ptr_eq(&link.target, &terms.target)
+            });
             let lost = shelf.take_unfit(|link| !link.stream.is_quiet());
-            (idle, old, lost)
+            (idle, old, outdated, lost)
         });
-        for (links, reason) in
-            [(idle, CloseReason::Idle), (old, CloseReason::Lifetime), (lost, CloseReason::Lost)]
-        {
+        for (links, reason) in [
+            (idle, CloseReason::Idle),
+            (old, CloseReason::Lifetime),
+            (outdated, CloseReason::Reloaded),
+            (lost, CloseReason::Lost),
+        ] {
             links.iter().for_each(|_| app.meters.backend_closed(reason));
         }
+    }
+
+    /// Whether a backend was opened under settings that are no longer in force.
+    fn is_outdated(&self, link: &Link) -> bool {
+        !Arc::ptr_eq(&link.target, &self.terms().target)
+    }
+
+    /// Logs in to the server; the context's variables are there from the start, empty.
+    pub(crate) async fn connect(
+        &self,
+        target: &Target,
+        settings: &[(String, String)],
+    ) -> Result<Established, UpstreamError> {
+        let Target { server, login } = target;
+        server.connect(login, &self.key.database, &self.key.variables, settings).await
     }
 }
 
@@ -246,9 +290,9 @@ fn settle_here(link: Link) -> Option<Link> {
         let mut link = link;
         return link.stream.is_quiet().then_some(link);
     }
-    let Link { stream, state, key, opened, slot, guard, .. } = link;
+    let Link { stream, state, key, opened, target, slot, guard, .. } = link;
     let stream = stream.rehome().ok()?;
-    Some(Link { stream, state, key, home, opened, slot, guard })
+    Some(Link { stream, state, key, home, opened, target, slot, guard })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::cancel::BackendKey;
 use crate::meters::GaugeGuard;
+use crate::pool::plan::Target;
 use crate::stream::Stream;
 use pgwarden_pool::{Grant, Slot, Ticket};
 use pgwarden_session::Backend;
@@ -22,6 +23,8 @@ pub(crate) struct Link {
     pub(crate) home: usize,
     /// When it was opened, in seconds since 1970.
     pub(crate) opened: u64,
+    /// Where it is connected to, and as whom.
+    pub(crate) target: Arc<Target>,
     /// The right to be open.
     pub(crate) slot: Slot<Caller>,
     /// Counts it.

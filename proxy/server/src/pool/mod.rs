@@ -3,18 +3,18 @@
 mod acquire;
 mod learn;
 mod link;
+mod plan;
 mod profiles;
 mod tally;
 
 pub(crate) use acquire::AcquireError;
 pub(crate) use link::{Caller, Link};
+pub(crate) use plan::{Logins, Plan, Pools, Target, Terms};
 
-use crate::app::App;
-use crate::upstream::{Credentials, Server};
-use pgwarden_pool::Ledger;
+use arc_swap::{ArcSwap, Guard};
+use pgwarden_pool::{Allowance, Ledger};
 use profiles::Profiles;
 use std::sync::Arc;
-use std::time::Duration;
 use tally::Tally;
 
 /// What tells pools apart.
@@ -22,8 +22,19 @@ use tally::Tally;
 pub(crate) struct PoolKey {
     /// The database on the server.
     pub(crate) database: String,
-    /// The login on the server.
-    pub(crate) user: String,
+    /// Whose login on the server.
+    pub(crate) whose: Whose,
+    /// The variables of the context: each backend starts with them empty, and knows the statement that sets them.
+    pub(crate) variables: Arc<[String]>,
+}
+
+/// Whose login a pool uses on the server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Whose {
+    /// The one that the settings name.
+    Everybodys,
+    /// That of this client.
+    Of(String),
 }
 
 /// The backends of one database and login.
@@ -31,10 +42,6 @@ pub(crate) struct PoolKey {
 pub(crate) struct Pool {
     /// What tells it from other pools.
     pub(crate) key: PoolKey,
-    /// How it logs in.
-    pub(crate) login: Credentials,
-    /// The server.
-    pub(crate) server: Arc<Server>,
     /// How many are open, and who waits.
     pub(crate) ledger: Arc<Ledger<Caller>>,
     /// What clients and backends of this pool know of settings.
@@ -43,32 +50,30 @@ pub(crate) struct Pool {
     pub(crate) opening: Tally,
     /// Connections that are on their way out: their last statement is being cancelled.
     pub(crate) closing: Tally,
-    /// How long a client waits for a backend.
-    pub(crate) checkout_timeout: Duration,
-    /// How long a backend lives, in seconds.
-    pub(crate) max_lifetime: u64,
-    /// How long a backend may be idle, in seconds.
-    pub(crate) idle_timeout: u64,
+    terms: ArcSwap<Terms>,
 }
 
 impl Pool {
-    /// An empty pool.
-    pub(crate) fn new(key: PoolKey, login: Credentials, app: &App) -> Self {
-        let pool = &app.settings.pool;
+    /// An empty pool of at most `size` backends.
+    pub(crate) fn new(key: PoolKey, terms: Terms, size: usize, allowance: Arc<Allowance<Caller>>) -> Self {
         Self {
             key,
-            login,
-            server: Arc::clone(&app.server),
-            ledger: Arc::new(Ledger::new(
-                usize::try_from(pool.size).unwrap_or(usize::MAX),
-                Arc::clone(&app.allowance),
-            )),
+            ledger: Arc::new(Ledger::new(size, allowance)),
             profiles: Profiles::default(),
             opening: Tally::default(),
             closing: Tally::default(),
-            checkout_timeout: pool.checkout_timeout,
-            max_lifetime: pool.max_lifetime.as_secs(),
-            idle_timeout: pool.idle_timeout.as_secs(),
+            terms: ArcSwap::from_pointee(terms),
         }
+    }
+
+    /// What is in force now.
+    pub(crate) fn terms(&self) -> Guard<Arc<Terms>> {
+        self.terms.load()
+    }
+
+    /// Puts other terms into force.
+    fn renew(&self, terms: Terms, size: usize) {
+        self.terms.store(Arc::new(terms));
+        self.ledger.resize(size);
     }
 }

@@ -50,6 +50,7 @@ pub(crate) struct Relay {
     /// How often something moved: tells an idle session from a busy one.
     steps: u64,
     presence: Presence,
+    has_spoken: bool,
     _place: Place,
 }
 
@@ -109,6 +110,7 @@ impl Relay {
             pinned: None,
             steps: 0,
             presence,
+            has_spoken: false,
             _place: place,
             from_client: Vec::new(),
             from_backend: Vec::new(),
@@ -121,6 +123,7 @@ impl Relay {
 
     /// Begins with what the client has sent already, and in session pooling with a backend of its own.
     pub(crate) fn begin_with(&mut self, ahead: Vec<u8>, link: Option<Link>) {
+        self.has_spoken = !ahead.is_empty();
         self.from_client = ahead;
         self.resume = link.map_or(Resume::Input, |link| Resume::Attach(Box::new(link)));
     }

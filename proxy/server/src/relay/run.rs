@@ -118,7 +118,7 @@ impl Relay {
     /// As [`Relay::poll`]; while pgwarden drains, a session that is idle ends.
     fn poll_unless_idle(&mut self, phase: Phase, cx: &mut Context<'_>) -> Poll<Event> {
         match self.poll(cx) {
-            Poll::Pending if phase != Phase::Running && self.engine.is_idle() => {
+            Poll::Pending if self.has_to_go(phase) && self.engine.is_idle() => {
                 Poll::Ready(Event::Refused(shutting_down()))
             }
             other => other,
@@ -155,6 +155,15 @@ impl Relay {
                 return None;
             }
         }))
+    }
+
+    /// Whether an idle session is told to go. Who came just before another process took over may begin first.
+    fn has_to_go(&self, phase: Phase) -> bool {
+        match phase {
+            Phase::Running => false,
+            Phase::HandingOver => self.has_spoken,
+            Phase::Draining | Phase::Stopped => true,
+        }
     }
 
     /// Sees to what the relay needs; an event that ends the session comes back.
@@ -258,11 +267,11 @@ impl Relay {
             let _gone = tokio::time::timeout(LAST_WORDS, link.stream.write_all(TERMINATE)).await;
         }
         if busy && self.engine.awaits_replies() {
-            let _undelivered = self.pool.server.cancel(&link.key).await;
-            let (server, Link { stream, key, .. }) = (Arc::clone(&self.pool.server), link);
+            let _undelivered = link.target.server.cancel(&link.key).await;
+            let Link { stream, key, target, .. } = link;
             let closing = self.pool.closing.one();
             tokio::spawn(async move {
-                insist(stream, &server, &key).await;
+                insist(stream, &target.server, &key).await;
                 drop(closing);
             });
         }

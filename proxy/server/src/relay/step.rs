@@ -139,6 +139,7 @@ impl Relay {
             };
             let sample = from_client.begin();
             self.app.meters.frontend_bytes(read.len());
+            self.has_spoken = true;
             let mut kept = std::mem::take(&mut self.from_client);
             out.clear();
             if kept.is_empty() && !waits {
@@ -231,7 +232,7 @@ impl Relay {
             self.engine.attach(state, out);
         }
         self.app.meters.checkout();
-        self.registration.target.hold(&self.pool.server, &link.key);
+        self.registration.target.hold(&link.target.server, &link.key);
         self.link = Some(link);
     }
 

@@ -5,11 +5,13 @@
 //! written last is remembered beside it, so a message inside a transaction costs a comparison. No lock and no counter is shared by sessions; the map is changed by logins and farewells alone. What can be
 //! counted is counted by whoever asks, not here.
 
+use crate::meters::{Label, ReloadOutcome};
 use crate::pool::Pool;
+use crate::status::LastReload;
 use dashmap::DashMap;
 use pgwarden_session::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// What a session does.
@@ -50,6 +52,8 @@ pub(crate) struct Seen {
 pub(crate) struct Board {
     /// When pgwarden was started.
     pub(crate) started: Instant,
+    /// When and how the last reload ended.
+    reloaded: Mutex<Option<(Instant, ReloadOutcome)>>,
     last: AtomicU64,
     entries: DashMap<u64, Arc<Entry>>,
 }
@@ -77,7 +81,19 @@ pub(crate) struct Presence {
 impl Board {
     /// An empty one.
     pub(crate) fn new() -> Self {
-        Self { started: Instant::now(), last: AtomicU64::new(0), entries: DashMap::new() }
+        let (started, reloaded) = (Instant::now(), Mutex::default());
+        Self { started, reloaded, last: AtomicU64::new(0), entries: DashMap::new() }
+    }
+
+    /// A reload has ended.
+    pub(crate) fn reloaded(&self, outcome: ReloadOutcome) {
+        *self.reloaded.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), outcome));
+    }
+
+    /// How the last reload ended; `None` before the first.
+    pub(crate) fn last_reload(&self) -> Option<LastReload> {
+        let (ended, outcome) = (*self.reloaded.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(LastReload { seconds_ago: ended.elapsed().as_secs(), outcome: outcome.label().to_owned() })
     }
 
     /// A session begins, with nothing to do; `now` is in seconds since 1970, here and in all that follows.

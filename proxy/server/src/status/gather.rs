@@ -8,8 +8,9 @@ use super::report::{Clients, PinReport, PoolReport, Report, SessionReport, Waits
 use crate::admin::Unready;
 use crate::app::App;
 use crate::clock;
-use crate::pool::Pool;
+use crate::pool::{Pool, Whose};
 use crate::signals::Phase;
+use arc_swap::ArcSwap;
 use pgwarden_config::PoolMode;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -19,14 +20,20 @@ use std::time::Instant;
 /// Whose backends are counted together: the database, and the login where that is no client's name.
 type Name = (String, Option<String>);
 
-impl Source for App {
+impl Source for ArcSwap<App> {
+    fn report(&self) -> Report {
+        self.load().report()
+    }
+}
+
+impl App {
     fn report(&self) -> Report {
         let mut sessions = Vec::new();
         let mut pools = pools(self);
         let mut clients = Clients { limit: self.settings.limits.max_clients, ..Clients::default() };
         let mut pins: BTreeMap<&'static str, PinReport> = BTreeMap::new();
         self.board.look(clock::now(), |id, pool, seen| {
-            let row = pools.entry(self.name(pool)).or_default();
+            let row = pools.entry(name(pool)).or_default();
             row.clients += 1;
             row.leased += usize::from(seen.backend.is_some());
             let state = count(&mut clients, &seen);
@@ -53,7 +60,7 @@ impl Source for App {
                 PoolMode::Transaction => "transaction".to_owned(),
                 PoolMode::Session => "session".to_owned(),
             },
-            last_reload: None,
+            last_reload: self.board.last_reload(),
             clients,
             waits: waits(&pools),
             pools,
@@ -69,20 +76,21 @@ impl Source for App {
     }
 }
 
-impl App {
-    /// How a pool is called where names of clients' users are not shown.
-    fn name(&self, pool: &Pool) -> Name {
-        let login = self.settings.upstream.user.is_some().then(|| pool.key.user.clone());
-        (pool.key.database.clone(), login)
-    }
+/// How a pool is called where names of clients' users are not shown.
+fn name(pool: &Pool) -> Name {
+    let login = match pool.key.whose {
+        Whose::Everybodys => Some(pool.terms().target.login.user.clone()),
+        Whose::Of(_) => None,
+    };
+    (pool.key.database.clone(), login)
 }
 
 /// Every pool's own numbers.
 fn pools(app: &App) -> BTreeMap<Name, PoolReport> {
     let now = Instant::now();
     let mut rows: BTreeMap<Name, PoolReport> = BTreeMap::new();
-    for pool in &app.pools {
-        let row = rows.entry(app.name(&pool)).or_default();
+    app.pools.each(|pool| {
+        let row = rows.entry(name(pool)).or_default();
         row.pools += 1;
         row.size += pool.ledger.limit();
         row.opening += pool.opening.count();
@@ -96,7 +104,7 @@ fn pools(app: &App) -> BTreeMap<Name, PoolReport> {
                 row.longest_wait_seconds = Some(row.longest_wait_seconds.unwrap_or_default().max(waited));
             }
         });
-    }
+    });
     rows
 }
 
@@ -158,7 +166,8 @@ fn session(id: u64, pool: &Pool, state: &str, seen: &Seen) -> SessionReport {
 fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::Running => "running",
-        Phase::Draining => "draining",
+        // No new clients come in either case.
+        Phase::HandingOver | Phase::Draining => "draining",
         Phase::Stopped => "stopped",
     }
 }

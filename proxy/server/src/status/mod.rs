@@ -9,9 +9,7 @@ mod gather;
 mod report;
 
 pub(crate) use board::{Board, Doing, Edge, Presence};
-#[cfg(test)]
-pub(crate) use report::LastReload;
-pub(crate) use report::Report;
+pub(crate) use report::{LastReload, Report};
 
 use std::fmt;
 

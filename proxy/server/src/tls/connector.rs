@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pgwarden_config::{UpstreamTls, UpstreamTlsMode};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::SingleCertAndKey;
 
 use super::verifier::{ServerVerifier, Trust};
@@ -22,6 +22,16 @@ pub(crate) struct Connector {
     /// The host, as it is sent in the handshake and, with `verify-full`, looked for in the certificate.
     /// Without a `config` it means nothing.
     pub(crate) name: ServerName<'static>,
+    /// Every certificate that was read: what is trusted, and what is shown.
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Connector {
+    /// Whether handshakes go the same way with both: the same mode, host and certificates. (A key that fits the same
+    /// certificate is the same key.)
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (self.mode, &self.name, &self.certificates) == (other.mode, &other.name, &other.certificates)
+    }
 }
 
 /// Loads what `[upstream.tls]` names, for connections to one host.
@@ -35,11 +45,15 @@ pub(crate) struct Connector {
 ///
 /// [`TlsError`] for the first file that cannot be used, or for the host.
 pub(crate) fn connector(tls: &UpstreamTls, host: &str) -> Result<Connector, TlsError> {
+    let mut certificates = Vec::new();
     let (config, name) = match trust(tls)? {
         None => (None, ServerName::from(Ipv4Addr::UNSPECIFIED)),
-        Some(trust) => (Some(config(tls, trust)?), server_name(host)?),
+        Some(trust) => {
+            certificates.extend_from_slice(trust.certificates());
+            (Some(config(tls, trust, &mut certificates)?), server_name(host)?)
+        }
     };
-    Ok(Connector { mode: tls.mode, config, name })
+    Ok(Connector { mode: tls.mode, config, name, certificates })
 }
 
 fn trust(tls: &UpstreamTls) -> Result<Option<Trust>, TlsError> {
@@ -53,7 +67,11 @@ fn trust(tls: &UpstreamTls) -> Result<Option<Trust>, TlsError> {
     }))
 }
 
-fn config(tls: &UpstreamTls, trust: Trust) -> Result<Arc<ClientConfig>, TlsError> {
+fn config(
+    tls: &UpstreamTls,
+    trust: Trust,
+    certificates: &mut Vec<CertificateDer<'static>>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = provider();
     let verifier = ServerVerifier::new(trust, &provider);
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
@@ -62,8 +80,9 @@ fn config(tls: &UpstreamTls, trust: Trust) -> Result<Arc<ClientConfig>, TlsError
     let mut config = match &tls.identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
-            let shown = SingleCertAndKey::from(pem::identity(identity, &provider)?);
-            builder.with_client_cert_resolver(Arc::new(shown))
+            let shown = pem::identity(identity, &provider)?;
+            certificates.extend_from_slice(&shown.cert);
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown)))
         }
     };
     config.alpn_protocols = vec![ALPN.to_vec()];

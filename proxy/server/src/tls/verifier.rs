@@ -25,6 +25,16 @@ pub(super) enum Trust {
     ChainAndName(Authorities),
 }
 
+impl Trust {
+    /// The certificates that are trusted; none where all are.
+    pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
+        match self {
+            Self::Anyone => &[],
+            Self::Chain(authorities) | Self::ChainAndName(authorities) => &authorities.certificates,
+        }
+    }
+}
+
 /// Checks a server's certificate as far as [`Trust`] says, and always that the server owns it.
 #[derive(Debug)]
 pub(super) struct ServerVerifier {

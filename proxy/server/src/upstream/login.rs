@@ -7,6 +7,7 @@ use crate::upstream::authenticate::authenticate;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::server::{Facts, Server, SetConfig};
 use pgwarden_auth::secret::Secret;
+use pgwarden_config::Pooler;
 use pgwarden_session::Settings;
 use pgwarden_wire::{Fields, PROTOCOL_3_0, Writer, parameter_status};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 pub(crate) const LIMIT: usize = 65_536;
 
 /// A login on the server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Credentials {
     /// The user.
     pub(crate) user: String,
@@ -37,7 +38,7 @@ pub(crate) struct Established {
 }
 
 impl Server {
-    /// Opens a connection and logs in, with the start-up settings given.
+    /// Opens a connection and logs in, with the variables of the context empty and the start-up settings given.
     ///
     /// # Errors
     /// [`UpstreamError`] when that fails or takes longer than the configured time.
@@ -45,10 +46,11 @@ impl Server {
         &self,
         login: &Credentials,
         database: &str,
+        variables: &[String],
         settings: &[(String, String)],
     ) -> Result<Established, UpstreamError> {
         self.in_time(async {
-            let mut stream = self.introduce(&login.user, database, settings).await?;
+            let mut stream = self.introduce(&login.user, database, variables, settings).await?;
             authenticate(&mut stream, login, self.binding).await?;
             self.enter(stream, &login.user, database).await
         })
@@ -63,9 +65,10 @@ impl Server {
         &self,
         user: &str,
         database: &str,
+        variables: &[String],
         settings: &[(String, String)],
     ) -> Result<Stream, UpstreamError> {
-        self.in_time(self.introduce(user, database, settings)).await
+        self.in_time(self.introduce(user, database, variables, settings)).await
     }
 
     /// Goes on behind AuthenticationOk.
@@ -93,6 +96,7 @@ impl Server {
         &self,
         user: &str,
         database: &str,
+        variables: &[String],
         settings: &[(String, String)],
     ) -> Result<Stream, UpstreamError> {
         let mut stream = self.open().await?;
@@ -100,7 +104,12 @@ impl Server {
         Writer::new(&mut startup).counted(|p| {
             p.bytes(&PROTOCOL_3_0.to_be_bytes());
             p.string(b"user").string(user.as_bytes()).string(b"database").string(database.as_bytes());
-            for (name, value) in self.blanks().iter().chain(settings) {
+            // So that each reads as empty and not as unknown. A pooler in between would refuse what it does not know.
+            let blank = if self.pooler == Pooler::No { variables } else { &[] };
+            for name in blank {
+                p.string(name.as_bytes()).string(b"");
+            }
+            for (name, value) in settings {
                 p.string(name.as_bytes()).string(value.as_bytes());
             }
             p.byte(0);

@@ -7,9 +7,10 @@ use crate::tls::{Connector, end_point};
 use crate::upstream::error::UpstreamError;
 use dashmap::DashMap;
 use pgwarden_auth::scram::ChannelBinding;
-use pgwarden_config::{Endpoint, UpstreamTlsMode};
+use pgwarden_config::{Endpoint, Tcp, UpstreamTlsMode};
 use pgwarden_session::{Capabilities, Route, SimpleForm, Vehicle};
 use pgwarden_wire::Writer;
+use socket2::SockRef;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -45,12 +46,11 @@ pub(crate) struct Server {
     connector: Connector,
     /// Whether logins are bound to the TLS connection.
     pub(super) binding: pgwarden_config::ChannelBinding,
+    tcp: Tcp,
     /// How long connecting and logging in may take.
     pub(crate) timeout: Duration,
     /// Whether a transaction pooler stands in between.
     pub(crate) pooler: pgwarden_config::Pooler,
-    /// Settings that every connection starts with: the context's variables, empty.
-    blanks: Vec<(String, String)>,
     meters: Arc<Meters>,
     /// By login and database: who may execute a function is said in each database.
     facts: DashMap<(String, String), Facts>,
@@ -63,31 +63,27 @@ impl Server {
     pub(crate) fn new(
         upstream: &pgwarden_config::Upstream,
         connector: Connector,
-        variables: &[&str],
+        tcp: &Tcp,
         meters: Arc<Meters>,
     ) -> Self {
-        let blank = |name: &&str| ((*name).to_owned(), String::new());
-        // A pooler in between would refuse settings that it does not know.
-        let blanks = match upstream.downstream_pooler {
-            pgwarden_config::Pooler::No => variables.iter().map(blank).collect(),
-            pgwarden_config::Pooler::Transaction => Vec::new(),
-        };
         Self {
             endpoint: upstream.endpoint.clone(),
             connector,
             binding: upstream.tls.channel_binding,
+            tcp: tcp.clone(),
             timeout: upstream.connect_timeout,
             pooler: upstream.downstream_pooler,
-            blanks,
             meters,
             facts: DashMap::new(),
             version: AtomicU32::new(0),
         }
     }
 
-    /// Settings that every connection starts with, so that a variable reads as empty and not as unknown.
-    pub(crate) fn blanks(&self) -> &[(String, String)] {
-        &self.blanks
+    /// Whether these settings describe the same server, reached in the same way.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (&self.endpoint, &self.tcp, self.timeout, self.pooler, self.binding)
+            == (&other.endpoint, &other.tcp, other.timeout, other.pooler, other.binding)
+            && self.connector.is_like(&other.connector)
     }
 
     /// `server_version_num` of the server that was reached last; `None` before the first connection.
@@ -121,7 +117,7 @@ impl Server {
             return Err(UpstreamError::Protocol("no address".into()));
         };
         let socket = TcpStream::connect((host.as_str(), *port)).await?;
-        socket.set_nodelay(true)?;
+        crate::stream::prepare(&SockRef::from(&socket), &self.tcp)?;
         let Some(config) = &self.connector.config else { return Ok(Stream::Tcp(socket)) };
         let mut socket = socket;
         socket.write_all(&SSL_REQUEST).await?;

@@ -95,10 +95,10 @@ fn logins_that_are_names_are_a_number() {
 fn why_it_is_not_ready_and_how_a_reload_ended_are_said() {
     let mut troubled = report();
     troubled.unready = vec!["draining".to_owned(), "upstream_unreachable".to_owned()];
-    troubled.last_reload = Some(crate::status::LastReload { seconds_ago: 61, outcome: "applied".to_owned() });
+    troubled.last_reload = Some(crate::status::LastReload { seconds_ago: 61, outcome: "ok".to_owned() });
     let shown = render(&troubled, Paint::Plain);
     assert!(shown.contains("Ready    no: draining, upstream_unreachable\n"), "{shown}");
-    assert!(shown.contains("Reload   applied, 1 min 1 s ago\n"), "{shown}");
+    assert!(shown.contains("Reload   ok, 1 min 1 s ago\n"), "{shown}");
 }
 
 #[test]
