@@ -3,6 +3,7 @@
 
 use pgwarden_tests::certificates::{Authority, Identity};
 use pgwarden_tests::encryption::{Way, assert_refused, before, way};
+use pgwarden_tests::reload::{OK, reload, write};
 use pgwarden_tests::wire::Fields;
 use pgwarden_tests::{
     Frontend, Message, Pgwarden, PgwardenBuilder, Server, Wire, for_each_version, psql, versions,
@@ -253,4 +254,19 @@ fn binding_cannot_be_demanded_where_there_is_no_tls() {
     let exit = builder.env("PGWARDEN_USERS_FILE", "{dir}/users").run(&["config", "check"]);
     assert_eq!(exit.status.code(), Some(64), "{}", exit.stderr);
     assert!(exit.stderr.contains("scram-sha-256-plus needs TLS to bind to"), "{}", exit.stderr);
+}
+
+#[test]
+fn behind_a_reload_logins_are_bound_to_the_new_certificate() {
+    for_each_version(async |server| {
+        let authority = Authority::create();
+        let (old, new) = (authority.server(), authority.server());
+        let pgwarden = with_tls(server, &old);
+        const PARAMETERS: &str = "sslmode=require&channel_binding=require";
+        assert_eq!(log_in(&pgwarden, "secret", PARAMETERS), Way::Encrypted);
+        write(&pgwarden, "server.crt", &new.certificate);
+        write(&pgwarden, "server.key", &new.key);
+        reload(&pgwarden, OK);
+        assert_eq!(log_in(&pgwarden, "secret", PARAMETERS), Way::Encrypted);
+    });
 }

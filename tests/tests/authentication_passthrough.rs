@@ -285,3 +285,19 @@ fn it_is_refused_where_backends_are_shared() {
         assert!(exit.stderr.contains(expected), "{}", exit.stderr);
     }
 }
+
+#[test]
+fn a_client_that_the_server_lets_in_is_not_named_in_the_status() {
+    for version in versions() {
+        let server = plain(version);
+        let pgwarden = passing(&server, "sslmode=disable");
+        let url = format!("postgres://trusted@localhost:{}/postgres?sslmode=disable", server.port());
+        let pgwarden = pgwarden.upstream(&url).start();
+        let [_salted, _trusted] = ["salted", "trusted"]
+            .map(|user| log_in(pgwarden.port(), user, "open sesame", "postgres").expect("a login").0);
+        let status = pgwarden.admin("/status").1;
+        let logins: Vec<_> = status.match_indices("\"login\":").collect();
+        assert!(logins.len() == 2 && !status.contains("salted"), "{status}");
+        assert!(status.contains("\"login\":\"trusted\"") && status.contains("\"login\":null"), "{status}");
+    }
+}

@@ -8,7 +8,7 @@ use pgwarden_tests::reload::{
     FAILED, OK, TRUST, client, log_in, org, reload, rewrite, told, upstream as url, write,
 };
 use pgwarden_tests::tenants::{ACME, GLOBEX, Tenants, error_code, values};
-use pgwarden_tests::tokens::{Algorithm, Issuer, json, seconds_from_now};
+use pgwarden_tests::tokens::{Algorithm, Issuer, Value, json, seconds_from_now};
 use pgwarden_tests::{Frontend, Signal, Wire, for_each_version, until};
 
 const WITH_USERS: &str = "auth.method = \"scram-sha-256\"\nauth.users_file = \"{dir}/users.txt\"";
@@ -208,5 +208,79 @@ fn modes_and_tenants_change_for_the_next_login_alone() {
         let mut after = client(&pgwarden, "stranger", "");
         assert_eq!(values(&after.query("SELECT name FROM items")), ["of globex"]);
         assert_eq!(error_code(&before.query("SELECT name FROM items")), "42501");
+    });
+}
+
+#[test]
+fn the_status_shows_how_the_last_reload_ended() {
+    for_each_version(async |server| {
+        Tenants::load(server);
+        let pgwarden = told(&url(server), TRUST).start();
+        let last = || {
+            let report: Value = serde_json::from_str(&pgwarden.admin("/status").1).expect("JSON");
+            report["last_reload"].clone()
+        };
+        assert_eq!(last(), Value::Null);
+        for (line, outcome, shown) in [("", OK, "ok"), ("pool.size = 0", FAILED, "failed"), ("", OK, "ok")] {
+            rewrite(&pgwarden, &url(server), &format!("{TRUST}\n{line}"));
+            reload(&pgwarden, outcome);
+            assert_eq!(last()["outcome"], shown);
+            assert!(last()["seconds_ago"].is_u64(), "{}", last());
+        }
+        until("time passes", || (last()["seconds_ago"].as_u64() > Some(0)).then_some(()));
+    });
+}
+
+#[test]
+fn the_status_is_that_of_the_configuration_in_force() {
+    for_each_version(async |server| {
+        Tenants::load(server);
+        let pgwarden = told(&url(server), TRUST).start();
+        let _before = client(&pgwarden, "acme", "");
+        rewrite(&pgwarden, &url(server), &format!("{TRUST}\nlimits.max_clients = 7"));
+        reload(&pgwarden, OK);
+        let _after = client(&pgwarden, "globex", "");
+        let report: Value = serde_json::from_str(&pgwarden.admin("/status").1).expect("JSON");
+        assert_eq!(
+            (&report["clients"]["limit"], &report["clients"]["idle"]),
+            (&json!(7), &json!(2)),
+            "{report}"
+        );
+    });
+}
+
+#[test]
+fn other_rules_and_limits_hold_for_the_next_login() {
+    for_each_version(async |server| {
+        Tenants::load(server);
+        let pgwarden = told(&url(server), TRUST).start();
+        let (mut acme, _globex) = (client(&pgwarden, "acme", ""), client(&pgwarden, "globex", ""));
+        let rules = "auth.rules = [{ user = \"globex\", method = \"reject\" }, { method = \"trust\" }]";
+        rewrite(&pgwarden, &url(server), &format!("{rules}\nlimits.max_clients_per_user = 1"));
+        reload(&pgwarden, OK);
+        assert_eq!(log_in(&pgwarden, "globex", "").map(drop).expect_err("by a rule").code(), "28000");
+        // Who came before the limit is not counted under a name: it was not asked for.
+        let _one = client(&pgwarden, "acme", "");
+        assert_eq!(log_in(&pgwarden, "acme", "").map(drop).expect_err("one at most").code(), "53300");
+        assert_eq!(org(&mut acme), [ACME]);
+    });
+}
+
+#[test]
+fn who_has_failed_is_known_behind_a_reload_and_other_delays_hold() {
+    for_each_version(async |server| {
+        Tenants::load(server);
+        let limits = |failures: u32| {
+            format!("{WITH_USERS}\nlimits.login_failures = {failures}\nlimits.login_delay = \"10ms\"")
+        };
+        let pgwarden = told(&url(server), &limits(100)).file("users.txt", "\"acme\" \"old\"\n").start();
+        let fail = || log_in(&pgwarden, "acme", "wrong").map(drop).expect_err("wrong").code().to_owned();
+        let delayed = || pgwarden.metric("pgwarden_delayed_logins_total");
+        assert_eq!([fail(), fail(), fail()], ["28P01"; 3]);
+        assert_eq!(delayed(), Some(0.0));
+        rewrite(&pgwarden, &url(server), &limits(2));
+        reload(&pgwarden, OK);
+        assert_eq!(fail(), "28P01");
+        assert_eq!(delayed(), Some(1.0));
     });
 }

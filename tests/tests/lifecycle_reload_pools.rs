@@ -198,3 +198,57 @@ fn nobody_notices_reloads_while_statements_run() {
         assert_eq!(pgwarden.metric("pgwarden_desyncs_total"), Some(0.0));
     });
 }
+
+#[test]
+fn more_and_fewer_backends_of_all_pools_together_take_effect_at_once() {
+    for_each_version(async |server| {
+        Tenants::load(server);
+        server.psql("CREATE DATABASE other");
+        let most = |most: u32| format!("{TRUST}\nupstream.max_backends = {most}");
+        let pgwarden = told(&url(server), &most(2)).start();
+        let open = |database: &str| Wire::open(pgwarden.port(), "acme", "", database);
+        // Whoever comes first to a database waits for a backend before it is let in.
+        let mut other = open("other");
+        let (mut one, mut two) = (open("postgres"), open("postgres"));
+        for wire in [&mut one, &mut two] {
+            wire.query("BEGIN");
+            assert_eq!(org(wire), [ACME]);
+        }
+        other.send(&Frontend::new().query("BEGIN").query("SELECT current_database()"));
+        until("it waits", || (pgwarden.metric("pgwarden_waiting_clients") == Some(1.0)).then_some(()));
+        rewrite(&pgwarden, &url(server), &most(3));
+        reload(&pgwarden, OK);
+        other.until_ready();
+        assert_eq!(values(&other.until_ready()), ["other"]);
+        assert_eq!(pgwarden.metric("pgwarden_backends"), Some(3.0));
+        rewrite(&pgwarden, &url(server), &most(1));
+        reload(&pgwarden, OK);
+        one.query("COMMIT");
+        other.query("COMMIT");
+        until("two are closed", || (pgwarden.metric("pgwarden_backends") == Some(1.0)).then_some(()));
+        other.send(&Frontend::new().query("SELECT current_database()"));
+        until("it waits again", || (pgwarden.metric("pgwarden_waiting_clients") == Some(1.0)).then_some(()));
+        two.query("COMMIT");
+        assert_eq!(values(&other.until_ready()), ["other"]);
+    });
+}
+
+#[test]
+fn a_pool_that_may_be_larger_gets_what_idles_in_another() {
+    for_each_version(async |server| {
+        Tenants::load(server);
+        server.psql("CREATE DATABASE other");
+        let size = |size: u32| format!("{TRUST}\nupstream.max_backends = 2\npool.size = {size}");
+        let pgwarden = told(&url(server), &size(1)).start();
+        let open = |database: &str| Wire::open(pgwarden.port(), "acme", "", database);
+        let (mut busy, mut waiting, mut other) = (open("postgres"), open("postgres"), open("other"));
+        other.query("SELECT 1");
+        busy.query("BEGIN");
+        assert_eq!(org(&mut busy), [ACME]);
+        waiting.send(&Frontend::new().query("SELECT org()"));
+        until("it waits", || (pgwarden.metric("pgwarden_waiting_clients") == Some(1.0)).then_some(()));
+        rewrite(&pgwarden, &url(server), &size(2));
+        reload(&pgwarden, OK);
+        assert_eq!(values(&waiting.until_ready()), [ACME]);
+    });
+}

@@ -162,3 +162,14 @@ fn nothing_of_names_is_printed() {
     throttle.failed(&suspect("192.0.2.1", "hunter2"), seconds(0));
     assert!(!format!("{throttle:?}").contains("hunter2"));
 }
+
+#[test]
+fn another_patience_counts_what_has_failed_before() {
+    let (throttle, eve) = (throttle(), suspect("192.0.2.1", "alice"));
+    fail(&throttle, &eve, 3, seconds(0));
+    assert_eq!(throttle.turn(&eve, seconds(0), LIMIT), Turn::Now);
+    throttle.follow(Patience { free: 2, ..PATIENCE });
+    assert_eq!(throttle.turn(&eve, seconds(0), LIMIT), Turn::Later(Duration::from_millis(100)));
+    throttle.follow(Patience { first: Duration::ZERO, ..PATIENCE });
+    assert_eq!(throttle.turn(&eve, seconds(0), LIMIT), Turn::Now);
+}
