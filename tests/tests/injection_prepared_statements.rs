@@ -304,3 +304,31 @@ fn a_statement_that_is_new_to_its_client_knows_the_table_as_it_is() {
         assert_eq!(describe(&mut globex, "s6"), ["b", "c"]);
     });
 }
+
+#[test]
+fn a_statement_whose_table_was_altered_fails_once_and_is_right_when_prepared_again() {
+    for_each_version(async |server| {
+        let stage = Tenants::start(server);
+        let (mut acme, mut globex) = (stage.client("acme"), stage.client("globex"));
+        server.psql(
+            "CREATE TABLE shapes (a int); GRANT ALL ON shapes TO PUBLIC; ALTER TABLE shapes OWNER TO tenants",
+        );
+        let sql = "SELECT * FROM shapes WHERE a = $1";
+        let prepare = |wire: &mut Wire, name: &str| {
+            wire.send(&Frontend::new().parse(name, sql, &[]).describe_statement(name).flush());
+            wire.expect("1tT");
+            wire.send(&Frontend::new().bind("", name, &[Some("1")]).execute("", 0).sync());
+            assert_eq!(error_code(&wire.until_ready()), "");
+        };
+        for (round, column) in ["b", "c", "d"].into_iter().enumerate() {
+            let name = format!("s{round}");
+            prepare(&mut acme, &name);
+            prepare(&mut globex, &name);
+            assert_eq!(error_code(&acme.query(&format!("ALTER TABLE shapes ADD COLUMN {column} int"))), "");
+            for wire in [&mut globex, &mut acme] {
+                wire.send(&Frontend::new().bind("", &name, &[Some("1")]).execute("", 0).sync());
+                assert_eq!(error_code(&wire.until_ready()), "0A000");
+            }
+        }
+    });
+}

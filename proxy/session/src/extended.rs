@@ -297,9 +297,16 @@ impl<T: Tenancy> Engine<T> {
             }
             Passage::Wait => Gate::Shut(self.wait(out)),
             Passage::Impossible(refusal) => Gate::Shut(self.refuse_frame(&refusal, frame, out)),
-            Passage::Midway => Gate::Open(self.inject_midway(out)),
+            Passage::Midway => {
+                self.tx.sent(Batch::Started);
+                Gate::Open(self.inject_midway(out))
+            }
             Passage::Inject if self.ends_block_in_doubt(statement) => Gate::Shut(self.wait(out)),
-            Passage::Inject => Gate::Open(self.inject(out)),
+            Passage::Inject => {
+                // Whatever becomes of the message: the batch has begun on the backend, and needs its Sync there.
+                self.tx.sent(Batch::Started);
+                Gate::Open(self.inject(out))
+            }
             Passage::SessionScope => Gate::Shut(match self.open_session_scope(out) {
                 Ok(stop) => Step::Stop(stop),
                 Err(refusal) => self.refuse_frame(&refusal, frame, out),
