@@ -155,7 +155,10 @@ impl TestBed {
         let mut command = process::command(&program, Account::Own);
         let upstream = format!("postgres://{}:app@{}/{}", lane.user(), self.database(), schema::DATABASE);
         command.arg("serve").current_dir(self.cluster.directory());
-        command.env("PGWARDEN_LISTEN", address.to_string()).env("PGWARDEN_UPSTREAM", upstream);
+        command
+            .env_remove("PGWARDEN_BIN")
+            .env("PGWARDEN_LISTEN", address.to_string())
+            .env("PGWARDEN_UPSTREAM", upstream);
         command.env("PGWARDEN_POOL_SIZE", plan.pool.to_string());
         command.env("PGWARDEN_AUTH", "trust").env("PGWARDEN_ADMIN", "off");
         if lane.context() == Context::Proxy {

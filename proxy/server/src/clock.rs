@@ -1,8 +1,16 @@
 //! The time, asked once per wake-up and handed to everything that is pure.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Seconds since 1970.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Seconds since 1970, for what has a date: tokens.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// Seconds since somebody asked first, for ages: a clock that is put forward or back changes nothing.
+pub(crate) fn uptime() -> u64 {
+    START.elapsed().as_secs()
 }

@@ -215,7 +215,7 @@ async fn serve_all(commands: &mut UnboundedReceiver<Command>, sessions: &mut Joi
                 None => return,
             },
             _ = tick.tick() => {
-                let (app, now) = (current.load(), clock::now());
+                let (app, now) = (current.load(), clock::uptime());
                 app.pools.each(|pool| pool.prune(&app, now));
             }
             Some(_) = sessions.join_next(), if !sessions.is_empty() => (),

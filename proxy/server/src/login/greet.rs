@@ -184,7 +184,7 @@ async fn profile(pool: &Arc<Pool>, settings: &[(String, String)], app: &App) -> 
     }
     let mut link = pool.acquire(app).await.map_err(|error| denied(&error))?;
     let learned = pool.learn(&mut link, settings).await;
-    pool.give_back(app, link, crate::clock::now());
+    pool.give_back(app, link, crate::clock::uptime());
     learned.map_err(|error| denied(&error.into()))
 }
 

@@ -21,7 +21,7 @@ pub(crate) use suspicion::Suspicion;
 use crate::app::App;
 use crate::meters::{Label, LoginOutcome};
 use crate::packet;
-use crate::relay;
+use crate::relay::{self, Relay};
 use crate::stream::{Peer, Stream};
 use first::{Rejected, Request};
 use pgwarden_auth::throttle::Suspect;
@@ -66,8 +66,17 @@ impl From<packet::PacketError> for Denied {
 
 /// Serves one connection from its first byte to its last.
 pub(crate) async fn serve(stream: Stream, peer: Peer, app: Arc<App>) {
-    let started = Instant::now();
     let _client = app.meters.client();
+    // Each in a box of its own: an idle session does not keep the room that its login needed.
+    let session = Box::pin(log_in(stream, peer, app)).await;
+    if let Some(session) = session {
+        Box::pin(relay::run(session)).await;
+    }
+}
+
+/// Everything in front of the session; `None` where there is none.
+async fn log_in(stream: Stream, peer: Peer, app: Arc<App>) -> Option<Box<Relay>> {
+    let started = Instant::now();
     let limit = app.settings.limits.login_timeout;
     let begun = async {
         let (mut stream, from) = (stream, peer);
@@ -79,9 +88,18 @@ pub(crate) async fn serve(stream: Stream, peer: Peer, app: Arc<App>) {
     };
     let (peer, request) = match tokio::time::timeout(limit, begun).await {
         Ok(Ok(begun)) => begun,
-        Ok(Err((peer, Rejected(Some(stream), denied)))) => return deny(stream, denied, peer, &app).await,
-        Ok(Err((_, Rejected(None, _)))) => return app.meters.login(LoginOutcome::Abandoned),
-        Err(_) => return app.meters.login(LoginOutcome::TimedOut),
+        Ok(Err((peer, Rejected(Some(stream), denied)))) => {
+            deny(stream, denied, peer, &app).await;
+            return None;
+        }
+        Ok(Err((_, Rejected(None, _)))) => {
+            app.meters.login(LoginOutcome::Abandoned);
+            return None;
+        }
+        Err(_) => {
+            app.meters.login(LoginOutcome::TimedOut);
+            return None;
+        }
     };
     match request {
         Request::Cancel(stream, key) => {
@@ -104,13 +122,14 @@ pub(crate) async fn serve(stream: Stream, peer: Peer, app: Arc<App>) {
             match result {
                 Ok(Ok(accepted)) => {
                     app.meters.login(LoginOutcome::Accepted);
-                    relay::run(accepted.into_relay(stream, &app)).await;
+                    return Some(Box::new(accepted.into_relay(stream, &app)));
                 }
                 Ok(Err(denied)) => deny(stream, denied, peer, &app).await,
                 Err(_) => app.meters.login(LoginOutcome::TimedOut),
             }
         }
     }
+    None
 }
 
 fn draining() -> Refusal {

@@ -182,7 +182,7 @@ impl Pool {
             state: Some(Box::new(Backend::new(established.facts.capabilities, profile, rand::random()))),
             key: established.key,
             home: worker::home(),
-            opened: clock::now(),
+            opened: clock::uptime(),
             target,
             slot,
             guard: app.meters.backend(),
@@ -211,7 +211,7 @@ impl Pool {
         while self.ledger.waiting() > 0 {
             let Some(link) = worker::with_shelf(self, |shelf| shelf.take()) else { return };
             if let Err(link) = self.ledger.offer(link, worker::home()) {
-                worker::with_shelf(self, |shelf| shelf.put(link, clock::now()));
+                worker::with_shelf(self, |shelf| shelf.put(link, clock::uptime()));
                 return;
             }
         }
@@ -229,7 +229,9 @@ impl Pool {
     pub(crate) fn prune(&self, app: &App, now: u64) {
         let terms = self.terms();
         let (idle, old, outdated, lost) = worker::with_shelf(self, |shelf| {
-            let idle = shelf.take_idle_since(now.saturating_sub(terms.idle_timeout));
+            // As long as pgwarden has not run for so long, nothing has idled for so long.
+            let since = now.checked_sub(terms.idle_timeout);
+            let idle = since.map(|since| shelf.take_idle_since(since)).unwrap_or_default();
             let old = shelf.take_unfit(|link| now.saturating_sub(link.opened) >= terms.max_lifetime);
             let mut excess = self.ledger.excess();
             let outdated = shelf.take_unfit(|link| {

@@ -21,7 +21,7 @@ pub(crate) struct Link {
     pub(crate) key: Arc<BackendKey>,
     /// The worker whose reactor knows the socket.
     pub(crate) home: usize,
-    /// When it was opened, in seconds since 1970.
+    /// When it was opened, in seconds of the uptime.
     pub(crate) opened: u64,
     /// Where it is connected to, and as whom.
     pub(crate) target: Arc<Target>,

@@ -99,7 +99,7 @@ impl Relay {
         registration: Registration,
         (app, place): (Arc<App>, Place),
     ) -> Self {
-        let presence = app.board.enter(&pool, clock::now());
+        let presence = app.board.enter(&pool, clock::uptime());
         Self {
             client,
             engine,

@@ -50,7 +50,8 @@ async fn cancelled_or_gone(stream: &mut Stream) {
 }
 
 /// Serves a session until it ends. Dropping the future closes both connections.
-pub(crate) async fn run(mut relay: Relay) {
+pub(crate) async fn run(relay: Box<Relay>) {
+    let mut relay = relay;
     let shutdown = relay.app.shutdown.clone();
     let mut deadlines = Deadlines::new(&relay.app.settings.limits);
     let event = loop {
@@ -66,15 +67,16 @@ pub(crate) async fn run(mut relay: Relay) {
                 None => continue,
             },
         };
+        // What is rare has its room to itself, for its time: most sessions are idle most of the time.
         let handled = tokio::select! {
-            handled = relay.handle(event) => handled,
+            handled = Box::pin(relay.handle(event)) => handled,
             () = shutdown.stopped() => continue,
         };
         if let Err(event) = handled {
             break event;
         }
     };
-    relay.end(event).await;
+    Box::pin(relay.end(event)).await;
 }
 
 /// Whether a future has been polled, so that it will wake the task.
@@ -170,7 +172,7 @@ impl Relay {
     async fn handle(&mut self, event: Event) -> Result<(), Event> {
         match event {
             Event::Backend => {
-                self.presence.waits(clock::now());
+                self.presence.waits(clock::uptime());
                 self.resume = self.wait_for_backend().await?;
             }
             Event::Releasing => self.registration.target.finished().await,
@@ -197,12 +199,12 @@ impl Relay {
                 Err(AcquireError::Upstream(error)) => return Err(Event::Refused(error.refusal())),
             },
         };
-        self.presence.rests(clock::now());
+        self.presence.rests(clock::uptime());
         self.engine.decline(declined);
         Ok(Resume::Input)
     }
 
-    async fn end(mut self, event: Event) {
+    async fn end(mut self: Box<Self>, event: Event) {
         match event {
             Event::Failed(error) => {
                 if error.sqlstate() == "08006" {
@@ -249,7 +251,7 @@ impl Relay {
     }
 
     /// Parts with the backend: a clean one goes back, one that still works for this client is told to stop.
-    async fn let_go(mut self) {
+    async fn let_go(mut self: Box<Self>) {
         self.app.meters.activity(self.engine.take_activity());
         let busy = !self.engine.is_idle() || !self.to_backend.is_empty();
         let (Some(mut link), Some(state)) = (self.link.take(), self.engine.detach()) else { return };
@@ -258,7 +260,7 @@ impl Relay {
             self.registration.target.finished().await;
             link.state = Some(state);
             let pool = Arc::clone(&self.pool);
-            pool.give_back(&self.app, link, clock::now());
+            pool.give_back(&self.app, link, clock::uptime());
             return;
         }
         self.app.meters.backend_closed(CloseReason::Tainted);

@@ -207,7 +207,7 @@ impl Relay {
             }
             let consumed = input.len() - rest.len();
             self.from_client = left_over(kept, read, consumed);
-            self.note_kept(|| now);
+            self.note_kept(clock::uptime);
             return match std::mem::replace(&mut self.stop, Stop::Input) {
                 Stop::Input => Ok(()),
                 Stop::Replies => {
@@ -254,7 +254,7 @@ impl Relay {
     /// Gives the backend back as soon as the engine is done with it.
     fn release(&mut self) -> Result<(), Event> {
         if !self.engine.is_releasable() || !self.to_backend.is_empty() || !self.from_backend.is_empty() {
-            self.note_kept(clock::now);
+            self.note_kept(clock::uptime);
             return Ok(());
         }
         if !self.registration.target.try_release() {
@@ -262,7 +262,7 @@ impl Relay {
         }
         self.app.meters.transaction();
         self.app.meters.activity(self.engine.take_activity());
-        let now = clock::now();
+        let now = clock::uptime();
         self.pinned = None;
         self.presence.pinned(None, || now);
         self.presence.rests(now);

@@ -96,7 +96,7 @@ impl Board {
         Some(LastReload { seconds_ago: ended.elapsed().as_secs(), outcome: outcome.label().to_owned() })
     }
 
-    /// A session begins, with nothing to do; `now` is in seconds since 1970, here and in all that follows.
+    /// A session begins, with nothing to do; `now` is in seconds of the uptime, here and in all that follows.
     pub(crate) fn enter(self: &Arc<Self>, pool: &Arc<Pool>, now: u64) -> Presence {
         let entry = Arc::new(Entry {
             pool: Arc::clone(pool),

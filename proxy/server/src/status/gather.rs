@@ -32,7 +32,7 @@ impl App {
         let mut pools = pools(self);
         let mut clients = Clients { limit: self.settings.limits.max_clients, ..Clients::default() };
         let mut pins: BTreeMap<&'static str, PinReport> = BTreeMap::new();
-        self.board.look(clock::now(), |id, pool, seen| {
+        self.board.look(clock::uptime(), |id, pool, seen| {
             let row = pools.entry(name(pool)).or_default();
             row.clients += 1;
             row.leased += usize::from(seen.backend.is_some());
