@@ -8,7 +8,7 @@
 #   fuzz.sh TARGET FILE SECONDS   looks for a smaller input that shows the same
 #
 # What libFuzzer finds interesting is kept in .cache/fuzz/TARGET. An input that shows a defect is written below
-# .cache/fuzz/findings, as the last lines say. FUZZ_SEED makes a run repeatable, FUZZ_TARGET_DIR is where it is built, FUZZ_DIR stands for .cache/fuzz.
+# .cache/fuzz/findings, as the last lines say. FUZZ_SEED and FUZZ_RUNS make a run repeatable, FUZZ_TARGET_DIR is where it is built, FUZZ_DIR stands for .cache/fuzz.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -62,6 +62,7 @@ run() {
         -artifact_prefix="$work/findings/$target-" -dict=tests/fuzz/postgres.dict
     )
     [ -z "${FUZZ_SEED:-}" ] || options+=(-seed="$FUZZ_SEED")
+    [ -z "${FUZZ_RUNS:-}" ] || options+=(-runs="$FUZZ_RUNS")
     mkdir -p "$work/$target"
     if PGWARDEN_FUZZ_TARGET=$target "$fuzzer" "${options[@]}" "$work/$target" "tests/fuzz/corpus/$target" >"$log" 2>&1; then
         printf 'fuzz %-9s ok  %s\n' "$target" "$(tr '\r' '\n' <"$log" | sed -n 's/^Done \(.*\)/\1/p' | tail -1)"

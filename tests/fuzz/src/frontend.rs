@@ -15,6 +15,11 @@ pub(crate) fn run(input: &[u8]) {
     let stream = choices.rest();
     let whole = converse(&manner, stream, stream.len());
     let parts = converse(&manner, stream, size);
+    // What stands behind a COPY passes, is dropped, or is a mistake, depending on whether it is known that the COPY runs
+    // or has failed; the server does the same with it.
+    if stream.windows(4).any(|word| word.eq_ignore_ascii_case(b"COPY")) {
+        return;
+    }
     assert_eq!(parts.2, whole.2, "in pieces of {size} bytes on the left, whole on the right");
     if whole.2.is_none() {
         assert_eq!(parts, whole, "in pieces of {size} bytes on the left, whole on the right");
