@@ -333,9 +333,13 @@ fn a_server_that_hangs_up_at_any_stage_ends_one_session_and_spins_no_core() {
         let before = ticks(pgwarden.process_id());
         let mut victim = client(&pgwarden);
         victim.send(&Frontend::new().query("SELECT hostile"));
-        assert_goes_on(what, &pgwarden);
         if what == "when it is idle" {
             assert_eq!(tags(&victim.until_ready()), "TDCZ", "{what}");
+            // Who takes the backend in the moment in which the server hangs up shares its fate.
+            until("it is seen", || (pgwarden.metric("pgwarden_backends") == Some(0.0)).then_some(()));
+        }
+        assert_goes_on(what, &pgwarden);
+        if what == "when it is idle" {
             assert_eq!(values(&victim.query("SELECT 1")), ["good"], "{what}");
         } else {
             victim.until_closed();
