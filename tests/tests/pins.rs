@@ -109,6 +109,40 @@ fn a_pin_stays_while_one_cause_is_left() {
 }
 
 #[test]
+fn a_pin_that_is_made_again_does_not_end_with_the_answer_about_the_one_before() {
+    for_each_version(async |server| {
+        let stage = Tenants::start_with(server, |builder| builder.env("PGWARDEN_POOL_SIZE", "2"));
+        let mut acme = stage.client("acme");
+        for sql in ["DECLARE c CURSOR WITH HOLD FOR SELECT 1", "SELECT 1"] {
+            assert_eq!(error_code(&acme.query(sql)), "", "{sql}");
+        }
+        // What pgwarden asks has to wait, so that the answer comes behind the next statement.
+        let mut blocker = Wire::connect(server.port());
+        blocker.try_log_in("", &[("user", "postgres"), ("database", "postgres")]).expect("a superuser");
+        blocker.query("BEGIN");
+        let lock = "LOCK TABLE pg_catalog.pg_cursors IN ACCESS EXCLUSIVE MODE";
+        assert_eq!(error_code(&blocker.query(lock)), "");
+        assert_eq!(error_code(&acme.query("CLOSE c")), "");
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND wait_event_type = 'Lock'";
+        until("it is asked", || (server.psql(waits) == "1").then_some(()));
+        acme.send(&Frontend::new().query("DECLARE d CURSOR WITH HOLD FOR SELECT 7").query(PID));
+        // Both have reached pgwarden when another client's statement behind them has been answered.
+        assert_eq!(values(&stage.client("globex").query("SELECT org()")), [GLOBEX]);
+        blocker.query("COMMIT");
+        assert_eq!(error_code(&acme.until_ready()), "");
+        let pid = values(&acme.until_ready());
+        assert_eq!(values(&acme.query("FETCH d")), ["7"]);
+        for _ in 0..3 {
+            assert_ne!(values(&stage.client("globex").query(PID)), pid, "the backend is acme's alone");
+        }
+        assert_eq!(pins(&stage, "hold_cursor"), 1.0);
+        assert_eq!(error_code(&acme.query("CLOSE d")), "");
+        until("the pin is gone", || (pins(&stage, "hold_cursor") == 0.0).then_some(()));
+    });
+}
+
+#[test]
 fn what_was_rolled_back_or_failed_pins_nobody() {
     for_each_version(async |server| {
         let stage = one_backend(server);

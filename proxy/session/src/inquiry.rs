@@ -29,6 +29,8 @@ pub(crate) struct Doubts {
     settings: BTreeMap<Box<str>, Change>,
     /// Settings that PostgreSQL reports, and that went back to what the backend began with.
     reset: BTreeSet<Box<str>>,
+    /// Pins that were made since the server was asked last: an answer that is still on its way does not speak of them.
+    made: Pins,
     /// Whether the causes of pins are there.
     causes: Causes,
 }
@@ -143,7 +145,9 @@ impl<T: Tenancy> Engine<T> {
     }
 
     fn pin_by(&mut self, pin: Pin) {
-        if self.pins.insert(pin) && query::cause(pin).is_some() {
+        self.pins.insert(pin);
+        self.doubts.made.insert(pin);
+        if query::cause(pin).is_some() {
             self.doubts.causes = Causes::InDoubt;
         }
     }

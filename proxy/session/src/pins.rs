@@ -104,11 +104,9 @@ impl Pins {
         self.0 & pin.bit() != 0
     }
 
-    /// One more; returns whether it is new.
-    pub(crate) fn insert(&mut self, pin: Pin) -> bool {
-        let new = !self.contains(pin);
+    /// One more.
+    pub(crate) fn insert(&mut self, pin: Pin) {
         self.0 |= pin.bit();
-        new
     }
 
     /// One less.

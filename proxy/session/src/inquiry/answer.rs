@@ -32,7 +32,7 @@ impl<T: Tenancy> Engine<T> {
         let Some(row) = row else { return self.stay_in_doubt(inquiry) };
         let (causes, values) = row.split_at_checked(inquiry.pins.len()).unwrap_or_default();
         for (pin, there) in inquiry.pins.iter().zip(causes) {
-            if there.as_deref() == Some(b"f") {
+            if there.as_deref() == Some(b"f") && !self.doubts.made.contains(*pin) {
                 self.pins.remove(*pin);
             }
         }
