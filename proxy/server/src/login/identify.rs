@@ -41,11 +41,21 @@ fn identity(user: &str, claims: Option<Claims>, app: &App) -> Identity {
     let fixed = settings.fixed.get(user).filter(|_| claims.is_none());
     let fallback = settings.default_tenant.as_ref().filter(|_| fixed.is_none() && claims.is_none());
     if let Some(known) = fixed.or(fallback) {
-        return Identity { tenant: known.tenant.clone(), user: known.user.clone(), claims };
+        return Identity {
+            tenant: known.tenant.clone(),
+            user: known.user.clone(),
+            claims,
+            ..Identity::default()
+        };
     }
     let claim = |path: &Option<pgwarden_config::ClaimPath>| {
         let path = ClaimPath::parse(&path.as_ref()?.to_string()).ok()?;
         path.text(&claims.as_ref()?.json)
     };
-    Identity { tenant: claim(&settings.tenant_claim), user: claim(&settings.user_claim), claims }
+    Identity {
+        tenant: claim(&settings.tenant_claim),
+        user: claim(&settings.user_claim),
+        claims,
+        ..Identity::default()
+    }
 }
