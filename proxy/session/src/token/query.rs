@@ -1,5 +1,6 @@
 //! A token in a simple query: in a comment at one of its ends, or in one of its statements.
 
+use super::bearer;
 use super::edit::{Edit, Edits, Searched};
 use crate::client::{Frame, Step};
 use crate::engine::{Engine, Stop};
@@ -7,7 +8,7 @@ use crate::insertion::characters;
 use crate::output::Output;
 use crate::refusal::{Refusal, SessionError};
 use crate::refuse::Permit;
-use crate::tenancy::{Moment, Place, Tenancy, Term, needs_context};
+use crate::tenancy::{Bearer, Moment, Place, Shown, Tenancy, Term, needs_context};
 use crate::transaction::ends_transaction;
 use pgwarden_sql::{Given, Lasting, Script, TokenUse, Uncommented, Verb, token_use, without_token};
 use std::ops::Range;
@@ -27,7 +28,7 @@ impl<T: Tenancy> Engine<T> {
         now: u64,
         out: &mut Output,
     ) -> Result<Step, SessionError> {
-        let permit = self.show(Some(&found.token), Term::Transaction, self.tx.place(), now);
+        let permit = self.show(Shown::comment(&found.token), self.tx.place(), now);
         if let Some(step) = self.unless_granted(permit, frame, out) {
             return Ok(step);
         }
@@ -65,11 +66,12 @@ impl<T: Tenancy> Engine<T> {
             self.refuse_query(&behind_end(), out);
             return Ok(self.discard(frame));
         };
-        let permit = self.show(token.as_deref(), term, place, now);
+        let permit =
+            self.show(Shown { token: token.as_deref(), term, bearer: bearer(statement) }, place, now);
         if let Some(step) = self.unless_granted(permit, frame, out) {
             return Ok(step);
         }
-        if statement.setting.is_none() {
+        if bearer(statement) == Bearer::SetConfig {
             edit.echo = token.map(|token| (u32::try_from(index).unwrap_or(u32::MAX), token));
         }
         let masked = span.map_or_else(|| text.to_vec(), |span| masked(text, span));
