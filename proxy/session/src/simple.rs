@@ -25,7 +25,7 @@ impl<T: Tenancy> Engine<T> {
         let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
         let text = query_text(payload)?;
         if let Some(found) = self.commented_token(text, frame) {
-            return self.query_without_comment(frame, found, now, out);
+            return self.query_without_comment(frame, &found, now, out);
         }
         let read = self.reading().read(text);
         if let Some(script) = read.as_ref().ok().filter(|script| self.shows_token(script, frame)) {
