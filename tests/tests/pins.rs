@@ -222,6 +222,37 @@ fn settings_that_are_not_reported_go_with_their_client() {
 }
 
 #[test]
+fn a_setting_that_the_client_may_not_set_is_carried_nowhere() {
+    for_each_version(async |server| {
+        let stage = one_backend(server);
+        let (mut acme, mut globex) = (stage.client("acme"), stage.client("globex"));
+        assert_eq!(error_code(&acme.query("SET work_mem = '5MB'")), "");
+        for (set, sqlstate) in [
+            ("SET no_such_setting = 1", "42704"),
+            ("RESET no_such_setting", "42704"),
+            ("SELECT set_config('no_such_setting', '1', false)", "42704"),
+            ("SELECT set_config('custom.\"bad-name\"', '1', false)", "42602"),
+            ("SET log_statement = 'none'", "42501"),
+            ("RESET log_statement", "42501"),
+            ("SET session_preload_libraries = 'none'", "42501"),
+            ("SELECT set_config('session_replication_role', 'replica', false)", "42501"),
+            ("SET shared_buffers = '1MB'", "55P02"),
+            ("SET Wal_Level = 'minimal'", "55P02"),
+            ("SET server_version_num = 1", "55P02"),
+            ("SET work_mem = 'much'", "22023"),
+        ] {
+            assert_eq!(error_code(&acme.query(set)), sqlstate, "{set}");
+            // The backend goes from one to the other and back.
+            for (client, tenant) in [(&mut globex, GLOBEX), (&mut acme, ACME)] {
+                assert_eq!(values(&client.query("SELECT org()")), [tenant], "{set}");
+            }
+        }
+        assert_eq!(values(&acme.query("SHOW work_mem")), ["5MB"], "what it had set is its own still");
+        assert_eq!(values(&globex.query("SHOW work_mem")), ["4MB"]);
+    });
+}
+
+#[test]
 fn a_reset_goes_back_to_what_the_client_began_with() {
     for_each_version(async |server| {
         let stage = one_backend(server);

@@ -33,6 +33,18 @@ pub(crate) struct Doubts {
     made: Pins,
     /// Whether the causes of pins are there.
     causes: Causes,
+    /// Whether the settings were set.
+    course: Course,
+}
+
+/// What became of the statements that set something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Course {
+    /// All have succeeded: the settings exist, and are the client's to set.
+    #[default]
+    Smooth,
+    /// Some of them, or others among them, have failed.
+    Errors,
 }
 
 /// Whether the causes of pins are there.
@@ -47,6 +59,7 @@ enum Causes {
 #[derive(Debug)]
 pub(crate) struct Inquiry {
     settings: Vec<(Box<str>, Change)>,
+    course: Course,
     pins: Vec<Pin>,
     answer: Option<Vec<Option<Box<[u8]>>>>,
 }
@@ -55,6 +68,13 @@ impl Doubts {
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.settings.is_empty() && self.reset.is_empty() && self.causes == Causes::Known
+    }
+
+    /// The server has reported an error.
+    pub(crate) fn error(&mut self) {
+        if !self.settings.is_empty() {
+            self.course = Course::Errors;
+        }
     }
 
     fn of(&mut self, name: &str, change: Change) {
@@ -174,6 +194,7 @@ impl<T: Tenancy> Engine<T> {
         let inquiry = Inquiry {
             pins: pins.iter().filter(|pin| query::cause(*pin).is_some()).collect(),
             settings: doubts.settings.into_iter().collect(),
+            course: doubts.course,
             answer: None,
         };
         if inquiry.pins.is_empty() && inquiry.settings.is_empty() {
