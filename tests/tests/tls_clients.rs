@@ -29,6 +29,18 @@ fn encrypted(pgwarden: &Pgwarden, authority: &Authority) -> Wire {
 }
 
 #[test]
+fn the_end_of_a_session_is_the_end_of_its_tls_as_well() {
+    for_each_version(async |server| {
+        let authority = Authority::create();
+        let pgwarden = speaking(server, "require", &authority);
+        let mut wire = encrypted(&pgwarden, &authority);
+        wire.send(&Frontend::new().terminate());
+        // Without close_notify this is an error: the rest may have been cut off.
+        assert!(wire.try_receive().expect("close_notify").is_none());
+    });
+}
+
+#[test]
 fn a_pgwarden_without_tls_says_so_to_every_sslmode() {
     for_each_version(async |server| {
         let authority = Authority::create();
