@@ -276,7 +276,9 @@ fn a_cancel_request_works_through_tls_and_beside_it() {
             let mut other = Wire::connect(pgwarden.port());
             open(&mut other);
             other.send(&Frontend::new().cancel(running.key.0, &running.key.1));
-            assert_eq!(other.until_closed(), [], "{how}");
+            // Without close_notify, libpq from 17 on takes the cancel for a failure.
+            let end = other.try_receive().unwrap_or_else(|error| panic!("{how}: {error}"));
+            assert_eq!(end, None, "{how}");
             let answers = running.until_ready();
             let error = answers.iter().find(|message| message.tag == b'E').expect("an error");
             assert_eq!(error.fields().code(), "57014", "{how}: {answers:?}");
