@@ -12,7 +12,7 @@ packages=(
     postgresql-client-15
     pgbouncer               # the neighbour in the benchmarks, and in chained set-ups
     libfaketime             # a clock of pgwarden's own, which the tests put forward and back
-    libpostgresql-jdbc-java php-cli php-pgsql ruby-pg golang-go # drivers under test
+    libpostgresql-jdbc-java php-cli php-pgsql ruby-pg ruby-activerecord golang-go # drivers under test
 )
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 command -v javac >/dev/null || packages+=(default-jdk-headless)
