@@ -6,24 +6,23 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use pgwarden_session::{
-    Backend, Carrier, Engine, Interner, Options, Output, Profile, Refusal, Ruling, Segments, SessionError,
-    Stop, Subject, Tenancy,
+    Backend, Carrier, Engine, Interner, Options, Output, Place, Profile, Refusal, Ruling, Segments,
+    SessionError, Stop, Subject, Tenancy,
 };
-use pgwarden_wire::Status;
 
 /// Everything may run except what says `forbidden`; what says `question` is looked at elsewhere first.
 #[derive(Debug)]
 pub struct Everything {
-    carrier: Carrier,
+    carrier: Arc<Carrier>,
     seen: HashSet<Vec<u8>>,
 }
 
 impl Tenancy for Everything {
-    fn carrier(&self) -> Option<&Carrier> {
+    fn carrier(&self) -> Option<&Arc<Carrier>> {
         Some(&self.carrier)
     }
 
-    fn rule(&mut self, subject: Subject<'_>, _: Status, _: u64) -> Ruling {
+    fn rule(&mut self, subject: Subject<'_>, _: Place, _: u64) -> Ruling {
         let Subject::Text { text, .. } = subject else { return Ruling::Allow };
         let says = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
         if says(b"forbidden") {
@@ -67,7 +66,8 @@ impl Play {
         interner: Arc<Interner>,
         profile: Arc<Profile>,
     ) -> Play {
-        let carrier = pgwarden_tenant::encode(&["app.current_org_id", "app.current_user_id"], context);
+        let carrier =
+            Arc::new(pgwarden_tenant::encode(&["app.current_org_id", "app.current_user_id"], context));
         let tenancy = Everything { carrier, seen: HashSet::new() };
         let engine = Engine::new(tenancy, options, interner, profile);
         let (waiting, incomplete, to_server, to_client) = Default::default();
