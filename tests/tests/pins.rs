@@ -91,6 +91,30 @@ fn a_role_that_was_put_back_pins_nobody() {
 }
 
 #[test]
+fn what_was_set_as_another_role_stays_with_the_client_that_set_it() {
+    for_each_version(async |server| {
+        Tenants::load(server);
+        server.psql("CREATE ROLE boss SUPERUSER; GRANT boss TO app");
+        let upstream = format!("{}?sslmode=disable", server.url_for("app", "", "postgres"));
+        let pgwarden =
+            Tenants::builder(&upstream).env("PGWARDEN_MODE", "shadow").env("PGWARDEN_POOL_SIZE", "2").start();
+        let stage = Tenants { server, pgwarden };
+        let mut acme = stage.client("acme");
+        for sql in ["SET ROLE boss", "SET log_min_messages = 'error'", "RESET ROLE"] {
+            assert_eq!(error_code(&acme.query(sql)), "", "{sql}");
+        }
+        let pid = values(&acme.query(PID));
+        assert_eq!(values(&acme.query("SHOW log_min_messages")), ["error"]);
+        // Nobody else could put it back.
+        assert_ne!(values(&stage.client("globex").query(PID)), pid);
+        drop(acme);
+        let count = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {}", pid[0]);
+        until("its backend is closed", || (server.psql(&count) == "0").then_some(()));
+        assert_shared(&stage, "and the others go on");
+    });
+}
+
+#[test]
 fn a_pin_stays_while_one_cause_is_left() {
     for_each_version(async |server| {
         let stage = one_backend(server);

@@ -151,6 +151,8 @@ impl<T: Tenancy> Engine<T> {
         let is_role = ["role", "session_authorization"].iter().any(|one| one.eq_ignore_ascii_case(name));
         match () {
             () if is_role => Some(Pin::Role),
+            // What another role may set, the login may not set back.
+            () if self.pins.contains(Pin::Role) => Some(Pin::Setting),
             // What the connection to a pooler has, its servers have not.
             () if self.is_behind_pooler() => Some(Pin::Setting),
             () => None,
