@@ -4,7 +4,7 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
-use crate::identity::{self, Identities};
+use crate::identity::{self, Identities, Origin};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
@@ -19,6 +19,7 @@ use crate::users::Users;
 use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
+use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Method, PoolMode, Settings};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_tenant::{Authority, Grant, Missing, Mode, Protected, RelationCache, Shared, Variable};
@@ -68,7 +69,8 @@ impl App {
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
         let names: Arc<[String]> = names(&loaded.variables);
         let tokens = Arc::new(loaded.tokens);
-        let identities = identities(&loaded.variables, &settings, &tokens);
+        let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
+        let identities = identities(&loaded.variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&loaded.variables));
         Ok(Self {
             server,
@@ -106,7 +108,12 @@ impl App {
         self.suspicion.follow(&settings.limits);
         let names: Arc<[String]> = names(&loaded.variables);
         let tokens = Arc::new(loaded.tokens);
-        let identities = identities(&loaded.variables, &settings, &tokens);
+        let origin =
+            origin(&settings, loaded.lookup_secret, &server).map(|next| match self.identities.origin() {
+                Some(before) if before.is_like(&next) => Arc::clone(before),
+                _ => Arc::new(next),
+            });
+        let identities = identities(&loaded.variables, &settings, &tokens, origin, &self.meters);
         let blank = Arc::new(identity::blank(&loaded.variables));
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
@@ -203,8 +210,21 @@ fn names(variables: &[Variable]) -> Arc<[String]> {
     variables.iter().map(|variable| variable.name.clone()).collect()
 }
 
-fn identities(variables: &[Variable], settings: &Settings, tokens: &Arc<Tokens>) -> Arc<Identities> {
-    Arc::new(Identities::new(variables.to_vec(), settings.context.clone(), Arc::clone(tokens)))
+/// Where contexts are looked up, if the settings ask for it.
+fn origin(settings: &Settings, secret: Option<Secret>, server: &Arc<Server>) -> Option<Origin> {
+    let lookup = settings.context.lookups.lookup.clone()?;
+    Some(Origin::new(lookup, secret, server))
+}
+
+fn identities(
+    variables: &[Variable],
+    settings: &Settings,
+    tokens: &Arc<Tokens>,
+    origin: Option<Arc<Origin>>,
+    meters: &Arc<Meters>,
+) -> Arc<Identities> {
+    let (variables, context) = (variables.to_vec(), settings.context.clone());
+    Arc::new(Identities::new(variables, context, Arc::clone(tokens), origin, meters))
 }
 
 fn tenancy(

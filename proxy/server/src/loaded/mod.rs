@@ -36,6 +36,8 @@ pub(crate) struct Loaded {
     pub(crate) variables: Vec<Variable>,
     /// The secret of the login that `upstream.url` names.
     pub(crate) upstream_secret: Option<Secret>,
+    /// The secret of the login that looks contexts up.
+    pub(crate) lookup_secret: Option<Secret>,
     /// What the salts of users that do not exist are made of.
     pub(crate) mock_key: [u8; 32],
 }
@@ -56,14 +58,16 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
     };
     let connector = mistakes.keep(tls::connector(&settings.upstream.tls, host));
     let upstream_secret = mistakes.keep(upstream_secret(settings));
+    let lookup_secret = mistakes.keep(lookup_secret(settings));
     let acceptor = mistakes.keep(tls::acceptor(&settings.tls));
     let users = mistakes.keep(users(settings, &mock_key, purpose));
     let tokens = mistakes.keep(tokens(settings, purpose));
     let variables = mistakes.keep(assemble::variables(settings));
-    match (connector, upstream_secret, acceptor, users, tokens, variables) {
+    match (connector, upstream_secret, lookup_secret, acceptor, users, tokens, variables) {
         (
             Some(connector),
             Some(upstream_secret),
+            Some(lookup_secret),
             Some(acceptor),
             Some(users),
             Some(tokens),
@@ -75,6 +79,7 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
             tokens,
             variables,
             upstream_secret,
+            lookup_secret,
             mock_key,
         }),
         _ => Err(mistakes.0),
@@ -93,6 +98,11 @@ impl Mistakes {
 fn upstream_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {
     let password = settings.upstream.password.as_ref();
     Ok(password.map(|text| Secret::parse(text.expose())).transpose()?)
+}
+
+fn lookup_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {
+    let password = settings.context.lookups.lookup.as_ref().and_then(|lookup| lookup.password.as_ref());
+    password.map(|text| Secret::parse(text.expose())).transpose().map_err(StartError::LookupPassword)
 }
 
 fn users(settings: &Settings, mock_key: &[u8; 32], purpose: Purpose<'_>) -> Result<Users, StartError> {

@@ -2,6 +2,7 @@
 
 use crate::packet::PacketError;
 use crate::upstream::UpstreamError;
+use pgwarden_wire::ErrorFields;
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
@@ -32,6 +33,13 @@ pub(crate) enum LookupError {
 const NOT_ABOUT_VALUES: [&str; 5] = ["28", "3D", "42", "53", "57"];
 
 impl LookupError {
+    /// What an ErrorResponse says.
+    pub(super) fn refused(payload: &[u8]) -> Self {
+        let fields = ErrorFields::new(payload);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self::failed(&text(&fields.sqlstate()), &text(fields.find(b'M').unwrap_or_default()))
+    }
+
     /// The server's error, without what may repeat a value: a verifier that was cast, a token.
     pub(super) fn failed(sqlstate: &str, message: &str) -> Self {
         let speaks_of_names = NOT_ABOUT_VALUES.iter().any(|class| sqlstate.starts_with(class));
