@@ -14,7 +14,6 @@ mod listen;
 mod loaded;
 mod logging;
 mod login;
-#[expect(dead_code, unused_imports, reason = "those who ask come with the changes that follow")]
 mod lookup;
 mod meters;
 mod notify;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(super) fn identify(user: &str, shown: Shown, mode: Mode, app: &Arc<App>) -> Result<Warden, Denied> {
     let claims = match shown {
         Shown::Token(claims) => Some(claims),
-        Shown::Name | Shown::LeftToServer => None,
+        Shown::Name(_) | Shown::LeftToServer => None,
     };
     let identity = identity(user, claims, app);
     let mut context = Context::resolve(&app.variables, &identity).map_err(|error| {

@@ -2,6 +2,7 @@
 
 use crate::packet::PacketError;
 use crate::upstream::UpstreamError;
+use pgwarden_session::Refusal;
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
@@ -32,6 +33,24 @@ pub(crate) enum LookupError {
 const NOT_ABOUT_VALUES: [&str; 5] = ["28", "3D", "42", "53", "57"];
 
 impl LookupError {
+    /// What a client may read of it: nothing about anybody.
+    pub(crate) fn refusal(&self) -> Refusal {
+        if let Self::Upstream(UpstreamError::Io(_) | UpstreamError::Timeout(_)) | Self::TimedOut(_) = self {
+            return Refusal::new(
+                "57P03",
+                "the database server cannot be reached",
+                "pgwarden is running, but cannot ask the server behind it who may log in.",
+                "Try again later; the operator finds the cause in pgwarden's log.",
+            );
+        }
+        Refusal::new(
+            "57P03",
+            "pgwarden could not ask the database server who may log in",
+            "",
+            "The operator finds the cause in pgwarden's log.",
+        )
+    }
+
     /// The server's error, without what may repeat a value: a verifier that was cast, a token.
     pub(super) fn failed(sqlstate: &str, message: &str) -> Self {
         let speaks_of_names = NOT_ABOUT_VALUES.iter().any(|class| sqlstate.starts_with(class));
