@@ -4,6 +4,7 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
+use crate::identity::{self, Identities};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
@@ -20,7 +21,7 @@ use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
 use pgwarden_config::{Method, PoolMode, Settings};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
-use pgwarden_tenant::{Missing, Mode, Protected, RelationCache, Shared, Variable};
+use pgwarden_tenant::{Authority, Grant, Missing, Mode, Protected, RelationCache, Shared, Variable};
 use std::sync::Arc;
 
 /// The one that logins take, exchanged by a reload.
@@ -33,8 +34,8 @@ pub(crate) struct App {
     pub(crate) server: Arc<Server>,
     pub(crate) acceptor: Option<Acceptor>,
     pub(crate) accounts: Accounts,
-    pub(crate) tokens: Tokens,
-    pub(crate) variables: Vec<Variable>,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) identities: Arc<Identities>,
     pub(crate) names: Arc<[String]>,
     pub(crate) tenancy: Shared,
     pub(crate) parser: Parser,
@@ -67,9 +68,13 @@ impl App {
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
         let accounts = accounts(&settings, &loaded, &server);
         let names: Arc<[String]> = names(&loaded.variables);
+        let tokens = Arc::new(loaded.tokens);
+        let identities = identities(&loaded.variables, &settings, &tokens);
+        let blank = Arc::new(identity::blank(&loaded.variables));
         Ok(Self {
             server,
-            tenancy: tenancy(&names, &meters, relations),
+            tenancy: tenancy(&names, &meters, relations, (&identities, blank)),
+            identities,
             names,
             parser,
             interner: Arc::new(Interner::default()),
@@ -86,8 +91,7 @@ impl App {
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
-            tokens: loaded.tokens,
-            variables: loaded.variables,
+            tokens,
             settings,
         })
     }
@@ -103,9 +107,14 @@ impl App {
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
         let names: Arc<[String]> = names(&loaded.variables);
+        let tokens = Arc::new(loaded.tokens);
+        let identities = identities(&loaded.variables, &settings, &tokens);
+        let blank = Arc::new(identity::blank(&loaded.variables));
+        let relations = Arc::clone(&self.tenancy.relations);
         Self {
             server,
-            tenancy: tenancy(&names, &self.meters, Arc::clone(&self.tenancy.relations)),
+            tenancy: tenancy(&names, &self.meters, relations, (&identities, blank)),
+            identities,
             names,
             parser: self.parser.clone(),
             interner: Arc::clone(&self.interner),
@@ -122,8 +131,7 @@ impl App {
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
-            tokens: loaded.tokens,
-            variables: loaded.variables,
+            tokens,
             settings,
         }
     }
@@ -207,10 +215,20 @@ fn names(variables: &[Variable]) -> Arc<[String]> {
     variables.iter().map(|variable| variable.name.clone()).collect()
 }
 
-fn tenancy(names: &[String], meters: &Arc<Meters>, relations: Arc<RelationCache>) -> Shared {
+fn identities(variables: &[Variable], settings: &Settings, tokens: &Arc<Tokens>) -> Arc<Identities> {
+    Arc::new(Identities::new(variables.to_vec(), settings.context.clone(), Arc::clone(tokens)))
+}
+
+fn tenancy(
+    names: &[String],
+    meters: &Arc<Meters>,
+    relations: Arc<RelationCache>,
+    (identities, blank): (&Arc<Identities>, Arc<Grant>),
+) -> Shared {
+    let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Shared { protected: Arc::new(Protected::new(&names)), observer, relations }
+    Shared { protected: Arc::new(Protected::new(&names)), observer, relations, authority, blank }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

@@ -49,4 +49,4 @@ pub use reading::Unread;
 pub use refusal::{Refusal, SessionError};
 pub use settings::{Profile, Settings, bring_along};
 pub use statement::{Interner, Statement};
-pub use tenancy::{Ruling, Subject, Tenancy};
+pub use tenancy::{Moment, Place, Ruling, Subject, Tenancy, Term};
