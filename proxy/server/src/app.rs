@@ -15,7 +15,7 @@ use crate::start_error::StartError;
 use crate::status::Board;
 use crate::tls::Acceptor;
 use crate::upstream::{Credentials, Server};
-use crate::users::Users;
+use crate::users::Accounts;
 use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
@@ -34,7 +34,7 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) server: Arc<Server>,
     pub(crate) acceptor: Option<Acceptor>,
-    pub(crate) users: Arc<Users>,
+    pub(crate) accounts: Accounts,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) identities: Arc<Identities>,
     pub(crate) names: Arc<[String]>,
@@ -67,6 +67,7 @@ impl App {
         let connector = loaded.connector.clone();
         let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
+        let accounts = accounts(&settings, &loaded, &server);
         let names: Arc<[String]> = names(&loaded.variables);
         let tokens = Arc::new(loaded.tokens);
         let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
@@ -91,7 +92,7 @@ impl App {
             admission: Arc::new(Admission::default()),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
-            users: loaded.users,
+            accounts,
             tokens,
             settings,
         })
@@ -103,6 +104,7 @@ impl App {
         let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters);
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
+        let accounts = accounts(&settings, &loaded, &server);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
@@ -135,7 +137,7 @@ impl App {
             admission: Arc::clone(&self.admission),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
-            users: loaded.users,
+            accounts,
             tokens,
             settings,
         }
@@ -196,10 +198,20 @@ impl App {
     }
 }
 
+/// Who may log in with a secret. What was looked up before a reload is looked up anew.
+fn accounts(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Accounts {
+    let query = settings.auth.query.as_ref().map(|query| (query, loaded.query_secret.clone()));
+    Accounts::new(Arc::clone(&loaded.users), query, server, loaded.mock_key)
+}
+
 /// What the settings say about pools.
 fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
     let logins = match &settings.upstream.user {
-        Some(user) => Logins::One(Credentials { user: user.clone(), secret: loaded.upstream_secret.clone() }),
+        Some(user) => Logins::One(Credentials {
+            user: user.clone(),
+            secret: loaded.upstream_secret.clone(),
+            keys: None,
+        }),
         None => Logins::Own(Arc::clone(&loaded.users)),
     };
     let max_backends = settings.upstream.max_backends.unwrap_or(usize::MAX);

@@ -37,7 +37,7 @@ pub(crate) enum StartError {
         source: UserListError,
     },
     /// Configuration: the server's password.
-    #[error("the password for the server (upstream.url or upstream.password)")]
+    #[error("the password for the server (upstream.url, upstream.password or auth.query.password)")]
     Password(#[from] SecretError),
     /// Configuration: the password for look-ups.
     #[error("the password for look-ups (context.lookup.password)")]

@@ -23,7 +23,7 @@ pub(crate) struct Origin {
 impl Origin {
     /// Look-ups on this server, with the secret of their login.
     pub(crate) fn new(lookup: Lookup, secret: Option<Secret>, server: &Arc<Server>) -> Self {
-        let login = Credentials { user: lookup.user.clone(), secret };
+        let login = Credentials { user: lookup.user.clone(), secret, keys: None };
         let line = Line::new(Arc::clone(server), login.clone(), lookup.database.clone(), lookup.timeout);
         let line = Arc::new(line.of_at_most(lookup.connections));
         Self { server: Arc::clone(server), login, line, changes: Changes::new(), lookup }

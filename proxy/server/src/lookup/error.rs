@@ -2,6 +2,7 @@
 
 use crate::packet::PacketError;
 use crate::upstream::UpstreamError;
+use pgwarden_session::Refusal;
 use pgwarden_wire::ErrorFields;
 use std::io;
 use std::time::Duration;
@@ -38,6 +39,24 @@ impl LookupError {
         let fields = ErrorFields::new(payload);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self::failed(&text(&fields.sqlstate()), &text(fields.find(b'M').unwrap_or_default()))
+    }
+
+    /// What a client may read of it: nothing about anybody.
+    pub(crate) fn refusal(&self) -> Refusal {
+        if let Self::Upstream(UpstreamError::Io(_) | UpstreamError::Timeout(_)) | Self::TimedOut(_) = self {
+            return Refusal::new(
+                "57P03",
+                "the database server cannot be reached",
+                "pgwarden is running, but cannot ask the server behind it who may log in.",
+                "Try again later; the operator finds the cause in pgwarden's log.",
+            );
+        }
+        Refusal::new(
+            "57P03",
+            "pgwarden could not ask the database server who may log in",
+            "",
+            "The operator finds the cause in pgwarden's log.",
+        )
     }
 
     /// The server's error, without what may repeat a value: a verifier that was cast, a token.
