@@ -22,7 +22,9 @@ use pgwarden_auth::jwt::Claims;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Method, PoolMode, Settings};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
-use pgwarden_tenant::{Authority, Grant, Missing, Mode, Protected, RelationCache, Shared, Variable};
+use pgwarden_tenant::{
+    Authority, Grant, Missing, Mode, Protected, RelationCache, Shared, TokenRules, Variable,
+};
 use std::sync::Arc;
 
 /// The one that logins take, exchanged by a reload.
@@ -248,7 +250,14 @@ fn tenancy(
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Shared { protected: Arc::new(Protected::new(&names)), observer, relations, authority, blank }
+    Shared {
+        protected: Arc::new(Protected::new(&names)),
+        observer,
+        relations,
+        authority,
+        blank,
+        tokens: TokenRules::default(),
+    }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

@@ -42,6 +42,15 @@ pub enum Moment {
     Bound,
 }
 
+/// What ends a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The transaction is over.
+    Transaction,
+    /// RESET ALL or DISCARD ALL.
+    Reset,
+}
+
 /// How long what a client shows is to count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Term {
@@ -68,6 +77,18 @@ pub trait Tenancy {
     /// Decides about `subject` before a byte of it reaches the server. `now` is in seconds since 1970.
     fn rule(&mut self, subject: Subject<'_>, place: Place, now: u64) -> Ruling;
 
+    /// The client shows a token, or takes back what it has shown.
+    fn show(&mut self, token: Option<&[u8]>, term: Term, place: Place, now: u64) -> Ruling;
+
+    /// Whether comments of statements may hold a token.
+    fn reads_comments(&self) -> bool;
+
+    /// RESET ALL or DISCARD ALL was sent.
+    fn reset(&mut self, place: Place);
+
+    /// The encoded context that follows the present one.
+    fn carrier_behind(&self, end: End) -> Option<&Arc<Carrier>>;
+
     /// Whether a statement is refused rather than run without its context.
     fn fails_closed(&self) -> bool;
 
@@ -87,6 +108,7 @@ pub(crate) fn needs_context(statement: &Statement, tenancy: &impl Tenancy) -> bo
         Verb::Set
         | Verb::Reset
         | Verb::ResetAll
+        | Verb::Token
         | Verb::SetTransaction
         | Verb::SetConstraints
         | Verb::SetSessionCharacteristics
