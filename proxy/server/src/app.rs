@@ -20,7 +20,7 @@ use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
 use pgwarden_auth::secret::Secret;
-use pgwarden_config::{Method, PoolMode, Settings};
+use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_tenant::{
     Authority, Grant, Missing, Mode, Protected, RelationCache, Shared, TokenRules, Variable,
@@ -77,7 +77,7 @@ impl App {
         let blank = Arc::new(identity::blank(&loaded.variables));
         Ok(Self {
             server,
-            tenancy: tenancy(&names, &meters, relations, (&identities, blank)),
+            tenancy: tenancy(&names, &meters, relations, (&identities, blank), token_rules(&settings)),
             identities,
             names,
             parser,
@@ -122,7 +122,7 @@ impl App {
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
             server,
-            tenancy: tenancy(&names, &self.meters, relations, (&identities, blank)),
+            tenancy: tenancy(&names, &self.meters, relations, (&identities, blank), token_rules(&settings)),
             identities,
             names,
             parser: self.parser.clone(),
@@ -246,17 +246,20 @@ fn tenancy(
     meters: &Arc<Meters>,
     relations: Arc<RelationCache>,
     (identities, blank): (&Arc<Identities>, Arc<Grant>),
+    tokens: TokenRules,
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Shared {
-        protected: Arc::new(Protected::new(&names)),
-        observer,
-        relations,
-        authority,
-        blank,
-        tokens: TokenRules::default(),
+    Shared { protected: Arc::new(Protected::new(&names)), observer, relations, authority, blank, tokens }
+}
+
+/// How tokens may come within a session.
+fn token_rules(settings: &Settings) -> TokenRules {
+    let lookups = &settings.context.lookups;
+    TokenRules {
+        in_comments: lookups.carriers.contains(&TokenCarrier::Comment),
+        limit: lookups.max_token_bytes,
     }
 }
 
