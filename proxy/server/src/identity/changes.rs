@@ -80,8 +80,8 @@ impl Subscribers {
         loop {
             match channel.open().await {
                 Ok(listener) => {
-                    let _listening = meters.identities.listening();
                     self.each(Hearing::Hears, |memory| memory.hears());
+                    let _listening = meters.identities.listening();
                     tracing::info!("changes of identities are heard of");
                     let error = self.hear(listener, channel.beat, meters).await;
                     self.each(Hearing::Deaf, |memory| memory.is_deaf(clock::now()));
@@ -108,8 +108,8 @@ impl Subscribers {
             match listener.hear(beat).await {
                 Ok(payload) => {
                     let change = Change::read(&payload);
-                    meters.identities.changed(kind(change));
                     self.each(Hearing::Hears, |memory| memory.forget(change));
+                    meters.identities.changed(kind(change));
                 }
                 Err(error) => return error,
             }

@@ -12,7 +12,7 @@ use thiserror::Error;
 const ROWS: u8 = 2;
 
 /// Errors of the server about a value that is none of its type: nobody has such a one.
-const NO_SUCH_VALUE: [&str; 4] = ["22P02", "22003", "22007", "22021"];
+const NO_SUCH_VALUE: [&str; 3] = ["22P02", "22003", "22007"];
 
 /// Asks the database.
 #[derive(Debug)]
