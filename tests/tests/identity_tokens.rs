@@ -65,7 +65,9 @@ fn a_user_that_is_none_in_the_database_stands_for_nothing() {
         let stranger = "e0000000-0000-4000-8000-0000000000a1";
         let mut wire = log_in(&pgwarden, &token(&json!({"sub": stranger}))).expect("a good token");
         assert_eq!(error_code(&wire.query("SELECT count(*) FROM platform.projects")), "42501");
-        for user in ["no uuid", "a\u{0}b", "', true); --"] {
+        let mut nobody = log_in(&pgwarden, &token(&json!({"sub": "a\u{0}b"}))).expect("a good token");
+        assert_eq!(error_code(&nobody.query("SELECT count(*) FROM platform.projects")), "42501");
+        for user in ["no uuid", "', true); --"] {
             assert_eq!(
                 log_in(&pgwarden, &token(&json!({"sub": user}))).err().as_deref(),
                 Some("28000"),

@@ -23,7 +23,7 @@ use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_tenant::{
-    Authority, Grant, Missing, Mode, Protected, RelationCache, Shared, TokenRules, Variable,
+    Authority, Grant, Missing, Mode, Permission, Protected, RelationCache, Shared, TokenRules, Variable,
 };
 use std::sync::Arc;
 
@@ -75,9 +75,10 @@ impl App {
         let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
         let identities = identities(&loaded.variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&loaded.variables));
+        let token_rules = token_rules(&settings);
         Ok(Self {
             server,
-            tenancy: tenancy(&names, &meters, relations, (&identities, blank), token_rules(&settings)),
+            tenancy: tenancy(&names, &meters, relations, (&identities, blank, token_rules)),
             identities,
             names,
             parser,
@@ -119,10 +120,11 @@ impl App {
             });
         let identities = identities(&loaded.variables, &settings, &tokens, origin, &self.meters);
         let blank = Arc::new(identity::blank(&loaded.variables));
+        let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
             server,
-            tenancy: tenancy(&names, &self.meters, relations, (&identities, blank), token_rules(&settings)),
+            tenancy: tenancy(&names, &self.meters, relations, (&identities, blank, token_rules)),
             identities,
             names,
             parser: self.parser.clone(),
@@ -224,6 +226,21 @@ fn names(variables: &[Variable]) -> Arc<[String]> {
     variables.iter().map(|variable| variable.name.clone()).collect()
 }
 
+/// How tokens may come within a session.
+fn token_rules(settings: &Settings) -> TokenRules {
+    let lookups = &settings.context.lookups;
+    let permission = |carrier| match lookups.carriers.contains(&carrier) {
+        true => Permission::Granted,
+        false => Permission::Withheld,
+    };
+    TokenRules {
+        set: permission(TokenCarrier::Set),
+        set_config: permission(TokenCarrier::SetConfig),
+        comment: permission(TokenCarrier::Comment),
+        limit: lookups.max_token_bytes,
+    }
+}
+
 /// Where contexts are looked up, if the settings ask for it.
 fn origin(settings: &Settings, secret: Option<Secret>, server: &Arc<Server>) -> Option<Origin> {
     let lookup = settings.context.lookups.lookup.clone()?;
@@ -245,22 +262,12 @@ fn tenancy(
     names: &[String],
     meters: &Arc<Meters>,
     relations: Arc<RelationCache>,
-    (identities, blank): (&Arc<Identities>, Arc<Grant>),
-    tokens: TokenRules,
+    (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     Shared { protected: Arc::new(Protected::new(&names)), observer, relations, authority, blank, tokens }
-}
-
-/// How tokens may come within a session.
-fn token_rules(settings: &Settings) -> TokenRules {
-    let lookups = &settings.context.lookups;
-    TokenRules {
-        in_comments: lookups.carriers.contains(&TokenCarrier::Comment),
-        limit: lookups.max_token_bytes,
-    }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

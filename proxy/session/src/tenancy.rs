@@ -60,6 +60,35 @@ pub enum Term {
     Session,
 }
 
+/// How a client shows a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bearer {
+    /// `SET pgwarden.token`.
+    Set,
+    /// `SELECT set_config('pgwarden.token', …, …)`.
+    SetConfig,
+    /// A comment of a statement.
+    Comment,
+}
+
+/// What a client shows.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// The token; `None` takes back what was shown.
+    pub token: Option<&'a [u8]>,
+    /// For how long it is to count.
+    pub term: Term,
+    /// How it came.
+    pub bearer: Bearer,
+}
+
+impl<'a> Shown<'a> {
+    /// A token in a comment: it counts for the transaction of its statement.
+    pub(crate) fn comment(token: &'a [u8]) -> Self {
+        Self { token: Some(token), term: Term::Transaction, bearer: Bearer::Comment }
+    }
+}
+
 /// Where a subject stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -77,17 +106,23 @@ pub trait Tenancy {
     /// Decides about `subject` before a byte of it reaches the server. `now` is in seconds since 1970.
     fn rule(&mut self, subject: Subject<'_>, place: Place, now: u64) -> Ruling;
 
-    /// The client shows a token, or takes back what it has shown.
-    fn show(&mut self, token: Option<&[u8]>, term: Term, place: Place, now: u64) -> Ruling;
+    /// The client shows a token, or takes back what it has shown. A tenancy that knows no tokens takes no notice.
+    fn show(&mut self, _shown: Shown<'_>, _place: Place, _now: u64) -> Ruling {
+        Ruling::Allow
+    }
 
     /// Whether comments of statements may hold a token.
-    fn reads_comments(&self) -> bool;
+    fn reads_comments(&self) -> bool {
+        false
+    }
 
     /// RESET ALL or DISCARD ALL was sent.
-    fn reset(&mut self, place: Place);
+    fn reset(&mut self, _place: Place) {}
 
     /// The encoded context that follows the present one.
-    fn carrier_behind(&self, end: End) -> Option<&Arc<Carrier>>;
+    fn carrier_behind(&self, _end: End) -> Option<&Arc<Carrier>> {
+        self.carrier()
+    }
 
     /// Whether a statement is refused rather than run without its context.
     fn fails_closed(&self) -> bool;

@@ -9,14 +9,15 @@ pub(crate) use edit::{Edits, Showing, Taken};
 
 use crate::engine::Engine;
 use crate::refuse::Permit;
-use crate::tenancy::{Place, Ruling, Tenancy, Term};
+use crate::tenancy::{Bearer, Place, Ruling, Shown, Tenancy};
+use pgwarden_sql::Statement;
 use std::sync::Arc;
 
 impl<T: Tenancy> Engine<T> {
     /// Shows the tenancy a token. Where the context is another one by that, it is set again.
-    pub(crate) fn show(&mut self, token: Option<&[u8]>, term: Term, place: Place, now: u64) -> Permit {
+    pub(crate) fn show(&mut self, shown: Shown<'_>, place: Place, now: u64) -> Permit {
         let before = self.tenancy.carrier().map(Arc::as_ptr);
-        let ruling = self.tenancy.show(token, term, place, now);
+        let ruling = self.tenancy.show(shown, place, now);
         if self.tenancy.carrier().map(Arc::as_ptr) != before {
             self.tx.doubt();
         }
@@ -26,4 +27,9 @@ impl<T: Tenancy> Engine<T> {
             Ruling::Ask => Permit::Unknown,
         }
     }
+}
+
+/// How a statement shows its token.
+fn bearer(statement: &Statement) -> Bearer {
+    if statement.setting.is_some() { Bearer::Set } else { Bearer::SetConfig }
 }

@@ -24,6 +24,6 @@ pub use grant::{Authority, Denial, Grant, Known, Standing};
 pub use guard::Protected;
 pub use holder::Held;
 pub use relations::{Names, RelationCache};
-pub use tokens::TokenRules;
+pub use tokens::{Permission, TokenRules};
 pub use value::{Kind, ValueError};
 pub use warden::{Missing, Mode, Shared, Warden};

@@ -7,8 +7,8 @@ use crate::grant::{Authority, Denial, Grant};
 use crate::guard::Protected;
 use crate::holder::{Appraisal, Held, Holder};
 use crate::relations::{Names, RelationCache};
-use crate::tokens::TokenRules;
-use pgwarden_session::{Carrier, End, Moment, Place, Refusal, Ruling, Subject, Tenancy, Term};
+use crate::tokens::{Permission, TokenRules, unwanted};
+use pgwarden_session::{Carrier, End, Moment, Place, Refusal, Ruling, Shown, Subject, Tenancy};
 use pgwarden_sql::{Marks, StringSyntax, Verb};
 use std::sync::Arc;
 
@@ -152,9 +152,14 @@ impl Tenancy for Warden {
         }
     }
 
-    fn show(&mut self, token: Option<&[u8]>, term: Term, place: Place, now: u64) -> Ruling {
+    fn show(&mut self, shown: Shown<'_>, place: Place, now: u64) -> Ruling {
         if self.mode == Mode::Passthrough || self.carrier().is_none() {
             return Ruling::Allow;
+        }
+        let Shown { token, term, bearer } = shown;
+        if self.tokens.permit(bearer) == Permission::Withheld {
+            let denied = self.holder.deny(unwanted(), term, place);
+            return self.rule_on(denied);
         }
         let appraisal = match token.map(|token| self.tokens.read(token)) {
             None => self.holder.take_back(term, place),
@@ -165,7 +170,7 @@ impl Tenancy for Warden {
     }
 
     fn reads_comments(&self) -> bool {
-        self.mode != Mode::Passthrough && self.tokens.in_comments
+        self.mode != Mode::Passthrough && self.tokens.comment == Permission::Granted
     }
 
     fn reset(&mut self, place: Place) {

@@ -176,8 +176,8 @@ impl Judge {
         let leeway = self.tokens.policy.leeway_seconds;
         let mut context = context::of(&self.variables, identity, leeway).map_err(Denied::Surely)?;
         let wants_tenant = self.variables.iter().any(|one| matches!(one.source, Source::Tenant));
-        if wants_tenant && self.directory.is_some() && identity.user.is_some() && identity.tenant.is_none() {
-            // A user who works nowhere: known, but for nobody's rows.
+        if wants_tenant && self.directory.is_some() && identity.tenant.is_none() {
+            // Whoever it is works nowhere: for nobody's rows.
             context.presence = Presence::Missing;
         }
         Ok(context)

@@ -1,7 +1,7 @@
 //! What was taken out of a message, and what has to be known of it later.
 
 use crate::queue::Insertions;
-use crate::tenancy::Term;
+use crate::tenancy::{Bearer, Term};
 use std::sync::Arc;
 
 /// What was taken out of the text of a prepared statement.
@@ -27,6 +27,8 @@ pub(crate) struct Showing {
     pub(crate) token: Option<Box<[u8]>>,
     /// For how long.
     pub(crate) term: Term,
+    /// How it came.
+    pub(crate) bearer: Bearer,
     /// What the client reads in place of the server's value.
     pub(crate) echo: Option<Box<[u8]>>,
 }

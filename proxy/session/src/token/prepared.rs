@@ -1,14 +1,15 @@
 //! A token in a prepared statement: in its comment, in its text, or in a parameter.
 
+use super::bearer;
 use super::edit::{Edit, Edits, Searched, Showing};
-use super::query::{masked, shown, token};
+use super::query::{masked, token};
 use crate::client::{Frame, Step};
 use crate::engine::{Engine, Stop};
 use crate::output::Output;
 use crate::refusal::SessionError;
 use crate::refuse::Permit;
 use crate::statement::Statement;
-use crate::tenancy::{Tenancy, Term};
+use crate::tenancy::{Bearer, Shown, Tenancy, Term};
 use pgwarden_sql::{Given, Lasting, TokenUse, Uncommented, token_use};
 use pgwarden_wire::{BindHead, BindValues, Malformed, Parse, Writer};
 use std::ops::Range;
@@ -30,7 +31,7 @@ impl<T: Tenancy> Engine<T> {
         now: u64,
         out: &mut Output,
     ) -> Result<Step, SessionError> {
-        let permit = self.show(Some(&found.token), Term::Transaction, self.tx.place(), now);
+        let permit = self.show(Shown::comment(&found.token), self.tx.place(), now);
         if let Some(step) = self.unless_let_through(permit, frame, out) {
             return Ok(step);
         }
@@ -89,7 +90,7 @@ impl<T: Tenancy> Engine<T> {
         out: &mut Output,
     ) -> Option<Step> {
         let token = self.statements.taken(name).comment.clone()?;
-        let permit = self.show(Some(&token), Term::Transaction, self.tx.place(), now);
+        let permit = self.show(Shown::comment(&token), self.tx.place(), now);
         self.unless_let_through(permit, frame, out)
     }
 
@@ -129,7 +130,9 @@ impl<T: Tenancy> Engine<T> {
         now: u64,
         out: &mut Output,
     ) -> Result<Option<Box<[u8]>>, Step> {
-        let permit = self.show(showing.token.as_deref(), showing.term, self.tx.place(), now);
+        let Showing { token, term, bearer, .. } = showing;
+        let shown = Shown { token: token.as_deref(), term: *term, bearer: *bearer };
+        let permit = self.show(shown, self.tx.place(), now);
         match self.unless_let_through(permit, frame, out) {
             Some(step) => Err(step),
             None => Ok(showing.echo.clone()),
@@ -166,11 +169,11 @@ fn showing(
     let given = match used.token {
         Given::Parameter(number) => parameter(number)?,
         Given::Literal { .. } => literal,
-        Given::Nothing => shown(used).and(None),
+        Given::Nothing => None,
     };
-    let is_call = statement.script()?.single()?.setting.is_none();
-    let echo = given.filter(|_| is_call).map(Into::into);
-    Some(Showing { token: given.and_then(token), term, echo })
+    let bearer = bearer(statement.script()?.single()?);
+    let echo = given.filter(|_| bearer == Bearer::SetConfig).map(Into::into);
+    Some(Showing { token: given.and_then(token), term, bearer, echo })
 }
 
 /// Where the value stands that must not go to the server: its length and its bytes.
