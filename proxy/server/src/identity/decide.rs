@@ -74,7 +74,7 @@ impl Judge {
             Evidence::Login(identity) => Arc::clone(identity),
             Evidence::Claim(_) | Evidence::Token(_) => Arc::default(),
         };
-        let context = context::of(&self.variables, &identity, self.tokens.policy.leeway_seconds)?;
+        let context = self.context(&identity)?;
         let carrier = context::carrier(&self.variables, &context);
         Ok(Arc::new(Grant::lasting(context, carrier)))
     }
@@ -98,7 +98,7 @@ impl Judge {
         if case.ends_at.is_some_and(|end| end <= now) {
             return Err(Denied::Surely(refusals::ended_session()));
         }
-        self.context(&identity)
+        self.context(&identity).map_err(Denied::Surely)
     }
 
     /// A token that looks like a signed one is taken for nothing else where signed ones are taken.
@@ -172,9 +172,8 @@ impl Judge {
         }
     }
 
-    fn context(&self, identity: &Identity) -> Result<Context, Denied> {
-        let leeway = self.tokens.policy.leeway_seconds;
-        let mut context = context::of(&self.variables, identity, leeway).map_err(Denied::Surely)?;
+    fn context(&self, identity: &Identity) -> Result<Context, Denial> {
+        let mut context = context::of(&self.variables, identity, self.tokens.policy.leeway_seconds)?;
         let wants_tenant = self.variables.iter().any(|one| matches!(one.source, Source::Tenant));
         if wants_tenant && self.directory.is_some() && identity.tenant.is_none() {
             // Whoever it is works nowhere: for nobody's rows.
