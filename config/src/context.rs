@@ -165,7 +165,7 @@ fn from_tree(reader: &mut Reader<'_>, prefix: &str, node: &Node, placed: &mut Ve
 fn check_claims(reader: &mut Reader<'_>, settings: &ContextSettings, placed: &[Placed], auth: &Auth) {
     const EXPECTED: &str = "auth.method = \"jwt\"";
     let is_spoiled = reader.is_spoiled("auth.method") || reader.is_spoiled("auth.rules");
-    if is_spoiled || auth.methods().any(|method| method == Method::Jwt) {
+    if is_spoiled || auth.methods().any(Method::takes_token) {
         return;
     }
     for (origin, variable) in placed {

@@ -38,6 +38,8 @@ labels!(
         Accepted = "accepted",
         /// Wrong password, token or certificate, or an unknown user.
         RefusedAuthentication = "refused_authentication",
+        /// A client without a token was told where to get one.
+        Discovery = "discovery",
         /// No rule of auth.rules is for this client, or one rejects it.
         RefusedRule = "refused_rule",
         /// Authenticated, but its context is missing or malformed.
