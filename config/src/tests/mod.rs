@@ -4,6 +4,7 @@ mod auth_query;
 mod context;
 mod context_mistakes;
 mod hostile;
+mod lookups;
 mod mistakes;
 mod precedence;
 mod reference;

@@ -19,9 +19,11 @@ use crate::users::Accounts;
 use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
-use pgwarden_config::{Method, PoolMode, Settings};
+use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
-use pgwarden_tenant::{Authority, Grant, Missing, Mode, Protected, RelationCache, Shared, Variable};
+use pgwarden_tenant::{
+    Authority, Grant, Missing, Mode, Permission, Protected, RelationCache, Shared, TokenRules, Variable,
+};
 use std::sync::Arc;
 
 /// The one that logins take, exchanged by a reload.
@@ -71,9 +73,10 @@ impl App {
         let tokens = Arc::new(loaded.tokens);
         let identities = identities(&loaded.variables, &settings, &tokens);
         let blank = Arc::new(identity::blank(&loaded.variables));
+        let token_rules = token_rules(&settings);
         Ok(Self {
             server,
-            tenancy: tenancy(&names, &meters, relations, (&identities, blank)),
+            tenancy: tenancy(&names, &meters, relations, (&identities, blank, token_rules)),
             identities,
             names,
             parser,
@@ -110,10 +113,11 @@ impl App {
         let tokens = Arc::new(loaded.tokens);
         let identities = identities(&loaded.variables, &settings, &tokens);
         let blank = Arc::new(identity::blank(&loaded.variables));
+        let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
             server,
-            tenancy: tenancy(&names, &self.meters, relations, (&identities, blank)),
+            tenancy: tenancy(&names, &self.meters, relations, (&identities, blank, token_rules)),
             identities,
             names,
             parser: self.parser.clone(),
@@ -215,6 +219,21 @@ fn names(variables: &[Variable]) -> Arc<[String]> {
     variables.iter().map(|variable| variable.name.clone()).collect()
 }
 
+/// How tokens may come within a session.
+fn token_rules(settings: &Settings) -> TokenRules {
+    let lookups = &settings.context.lookups;
+    let permission = |carrier| match lookups.carriers.contains(&carrier) {
+        true => Permission::Granted,
+        false => Permission::Withheld,
+    };
+    TokenRules {
+        set: permission(TokenCarrier::Set),
+        set_config: permission(TokenCarrier::SetConfig),
+        comment: permission(TokenCarrier::Comment),
+        limit: lookups.max_token_bytes,
+    }
+}
+
 fn identities(variables: &[Variable], settings: &Settings, tokens: &Arc<Tokens>) -> Arc<Identities> {
     Arc::new(Identities::new(variables.to_vec(), settings.context.clone(), Arc::clone(tokens)))
 }
@@ -223,12 +242,12 @@ fn tenancy(
     names: &[String],
     meters: &Arc<Meters>,
     relations: Arc<RelationCache>,
-    (identities, blank): (&Arc<Identities>, Arc<Grant>),
+    (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Shared { protected: Arc::new(Protected::new(&names)), observer, relations, authority, blank }
+    Shared { protected: Arc::new(Protected::new(&names)), observer, relations, authority, blank, tokens }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

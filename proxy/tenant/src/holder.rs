@@ -116,6 +116,15 @@ impl Holder {
         found.map_or_else(|appraisal| appraisal, |_| Appraisal::Good)
     }
 
+    /// The client shows what cannot be evidence.
+    pub(crate) fn deny(&mut self, denial: Denial, term: Term, place: Place) -> Appraisal {
+        self.enter(place.transaction);
+        if place.moment != Moment::Bound {
+            self.hold(Held { evidence: None, grant: Arc::clone(&self.blank) }, term);
+        }
+        Appraisal::Denied(denial)
+    }
+
     /// The client takes back what it has shown.
     pub(crate) fn take_back(&mut self, term: Term, place: Place) -> Appraisal {
         self.enter(place.transaction);
@@ -141,6 +150,11 @@ impl Holder {
     /// What is in force behind the transaction.
     pub(crate) fn grant_afterwards(&self) -> &Arc<Grant> {
         &self.session.as_ref().unwrap_or(&self.login).grant
+    }
+
+    /// What is in force when all that was shown since the login is taken back.
+    pub(crate) fn grant_of_login(&self) -> &Arc<Grant> {
+        &self.login.grant
     }
 
     fn hold(&mut self, held: Held, term: Term) {

@@ -12,6 +12,7 @@ mod grant;
 mod guard;
 mod holder;
 mod relations;
+mod tokens;
 mod value;
 mod warden;
 
@@ -23,5 +24,6 @@ pub use grant::{Authority, Denial, Grant, Known, Standing};
 pub use guard::Protected;
 pub use holder::Held;
 pub use relations::{Names, RelationCache};
+pub use tokens::{Permission, TokenRules};
 pub use value::{Kind, ValueError};
 pub use warden::{Missing, Mode, Shared, Warden};

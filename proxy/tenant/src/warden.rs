@@ -7,7 +7,8 @@ use crate::grant::{Authority, Denial, Grant};
 use crate::guard::Protected;
 use crate::holder::{Appraisal, Held, Holder};
 use crate::relations::{Names, RelationCache};
-use pgwarden_session::{Carrier, Moment, Place, Refusal, Ruling, Subject, Tenancy};
+use crate::tokens::{Permission, TokenRules, unwanted};
+use pgwarden_session::{Carrier, End, Moment, Place, Refusal, Ruling, Shown, Subject, Tenancy};
 use pgwarden_sql::{Marks, StringSyntax, Verb};
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ pub struct Warden {
     protected: Arc<Protected>,
     observer: Arc<dyn Observer>,
     relations: Arc<RelationCache>,
+    tokens: TokenRules,
 }
 
 /// What all clients share.
@@ -55,6 +57,8 @@ pub struct Shared {
     pub authority: Arc<dyn Authority>,
     /// What is in force for who has nothing.
     pub blank: Arc<Grant>,
+    /// How tokens are shown.
+    pub tokens: TokenRules,
 }
 
 impl Warden {
@@ -69,6 +73,7 @@ impl Warden {
             protected: Arc::clone(&shared.protected),
             observer: Arc::clone(&shared.observer),
             relations: Arc::clone(&shared.relations),
+            tokens: shared.tokens,
         }
     }
 
@@ -142,6 +147,38 @@ impl Tenancy for Warden {
         }
     }
 
+    fn show(&mut self, shown: Shown<'_>, place: Place, now: u64) -> Ruling {
+        if self.mode == Mode::Passthrough || self.carrier().is_none() {
+            return Ruling::Allow;
+        }
+        let Shown { token, term, bearer } = shown;
+        if self.tokens.permit(bearer) == Permission::Withheld {
+            let denied = self.holder.deny(unwanted(), term, place);
+            return self.rule_on(denied);
+        }
+        let appraisal = match token.map(|token| self.tokens.read(token)) {
+            None => self.holder.take_back(term, place),
+            Some(Ok(evidence)) => self.holder.show(&evidence, term, place, now),
+            Some(Err(denial)) => self.holder.deny(denial, term, place),
+        };
+        self.rule_on(appraisal)
+    }
+
+    fn reads_comments(&self) -> bool {
+        self.mode != Mode::Passthrough && self.tokens.comment == Permission::Granted
+    }
+
+    fn reset(&mut self, place: Place) {
+        self.holder.reset(place);
+    }
+
+    fn carrier_behind(&self, end: End) -> Option<&Arc<Carrier>> {
+        match end {
+            End::Transaction => self.holder.grant_afterwards().carrier.as_ref(),
+            End::Reset => self.holder.grant_of_login().carrier.as_ref(),
+        }
+    }
+
     fn fails_closed(&self) -> bool {
         self.mode == Mode::Enforce
     }
@@ -154,7 +191,7 @@ impl Tenancy for Warden {
 /// Whether a context that is not good any more is no matter: the statement takes it back, or puts another in its place.
 fn gives_up_context(subject: Subject<'_>) -> bool {
     let Subject::Text { script: Ok(script), .. } = subject else { return false };
-    script.single().is_some_and(|one| matches!(one.verb, Verb::ResetAll | Verb::DiscardAll))
+    script.single().is_some_and(|one| matches!(one.verb, Verb::Token | Verb::ResetAll | Verb::DiscardAll))
 }
 
 fn refusal(finding: Finding) -> Refusal {

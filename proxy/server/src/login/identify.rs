@@ -35,7 +35,7 @@ fn identity(user: &str, shown: Shown, app: &App) -> Identity {
             let known = settings.fixed.get(user).or(settings.default_tenant.as_ref());
             let (tenant, user) =
                 known.map(|known| (known.tenant.clone(), known.user.clone())).unwrap_or_default();
-            Identity { tenant, user, claims: None }
+            Identity { tenant, user, ..Identity::default() }
         }
     }
 }
