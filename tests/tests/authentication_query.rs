@@ -124,6 +124,7 @@ fn psql_logs_in_by_scram_with_what_the_server_stores() {
     });
 }
 
+/// CVE-2025-2291 (an expired password was good), CVE-2015-6817 (an unknown user became another).
 #[test]
 fn who_may_not_log_in_reads_the_same_as_who_does_not_know_the_password() {
     for version in versions() {

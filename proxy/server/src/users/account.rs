@@ -3,7 +3,8 @@
 use crate::lookup::{Line, LookupError};
 use crate::upstream::{Credentials, Server};
 use crate::users::Users;
-use crate::users::query::{Cell, SecretQuery};
+use crate::users::cache::Cell;
+use crate::users::query::SecretQuery;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::AuthQuery;
 use std::sync::Arc;
@@ -72,13 +73,6 @@ impl Accounts {
         }
     }
 
-    /// Remembers that a login with what was looked up has failed: the server may have another secret by now.
-    pub(crate) fn doubt(&self, account: &Account) {
-        if let (Some(query), Some(answer)) = (&self.query, &account.answer) {
-            query.doubt(answer);
-        }
-    }
-
     /// Forgets what was looked up of a user, because the server takes it no longer.
     pub(crate) fn forget(&self, user: &str) {
         if let Some(query) = &self.query {
@@ -88,6 +82,13 @@ impl Accounts {
 }
 
 impl Account {
+    /// Remembers that a login with it has failed: if it was looked up, the server may have another secret by now.
+    pub(crate) fn doubt(&self) {
+        if let Some(answer) = &self.answer {
+            answer.doubt();
+        }
+    }
+
     /// Whether the server itself has told the secret.
     pub(crate) fn was_looked_up(&self) -> bool {
         self.answer.is_some()
