@@ -280,6 +280,10 @@ fn an_answer_is_used_again_for_a_while_and_many_wait_for_one() {
             assert_wrong(&pgwarden, "nobody", "secret");
         }
         assert_eq!(questions(&server), 2, "one about each");
+        for outcome in ["found", "unknown"] {
+            let counted = pgwarden.metric(&format!("pgwarden_secret_lookups_total{{outcome=\"{outcome}\"}}"));
+            assert_eq!(counted, Some(1.0), "{outcome}");
+        }
     }
 }
 

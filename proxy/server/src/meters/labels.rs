@@ -104,6 +104,20 @@ labels!(
 );
 
 labels!(
+    /// What came of a question for the secret of a user.
+    SecretLookup {
+        /// There is one.
+        Found = "found",
+        /// There is no such user, or it may not log in with a secret.
+        Unknown = "unknown",
+        /// The answer cannot be used; the log says why.
+        Unusable = "unusable",
+        /// There was no answer; the log says why.
+        Failed = "failed",
+    }
+);
+
+labels!(
     /// How a reload ended.
     ReloadOutcome {
         /// The new configuration is in force.

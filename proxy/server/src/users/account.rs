@@ -1,6 +1,7 @@
 //! What is known of one user while it logs in, wherever that is written.
 
 use crate::lookup::{Line, LookupError};
+use crate::meters::Meters;
 use crate::upstream::{Credentials, Server};
 use crate::users::Users;
 use crate::users::cache::Cell;
@@ -34,12 +35,13 @@ impl Accounts {
         users: Arc<Users>,
         query: Option<(&AuthQuery, Option<Secret>)>,
         server: &Arc<Server>,
+        meters: &Arc<Meters>,
         mock_key: [u8; 32],
     ) -> Self {
         let query = query.map(|(settings, secret)| {
             let login = Credentials { user: settings.user.clone(), secret, keys: None };
             let line = Line::new(Arc::clone(server), login, settings.database.clone(), settings.timeout);
-            SecretQuery::new(settings, line, mock_key)
+            SecretQuery::new(settings, line, Arc::clone(meters), mock_key)
         });
         Self { users, query }
     }

@@ -1,6 +1,7 @@
 //! Asking the server for the secret of a user.
 
 use crate::lookup::{Line, LookupError, Question};
+use crate::meters::{Meters, SecretLookup};
 use crate::users::answer::Answer;
 use crate::users::cache::{Cache, Cell, Found, Remembered};
 use crate::users::list::scram_verifier;
@@ -17,6 +18,7 @@ const LONGEST_NAME: usize = 63;
 #[derive(Debug)]
 pub(super) struct SecretQuery {
     line: Line,
+    meters: Arc<Meters>,
     sql: String,
     ttl: Duration,
     unknown_ttl: Duration,
@@ -26,9 +28,10 @@ pub(super) struct SecretQuery {
 
 impl SecretQuery {
     /// Nobody was asked for yet.
-    pub(super) fn new(settings: &AuthQuery, line: Line, mock_key: [u8; 32]) -> Self {
+    pub(super) fn new(settings: &AuthQuery, line: Line, meters: Arc<Meters>, mock_key: [u8; 32]) -> Self {
         Self {
             line,
+            meters,
             sql: settings.sql.clone(),
             ttl: settings.ttl,
             unknown_ttl: settings.unknown_ttl,
@@ -60,17 +63,19 @@ impl SecretQuery {
         let asked = Instant::now();
         let question = Question { sql: &self.sql, values: &[user], rows: 2 };
         let rows = self.line.ask(question).await.map_err(|error| {
+            self.meters.secret_looked_up(SecretLookup::Failed);
             tracing::warn!(%error, "the secret of a user could not be looked up");
             Arc::new(error)
         })?;
-        let (secret, valid) = match Answer::read(&rows, user) {
-            Answer::Secret(secret, valid) => (Some(secret), valid),
-            Answer::Nobody => (None, None),
+        let (secret, valid, outcome) = match Answer::read(&rows, user) {
+            Answer::Secret(secret, valid) => (Some(secret), valid, SecretLookup::Found),
+            Answer::Nobody => (None, None, SecretLookup::Unknown),
             Answer::Unusable(reason) => {
                 tracing::warn!(reason, "what auth.query returned for a user cannot be used");
-                (None, None)
+                (None, None, SecretLookup::Unusable)
             }
         };
+        self.meters.secret_looked_up(outcome);
         let ttl = if secret.is_some() { self.ttl } else { self.unknown_ttl };
         let until = asked + valid.map_or(ttl, |valid| valid.min(ttl));
         let until_if_doubted = until.min(asked + self.unknown_ttl);
