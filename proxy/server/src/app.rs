@@ -4,7 +4,7 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
-use crate::identity::{self, Identities};
+use crate::identity::{self, Identities, Origin};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
@@ -19,10 +19,12 @@ use crate::users::Accounts;
 use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
+use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_tenant::{
-    Authority, Grant, Missing, Mode, Permission, Protected, RelationCache, Shared, TokenRules, Variable,
+    Authority, ClaimRules, Grant, Missing, Mode, Permission, Protected, RelationCache, Shared, TokenRules,
+    Variable,
 };
 use std::sync::Arc;
 
@@ -71,12 +73,19 @@ impl App {
         let accounts = accounts(&settings, &loaded, &server, &meters);
         let names: Arc<[String]> = names(&loaded.variables);
         let tokens = Arc::new(loaded.tokens);
-        let identities = identities(&loaded.variables, &settings, &tokens);
+        let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
+        let identities = identities(&loaded.variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&loaded.variables));
         let token_rules = token_rules(&settings);
         Ok(Self {
             server,
-            tenancy: tenancy(&names, &meters, relations, (&identities, blank, token_rules)),
+            tenancy: tenancy(
+                &names,
+                &meters,
+                relations,
+                (&identities, blank, token_rules),
+                ClaimRules::new(&loaded.variables),
+            ),
             identities,
             names,
             parser,
@@ -111,13 +120,24 @@ impl App {
         self.suspicion.follow(&settings.limits);
         let names: Arc<[String]> = names(&loaded.variables);
         let tokens = Arc::new(loaded.tokens);
-        let identities = identities(&loaded.variables, &settings, &tokens);
+        let origin =
+            origin(&settings, loaded.lookup_secret, &server).map(|next| match self.identities.origin() {
+                Some(before) if before.is_like(&next) => Arc::clone(before),
+                _ => Arc::new(next),
+            });
+        let identities = identities(&loaded.variables, &settings, &tokens, origin, &self.meters);
         let blank = Arc::new(identity::blank(&loaded.variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
             server,
-            tenancy: tenancy(&names, &self.meters, relations, (&identities, blank, token_rules)),
+            tenancy: tenancy(
+                &names,
+                &self.meters,
+                relations,
+                (&identities, blank, token_rules),
+                ClaimRules::new(&loaded.variables),
+            ),
             identities,
             names,
             parser: self.parser.clone(),
@@ -234,8 +254,21 @@ fn token_rules(settings: &Settings) -> TokenRules {
     }
 }
 
-fn identities(variables: &[Variable], settings: &Settings, tokens: &Arc<Tokens>) -> Arc<Identities> {
-    Arc::new(Identities::new(variables.to_vec(), settings.context.clone(), Arc::clone(tokens)))
+/// Where contexts are looked up, if the settings ask for it.
+fn origin(settings: &Settings, secret: Option<Secret>, server: &Arc<Server>) -> Option<Origin> {
+    let lookup = settings.context.lookups.lookup.clone()?;
+    Some(Origin::new(lookup, secret, server))
+}
+
+fn identities(
+    variables: &[Variable],
+    settings: &Settings,
+    tokens: &Arc<Tokens>,
+    origin: Option<Arc<Origin>>,
+    meters: &Arc<Meters>,
+) -> Arc<Identities> {
+    let (variables, context) = (variables.to_vec(), settings.context.clone());
+    Arc::new(Identities::new(variables, context, Arc::clone(tokens), origin, meters))
 }
 
 fn tenancy(
@@ -243,11 +276,20 @@ fn tenancy(
     meters: &Arc<Meters>,
     relations: Arc<RelationCache>,
     (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
+    claims: ClaimRules,
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Shared { protected: Arc::new(Protected::new(&names)), observer, relations, authority, blank, tokens }
+    let (names, claims): (Vec<&str>, _) = (names.iter().map(String::as_str).collect(), Arc::new(claims));
+    Shared {
+        protected: Arc::new(Protected::new(&names)),
+        observer,
+        relations,
+        authority,
+        blank,
+        tokens,
+        claims,
+    }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

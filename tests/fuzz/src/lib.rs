@@ -16,8 +16,9 @@
 mod backend;
 mod choices;
 mod frontend;
+mod manner;
 mod oauth;
-mod play;
+pub mod play;
 mod scram;
 mod server;
 pub mod session;

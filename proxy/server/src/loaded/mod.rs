@@ -38,6 +38,8 @@ pub(crate) struct Loaded {
     pub(crate) upstream_secret: Option<Secret>,
     /// The secret of the login that looks up those of users.
     pub(crate) query_secret: Option<Secret>,
+    /// The secret of the login that looks contexts up.
+    pub(crate) lookup_secret: Option<Secret>,
     /// What the salts of users that do not exist are made of.
     pub(crate) mock_key: [u8; 32],
 }
@@ -60,15 +62,16 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
     let upstream_secret = mistakes.keep(secret(settings.upstream.password.as_ref()));
     let query = settings.auth.query.as_ref();
     let query_secret = mistakes.keep(secret(query.and_then(|query| query.password.as_ref())));
+    let lookup_secret = mistakes.keep(lookup_secret(settings));
     let acceptor = mistakes.keep(tls::acceptor(&settings.tls));
     let users = mistakes.keep(users(settings, &mock_key, purpose));
     let tokens = mistakes.keep(tokens(settings, purpose));
     let variables = mistakes.keep(assemble::variables(settings));
-    match (connector, upstream_secret, query_secret, acceptor, users, tokens, variables) {
+    let secrets = upstream_secret.zip(query_secret).zip(lookup_secret);
+    match (connector, secrets, acceptor, users, tokens, variables) {
         (
             Some(connector),
-            Some(upstream_secret),
-            Some(query_secret),
+            Some(((upstream_secret, query_secret), lookup_secret)),
             Some(acceptor),
             Some(users),
             Some(tokens),
@@ -81,6 +84,7 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
             variables,
             upstream_secret,
             query_secret,
+            lookup_secret,
             mock_key,
         }),
         _ => Err(mistakes.0),
@@ -98,6 +102,11 @@ impl Mistakes {
 
 fn secret(password: Option<&SecretText>) -> Result<Option<Secret>, StartError> {
     Ok(password.map(|text| Secret::parse(text.expose())).transpose()?)
+}
+
+fn lookup_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {
+    let password = settings.context.lookups.lookup.as_ref().and_then(|lookup| lookup.password.as_ref());
+    password.map(|text| Secret::parse(text.expose())).transpose().map_err(StartError::LookupPassword)
 }
 
 fn users(settings: &Settings, mock_key: &[u8; 32], purpose: Purpose<'_>) -> Result<Users, StartError> {

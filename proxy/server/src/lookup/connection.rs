@@ -4,7 +4,7 @@ use crate::lookup::LookupError;
 use crate::packet;
 use crate::stream::Stream;
 use crate::upstream::{Credentials, LIMIT, Server, UpstreamError};
-use pgwarden_wire::{BackendTag, ErrorFields, Fields, Malformed, Status, Writer};
+use pgwarden_wire::{BackendTag, Fields, Malformed, Status, Writer};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -15,8 +15,13 @@ const TEXT: i32 = 25;
 /// What is in front of each question. `pg_temp` comes last by name, because it comes first for types where it has none.
 const SEARCH_PATH: &str = "SET LOCAL search_path = pg_catalog, pg_temp";
 
-/// The session's own settings: texts are UTF-8 whatever the database's encoding is.
-const SETTINGS: [(&str, &str); 2] = [("application_name", "pgwarden"), ("client_encoding", "UTF8")];
+/// The session's own settings: texts are UTF-8 whatever the database's encoding is, and a time reads in one way.
+const SETTINGS: [(&str, &str); 4] = [
+    ("application_name", "pgwarden"),
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO"),
+    ("TimeZone", "UTC"),
+];
 
 /// A question: one statement with its values.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +36,33 @@ pub(crate) struct Question<'a> {
 
 /// A row of the answer, as texts; wiped from memory when dropped.
 pub(crate) type Row = Vec<Option<Zeroizing<String>>>;
+
+/// A column of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Column {
+    /// Its name.
+    pub(crate) name: String,
+    /// The OID of its type.
+    pub(crate) type_oid: u32,
+}
+
+/// An answer with the names of its columns.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// The columns.
+    pub(crate) columns: Vec<Column>,
+    /// The rows, each with as many values.
+    pub(crate) rows: Vec<Row>,
+}
+
+/// What is wanted of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The rows; each value is bound as a text.
+    Rows,
+    /// The names of the columns, too; the server says of which type a value is.
+    Table,
+}
 
 /// A connection that nobody but pgwarden uses.
 #[derive(Debug)]
@@ -67,38 +99,40 @@ impl Connection {
     pub(crate) async fn ask(
         &mut self,
         question: Question<'_>,
+        form: Form,
         patience: Duration,
-    ) -> Result<Vec<Row>, LookupError> {
-        packet::write(&mut self.stream, &request(question, patience)).await?;
+    ) -> Result<Table, LookupError> {
+        packet::write(&mut self.stream, &request(question, form, patience)).await?;
         let mut answer = Answer::of_at_most(question.rows);
         loop {
             let message = packet::read(&mut self.stream, LIMIT).await?;
             if answer.take(message.tag, &Zeroizing::new(message.payload))? == Progress::Complete {
-                return Ok(answer.rows);
+                return Ok(Table { columns: answer.columns, rows: answer.rows });
             }
         }
     }
 }
 
 /// The question as one batch that is one transaction: behind a pooler, each may meet another server.
-fn request(question: Question<'_>, patience: Duration) -> Zeroizing<Vec<u8>> {
+fn request(question: Question<'_>, form: Form, patience: Duration) -> Zeroizing<Vec<u8>> {
     let mut batch = Zeroizing::new(Vec::new());
     let mut writer = Writer::new(&mut batch);
     let timeout = format!("SET LOCAL statement_timeout = {}", patience.as_millis().max(1));
     for command in ["BEGIN", SEARCH_PATH, &timeout] {
-        statement(&mut writer, Question { sql: command, values: &[], rows: 0 });
+        statement(&mut writer, Question { sql: command, values: &[], rows: 0 }, Form::Rows);
     }
-    statement(&mut writer, question);
-    statement(&mut writer, Question { sql: "COMMIT", values: &[], rows: 0 });
+    statement(&mut writer, question, form);
+    statement(&mut writer, Question { sql: "COMMIT", values: &[], rows: 0 }, Form::Rows);
     writer.sync();
     batch
 }
 
-fn statement(writer: &mut Writer<'_>, question: Question<'_>) {
+fn statement(writer: &mut Writer<'_>, question: Question<'_>, form: Form) {
     let count = i16::try_from(question.values.len()).unwrap_or(i16::MAX);
+    let typed = if form == Form::Rows { count } else { 0 };
     writer.message(b'P', |p| {
-        p.string(b"").string(question.sql.as_bytes()).int16(count);
-        question.values.iter().for_each(|_| {
+        p.string(b"").string(question.sql.as_bytes()).int16(typed);
+        (0..typed).for_each(|_| {
             p.int32(TEXT);
         });
     });
@@ -109,6 +143,11 @@ fn statement(writer: &mut Writer<'_>, question: Question<'_>) {
         }
         p.int16(0);
     });
+    if form == Form::Table {
+        writer.message(b'D', |p| {
+            p.byte(b'P').string(b"");
+        });
+    }
     writer.message(b'E', |p| {
         p.string(b"").int32(i32::from(question.rows));
     });
@@ -125,13 +164,14 @@ enum Progress {
 #[derive(Debug)]
 struct Answer {
     most: usize,
+    columns: Vec<Column>,
     rows: Vec<Row>,
     failure: Option<LookupError>,
 }
 
 impl Answer {
     fn of_at_most(rows: u8) -> Self {
-        Self { most: usize::from(rows), rows: Vec::new(), failure: None }
+        Self { most: usize::from(rows), columns: Vec::new(), rows: Vec::new(), failure: None }
     }
 
     fn take(&mut self, tag: u8, payload: &[u8]) -> Result<Progress, LookupError> {
@@ -142,11 +182,11 @@ impl Answer {
             Some(BackendTag::DataRow) => {
                 self.rows.push(row(payload).map_err(|_| unusable("a row cannot be read as text"))?);
             }
+            Some(BackendTag::RowDescription) => {
+                self.columns = columns(payload).map_err(|_| unusable("the columns cannot be read"))?;
+            }
             Some(BackendTag::ErrorResponse) => {
-                let fields = ErrorFields::new(payload);
-                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                let message = text(fields.find(b'M').unwrap_or_default());
-                self.failure.get_or_insert(LookupError::failed(&text(&fields.sqlstate()), &message));
+                self.failure.get_or_insert(LookupError::refused(payload));
             }
             Some(BackendTag::ReadyForQuery) => {
                 return match (self.failure.take(), Status::read(payload)) {
@@ -159,6 +199,7 @@ impl Answer {
                 BackendTag::ParseComplete
                 | BackendTag::BindComplete
                 | BackendTag::CommandComplete
+                | BackendTag::NoData
                 | BackendTag::PortalSuspended
                 | BackendTag::EmptyQueryResponse
                 | BackendTag::NoticeResponse
@@ -173,6 +214,22 @@ impl Answer {
 
 fn unusable(why: impl Into<String>) -> LookupError {
     LookupError::Answer(why.into())
+}
+
+/// The columns as RowDescription has them: name, table, attribute, type, size, modifier and format of each.
+fn columns(payload: &[u8]) -> Result<Vec<Column>, Malformed> {
+    let mut fields = Fields::new(payload);
+    let count = fields.int16()?;
+    let mut columns = Vec::new();
+    for _ in 0..count {
+        let name = std::str::from_utf8(fields.string()?).map_err(|_| Malformed)?.to_owned();
+        fields.bytes(6)?;
+        let type_oid = fields.array().map(u32::from_be_bytes)?;
+        fields.bytes(8)?;
+        columns.push(Column { name, type_oid });
+    }
+    fields.end()?;
+    Ok(columns)
 }
 
 fn row(payload: &[u8]) -> Result<Row, Malformed> {
@@ -215,6 +272,20 @@ mod tests {
     }
 
     #[test]
+    fn a_table_has_the_names_of_its_columns() {
+        let mut answer = Answer::of_at_most(1);
+        let description = b"\0\x02tenant\0\0\0\0\0\0\0\0\0\x0b\x86\0\x10\xff\xff\xff\xff\0\0\
+                            is\0\0\0\0\0\0\0\0\0\0\x10\0\x01\xff\xff\xff\xff\0\0";
+        take(&mut answer, b'T', description).unwrap();
+        let expected = [("tenant", 2950), ("is", 16)];
+        assert_eq!(
+            answer.columns,
+            expected.map(|(name, type_oid)| Column { name: name.to_owned(), type_oid })
+        );
+        assert!(take(&mut answer, b'T', b"\0\x01tenant\0").is_err());
+    }
+
+    #[test]
     fn the_first_error_is_the_answer() {
         let mut answer = Answer::of_at_most(1);
         take(&mut answer, b'E', b"SERROR\0C42P01\0Mno such relation\0\0").unwrap();
@@ -246,7 +317,7 @@ mod tests {
     #[test]
     fn a_question_is_one_transaction_and_no_value_is_part_of_a_text() {
         let question = Question { sql: "SELECT $1", values: &["'; DROP"], rows: 2 };
-        let bytes = request(question, Duration::from_secs(5));
+        let bytes = request(question, Form::Rows, Duration::from_secs(5));
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let order =
             ["BEGIN\0", "search_path = pg_catalog, pg_temp\0", "statement_timeout = 5000\0", "SELECT $1\0"];

@@ -3,6 +3,7 @@
 use crate::packet::PacketError;
 use crate::upstream::UpstreamError;
 use pgwarden_session::Refusal;
+use pgwarden_wire::ErrorFields;
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
@@ -33,6 +34,13 @@ pub(crate) enum LookupError {
 const NOT_ABOUT_VALUES: [&str; 5] = ["28", "3D", "42", "53", "57"];
 
 impl LookupError {
+    /// What an ErrorResponse says.
+    pub(super) fn refused(payload: &[u8]) -> Self {
+        let fields = ErrorFields::new(payload);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self::failed(&text(&fields.sqlstate()), &text(fields.find(b'M').unwrap_or_default()))
+    }
+
     /// What a client may read of it: nothing about anybody.
     pub(crate) fn refusal(&self) -> Refusal {
         if let Self::Upstream(UpstreamError::Io(_) | UpstreamError::Timeout(_)) | Self::TimedOut(_) = self {

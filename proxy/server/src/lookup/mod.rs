@@ -7,7 +7,9 @@
 mod connection;
 mod error;
 mod line;
+mod listener;
 
-pub(crate) use connection::{Question, Row};
+pub(crate) use connection::{Column, Question, Row, Table};
 pub(crate) use error::LookupError;
 pub(crate) use line::Line;
+pub(crate) use listener::Listener;
