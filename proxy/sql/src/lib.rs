@@ -36,6 +36,8 @@ mod split;
 mod statement;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "parser")]
+mod uses;
 
 pub use error::LexError;
 pub use lexer::StringSyntax;
@@ -46,3 +48,5 @@ pub use relation::{MAX_PARSE_BYTES, ParseError, Relation, user_relations};
 pub use set_config::{SetConfigTarget, set_config_is_local, set_config_targets};
 pub use split::analyse;
 pub use statement::{Script, Setting, Statement, Verb};
+#[cfg(feature = "parser")]
+pub use uses::{Uses, relation_uses};
