@@ -13,6 +13,7 @@
 //! * [`tokens`]: issuers of JSON Web Tokens;
 //! * [`encryption`]: how psql got in;
 //! * [`platform`]: the example schema with its policies;
+//! * [`lane`]: a service beside the two tenants;
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
@@ -23,6 +24,7 @@ pub mod certificates;
 pub mod client;
 mod directory;
 pub mod encryption;
+pub mod lane;
 mod launch;
 pub mod manager;
 mod pgbouncer;

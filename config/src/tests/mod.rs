@@ -8,6 +8,7 @@ mod precedence;
 mod reference;
 mod rules;
 mod secrets;
+mod services;
 mod token_mistakes;
 mod variables;
 

@@ -13,6 +13,7 @@ use pgwarden_auth::secret::Secret;
 use pgwarden_auth::users::UserList;
 use pgwarden_config::{Endpoint, KeySource, Method, Settings};
 use pgwarden_tenant::Variable;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What the files are read for.
@@ -36,6 +37,8 @@ pub(crate) struct Loaded {
     pub(crate) variables: Vec<Variable>,
     /// The secret of the login that `upstream.url` names.
     pub(crate) upstream_secret: Option<Secret>,
+    /// The secrets of the logins of services, by the service's name.
+    pub(crate) service_secrets: BTreeMap<String, Secret>,
     /// What the salts of users that do not exist are made of.
     pub(crate) mock_key: [u8; 32],
 }
@@ -56,14 +59,16 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
     };
     let connector = mistakes.keep(tls::connector(&settings.upstream.tls, host));
     let upstream_secret = mistakes.keep(upstream_secret(settings));
+    let service_secrets = mistakes.keep(service_secrets(settings));
     let acceptor = mistakes.keep(tls::acceptor(&settings.tls));
     let users = mistakes.keep(users(settings, &mock_key, purpose));
     let tokens = mistakes.keep(tokens(settings, purpose));
     let variables = mistakes.keep(assemble::variables(settings));
-    match (connector, upstream_secret, acceptor, users, tokens, variables) {
+    match (connector, upstream_secret, service_secrets, acceptor, users, tokens, variables) {
         (
             Some(connector),
             Some(upstream_secret),
+            Some(service_secrets),
             Some(acceptor),
             Some(users),
             Some(tokens),
@@ -75,6 +80,7 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
             tokens,
             variables,
             upstream_secret,
+            service_secrets,
             mock_key,
         }),
         _ => Err(mistakes.0),
@@ -93,6 +99,14 @@ impl Mistakes {
 fn upstream_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {
     let password = settings.upstream.password.as_ref();
     Ok(password.map(|text| Secret::parse(text.expose())).transpose()?)
+}
+
+fn service_secrets(settings: &Settings) -> Result<BTreeMap<String, Secret>, StartError> {
+    let written = settings.services.iter().filter_map(|(name, service)| {
+        let password = service.upstream_password.as_ref()?;
+        Some(Secret::parse(password.expose()).map(|secret| (name.clone(), secret)))
+    });
+    Ok(written.collect::<Result<_, _>>()?)
 }
 
 fn users(settings: &Settings, mock_key: &[u8; 32], purpose: Purpose<'_>) -> Result<Users, StartError> {

@@ -13,6 +13,7 @@ mod permitted;
 mod proxied;
 mod rules;
 mod scram;
+mod service;
 mod suspicion;
 
 pub(crate) use authenticate::Tokens;

@@ -8,12 +8,14 @@ mod connections;
 mod family;
 mod histogram;
 mod labels;
+mod services;
 mod sqlstate;
 #[cfg(test)]
 mod tests;
 mod timings;
 
 use std::fmt;
+use std::sync::Arc;
 #[cfg(test)]
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ pub(crate) use self::labels::{
     CancelOutcome, CloseReason, ConnectFailure, ConnectOutcome, HandshakeOutcome, InjectionForm, Label,
     LoginOutcome, ReloadOutcome, Side,
 };
+pub(crate) use self::services::{ServiceCounts, ServiceMeters};
 use self::sqlstate::ErrorClass;
 use self::timings::Timings;
 
@@ -89,6 +92,8 @@ pub(crate) struct Meters {
     errors: Family<ErrorClass, Counter>,
     /// How long things take.
     pub(crate) timings: Timings,
+    /// What services do.
+    pub(crate) services: Arc<ServiceMeters>,
 }
 
 impl Meters {
@@ -143,6 +148,7 @@ impl Meters {
                 "Errors that clients were told, the server's and pgwarden's own, by class of SQLSTATE.",
             ),
             timings: Timings::default(),
+            services: Arc::default(),
         }
     }
 
@@ -259,6 +265,7 @@ impl Meters {
     pub(crate) fn render(&self) -> String {
         let mut text = self.rendered.render();
         self.timings.render(&mut text);
+        self.services.render(&mut text);
         text
     }
 }

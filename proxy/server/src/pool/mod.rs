@@ -9,7 +9,7 @@ mod tally;
 
 pub(crate) use acquire::AcquireError;
 pub(crate) use link::{Caller, Link};
-pub(crate) use plan::{Logins, Plan, Pools, Target, Terms};
+pub(crate) use plan::{Logins, Plan, Pools, ServiceLogin, Target, Terms};
 
 use arc_swap::{ArcSwap, Guard};
 use pgwarden_pool::{Allowance, Ledger};
@@ -35,6 +35,8 @@ pub(crate) enum Whose {
     Everybodys,
     /// That of this client.
     Of(String),
+    /// That of this service.
+    Service(String),
 }
 
 /// The backends of one database and login.
