@@ -20,9 +20,12 @@ use crate::users::Users;
 use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
-use pgwarden_config::{Method, PoolMode, Settings};
+use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
-use pgwarden_tenant::{Authority, Grant, Missing, Mode, Protected, RelationCache, Shared, Variable};
+use pgwarden_tenant::{
+    Authority, ClaimRules, Grant, Missing, Mode, Permission, Protected, RelationCache, Shared, TokenRules,
+    Variable,
+};
 use std::sync::Arc;
 
 /// The one that logins take, exchanged by a reload.
@@ -75,9 +78,16 @@ impl App {
         let tokens = Arc::new(loaded.tokens);
         let identities = identities(&loaded.variables, &settings, &tokens);
         let blank = Arc::new(identity::blank(&loaded.variables));
+        let token_rules = token_rules(&settings);
         Ok(Self {
             server,
-            tenancy: tenancy(&names, &meters, relations, (&identities, blank)),
+            tenancy: tenancy(
+                &names,
+                &meters,
+                relations,
+                (&identities, blank, token_rules),
+                ClaimRules::new(&loaded.variables),
+            ),
             identities,
             names,
             parser,
@@ -115,10 +125,17 @@ impl App {
         let tokens = Arc::new(loaded.tokens);
         let identities = identities(&loaded.variables, &settings, &tokens);
         let blank = Arc::new(identity::blank(&loaded.variables));
+        let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
             server,
-            tenancy: tenancy(&names, &self.meters, relations, (&identities, blank)),
+            tenancy: tenancy(
+                &names,
+                &self.meters,
+                relations,
+                (&identities, blank, token_rules),
+                ClaimRules::new(&loaded.variables),
+            ),
             identities,
             names,
             parser: self.parser.clone(),
@@ -223,6 +240,21 @@ fn names(variables: &[Variable]) -> Arc<[String]> {
     variables.iter().map(|variable| variable.name.clone()).collect()
 }
 
+/// How tokens may come within a session.
+fn token_rules(settings: &Settings) -> TokenRules {
+    let lookups = &settings.context.lookups;
+    let permission = |carrier| match lookups.carriers.contains(&carrier) {
+        true => Permission::Granted,
+        false => Permission::Withheld,
+    };
+    TokenRules {
+        set: permission(TokenCarrier::Set),
+        set_config: permission(TokenCarrier::SetConfig),
+        comment: permission(TokenCarrier::Comment),
+        limit: lookups.max_token_bytes,
+    }
+}
+
 fn identities(variables: &[Variable], settings: &Settings, tokens: &Arc<Tokens>) -> Arc<Identities> {
     Arc::new(Identities::new(variables.to_vec(), settings.context.clone(), Arc::clone(tokens)))
 }
@@ -231,12 +263,21 @@ fn tenancy(
     names: &[String],
     meters: &Arc<Meters>,
     relations: Arc<RelationCache>,
-    (identities, blank): (&Arc<Identities>, Arc<Grant>),
+    (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
+    claims: ClaimRules,
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Shared { protected: Arc::new(Protected::new(&names)), observer, relations, authority, blank }
+    let (names, claims): (Vec<&str>, _) = (names.iter().map(String::as_str).collect(), Arc::new(claims));
+    Shared {
+        protected: Arc::new(Protected::new(&names)),
+        observer,
+        relations,
+        authority,
+        blank,
+        tokens,
+        claims,
+    }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

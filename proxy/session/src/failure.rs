@@ -17,6 +17,7 @@ const FEATURE_NOT_SUPPORTED: &[u8; 5] = b"0A000";
 impl<T: Tenancy> Engine<T> {
     pub(crate) fn error(&mut self, payload: &[u8], out: &mut Output) -> Result<Delivery, SessionError> {
         self.tx.doubt();
+        self.doubts.error();
         self.outline = Outline::default();
         // A COPY that fails ends at once: the server waits for a Sync again.
         self.copy = CopyIn::Closed;
@@ -77,6 +78,10 @@ impl<T: Tenancy> Engine<T> {
             }
             Fate::Unsure if is_block_refused(payload) => {
                 rewrite(payload, |position| position, Some(SEND_SIMPLE), out);
+                Delivery::Swallow
+            }
+            Fate::Parse(naming) if naming.taken.removed > 0 => {
+                rewrite(payload, |position| position + naming.taken.removed, None, out);
                 Delivery::Swallow
             }
             Fate::Own(Purpose::SessionClear) => {
@@ -143,7 +148,7 @@ impl<T: Tenancy> Engine<T> {
                 self.statements.remove_exactly(&naming.name, &naming.statement);
             }
             Entry::Answer(Answer::CloseComplete(Some(naming))) => {
-                self.statements.insert(&naming.name, naming.statement, self.tx.number());
+                self.statements.insert(&naming.name, (naming.statement, naming.taken), self.tx.number());
             }
             Entry::Await(_, Fate::Own(purpose)) => self.undo_own(&purpose),
             Entry::Await(..) | Entry::Answer(_) => (),

@@ -12,9 +12,10 @@ use crate::engine::{Engine, Hold, Pooling};
 use crate::output::Output;
 use crate::pins::{Change, Pin, Pins, Trace, may_end, trace};
 use crate::queue::{Expect, Fate, Purpose};
-use crate::reading::Reading;
 use crate::tenancy::Tenancy;
-use pgwarden_sql::{Marks, Script, SetConfigTarget, Statement, set_config_is_local, set_config_targets};
+use pgwarden_sql::{
+    Marks, Script, SetConfigTarget, Statement, Verb, set_config_is_local, set_config_targets,
+};
 use pgwarden_wire::Status;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +34,18 @@ pub(crate) struct Doubts {
     made: Pins,
     /// Whether the causes of pins are there.
     causes: Causes,
+    /// Whether the settings were set.
+    course: Course,
+}
+
+/// What became of the statements that set something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Course {
+    /// All have succeeded: the settings exist, and are the client's to set.
+    #[default]
+    Smooth,
+    /// Some of them, or others among them, have failed.
+    Errors,
 }
 
 /// Whether the causes of pins are there.
@@ -47,6 +60,7 @@ enum Causes {
 #[derive(Debug)]
 pub(crate) struct Inquiry {
     settings: Vec<(Box<str>, Change)>,
+    course: Course,
     pins: Vec<Pin>,
     answer: Option<Vec<Option<Box<[u8]>>>>,
 }
@@ -55,6 +69,13 @@ impl Doubts {
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.settings.is_empty() && self.reset.is_empty() && self.causes == Causes::Known
+    }
+
+    /// The server has reported an error.
+    pub(crate) fn error(&mut self) {
+        if !self.settings.is_empty() {
+            self.course = Course::Errors;
+        }
     }
 
     fn of(&mut self, name: &str, change: Change) {
@@ -111,11 +132,12 @@ impl<T: Tenancy> Engine<T> {
 
     /// What the calls of set_config set beyond the transaction, except what PostgreSQL reports.
     fn set_config_of_session(&self, text: &[u8], script: &Script) -> Vec<SetConfigTarget> {
-        let (Reading::As(strings) | Reading::Ascii(strings)) = self.reading();
+        let strings = self.reading().strings();
         let statements = script
             .statements()
             .iter()
-            .filter(|one| one.marks.contains(Marks::SET_CONFIG) && !set_config_is_local(text, one, strings));
+            .filter(|one| one.verb != Verb::Token && one.marks.contains(Marks::SET_CONFIG))
+            .filter(|one| !set_config_is_local(text, one, strings));
         let is_reported = |target: &SetConfigTarget| match target {
             SetConfigTarget::Literal(name) => {
                 self.profile.reported.iter().any(|(one, _)| one.eq_ignore_ascii_case(name))
@@ -131,6 +153,8 @@ impl<T: Tenancy> Engine<T> {
         let is_role = ["role", "session_authorization"].iter().any(|one| one.eq_ignore_ascii_case(name));
         match () {
             () if is_role => Some(Pin::Role),
+            // What another role may set, the login may not set back.
+            () if self.pins.contains(Pin::Role) => Some(Pin::Setting),
             // What the connection to a pooler has, its servers have not.
             () if self.is_behind_pooler() => Some(Pin::Setting),
             () => None,
@@ -174,6 +198,7 @@ impl<T: Tenancy> Engine<T> {
         let inquiry = Inquiry {
             pins: pins.iter().filter(|pin| query::cause(*pin).is_some()).collect(),
             settings: doubts.settings.into_iter().collect(),
+            course: doubts.course,
             answer: None,
         };
         if inquiry.pins.is_empty() && inquiry.settings.is_empty() {

@@ -35,6 +35,7 @@ mod shelf;
 mod simple;
 mod statement;
 mod tenancy;
+mod token;
 mod transaction;
 
 pub use backend::{Backend, Capabilities, Health, Route};
@@ -49,4 +50,4 @@ pub use reading::Unread;
 pub use refusal::{Refusal, SessionError};
 pub use settings::{Profile, Settings, bring_along};
 pub use statement::{Interner, Statement};
-pub use tenancy::{Moment, Place, Ruling, Subject, Tenancy, Term};
+pub use tenancy::{Bearer, Claim, End, Moment, Place, Ruling, Shown, Subject, Tenancy, Term};

@@ -59,6 +59,7 @@ impl<T: Tenancy> Engine<T> {
         if self.tx.status() == Status::Idle && self.tx.batch() == Batch::Fresh {
             self.queue.answer(Answer::Error(Box::new(refusal.clone())));
             self.queue.answer(Answer::Ready);
+            self.tx.refused();
             return;
         }
         self.provoke(refusal, out);

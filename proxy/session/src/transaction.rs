@@ -146,6 +146,11 @@ impl Transaction {
         }
     }
 
+    /// A query was refused that would have been a transaction of its own.
+    pub(crate) fn refused(&mut self) {
+        self.ended();
+    }
+
     /// What follows is another transaction.
     fn ended(&mut self) {
         self.place = Place { transaction: self.place.transaction + 1, moment: Moment::Open };
@@ -207,6 +212,7 @@ pub(crate) fn loses_context(statement: &Statement) -> bool {
             | Verb::RollbackTo
             | Verb::PrepareTransaction
             | Verb::Set
+            | Verb::SetConfig
             | Verb::Reset
             | Verb::ResetAll
             | Verb::DiscardAll

@@ -16,10 +16,12 @@
 //! Texts in a client encoding whose multi-byte characters may contain the byte 0x5C (SJIS, BIG5, GBK, UHC,
 //! GB18030, JOHAB) are not handled; the caller refuses those encodings.
 
+mod assignment;
 mod bytes;
 #[cfg(feature = "parser")]
 mod catalog;
 mod classify;
+mod comment;
 mod error;
 mod head;
 mod lexer;
@@ -36,9 +38,12 @@ mod split;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod token;
 #[cfg(feature = "parser")]
 mod uses;
 
+pub use assignment::{Assignment, Given, Lasting, assignments};
+pub use comment::{Uncommented, without_token};
 pub use error::LexError;
 pub use lexer::StringSyntax;
 pub use literal::string_literals;
@@ -48,5 +53,6 @@ pub use relation::{MAX_PARSE_BYTES, ParseError, Relation, user_relations};
 pub use set_config::{SetConfigTarget, set_config_is_local, set_config_targets};
 pub use split::analyse;
 pub use statement::{Script, Setting, Statement, Verb};
+pub use token::{TokenUse, token_use};
 #[cfg(feature = "parser")]
 pub use uses::{Uses, relation_uses};

@@ -30,7 +30,8 @@ impl fmt::Debug for Evidence {
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
         let text = |identity: &Self| identity.claims.as_ref().map(|claims| claims.text.clone());
-        self.tenant == other.tenant && self.user == other.user && text(self) == text(other)
+        (&self.tenant, &self.user, &self.columns) == (&other.tenant, &other.user, &other.columns)
+            && text(self) == text(other)
     }
 }
 
@@ -40,6 +41,7 @@ impl Hash for Identity {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.tenant.hash(state);
         self.user.hash(state);
+        self.columns.hash(state);
         self.claims.as_ref().map(|claims| &claims.text).hash(state);
     }
 }

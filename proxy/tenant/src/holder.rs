@@ -1,5 +1,6 @@
 //! Which context is in force: the transaction's own, else the session's, else the login's.
 
+use crate::context::Identity;
 use crate::evidence::Evidence;
 use crate::finding::Finding;
 use crate::grant::{Authority, Denial, Grant, Known, Standing};
@@ -116,6 +117,44 @@ impl Holder {
         found.map_or_else(|appraisal| appraisal, |_| Appraisal::Good)
     }
 
+    /// The client shows what cannot be evidence.
+    pub(crate) fn deny(&mut self, denial: Denial, term: Term, place: Place) -> Appraisal {
+        self.enter(place.transaction);
+        if place.moment != Moment::Bound {
+            self.hold(Held { evidence: None, grant: Arc::clone(&self.blank) }, term);
+        }
+        Appraisal::Denied(denial)
+    }
+
+    /// What was claimed for this term, as far as it still counts; the transaction's own comes first.
+    pub(crate) fn claimed(&mut self, term: Term, place: Place) -> Option<Arc<Identity>> {
+        self.enter(place.transaction);
+        let local = self.local.as_ref().filter(|_| term == Term::Transaction);
+        match local.or(self.session.as_ref())?.evidence.as_ref()? {
+            Evidence::Claim(identity) => Some(Arc::clone(identity)),
+            Evidence::Token(_) | Evidence::Login(_) => None,
+        }
+    }
+
+    /// Whether a token says whom the client acts for.
+    pub(crate) fn has_token(&self) -> bool {
+        match &self.held().evidence {
+            Some(Evidence::Token(_)) => true,
+            Some(Evidence::Login(identity)) => identity.claims.is_some(),
+            Some(Evidence::Claim(_)) | None => false,
+        }
+    }
+
+    /// The client has said only a part of whom it acts for: until it has said all, it acts for nobody.
+    pub(crate) fn await_more(&mut self, evidence: Evidence, term: Term, place: Place) -> Appraisal {
+        self.enter(place.transaction);
+        if place.moment == Moment::Bound && self.blank.context.values != self.grant().context.values {
+            return Appraisal::Denied(other_tenant());
+        }
+        self.hold(Held { evidence: Some(evidence), grant: Arc::clone(&self.blank) }, term);
+        Appraisal::Good
+    }
+
     /// The client takes back what it has shown.
     pub(crate) fn take_back(&mut self, term: Term, place: Place) -> Appraisal {
         self.enter(place.transaction);
@@ -141,6 +180,11 @@ impl Holder {
     /// What is in force behind the transaction.
     pub(crate) fn grant_afterwards(&self) -> &Arc<Grant> {
         &self.session.as_ref().unwrap_or(&self.login).grant
+    }
+
+    /// What is in force when all that was shown since the login is taken back.
+    pub(crate) fn grant_of_login(&self) -> &Arc<Grant> {
+        &self.login.grant
     }
 
     fn hold(&mut self, held: Held, term: Term) {

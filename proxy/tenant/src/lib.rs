@@ -4,6 +4,7 @@
 //! makes it travel; [`Warden`] is the [`pgwarden_session::Tenancy`]
 //! of one client: it refuses what the mode says must be refused, before a byte of it reaches the server.
 
+mod claims;
 mod context;
 mod encode;
 mod evidence;
@@ -12,9 +13,11 @@ mod grant;
 mod guard;
 mod holder;
 mod relations;
+mod tokens;
 mod value;
 mod warden;
 
+pub use claims::{ClaimRules, Claimant};
 pub use context::{Context, ContextError, Identity, Presence, Source, Variable};
 pub use encode::encode;
 pub use evidence::Evidence;
@@ -23,5 +26,6 @@ pub use grant::{Authority, Denial, Grant, Known, Standing};
 pub use guard::Protected;
 pub use holder::Held;
 pub use relations::{Names, RelationCache};
+pub use tokens::{Permission, TokenRules};
 pub use value::{Kind, ValueError};
 pub use warden::{Missing, Mode, Shared, Warden};

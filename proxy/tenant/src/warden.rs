@@ -1,5 +1,6 @@
 //! Who decides about one client's statements.
 
+use crate::claims::{ClaimRules, Claimant, disagreement};
 use crate::context::Presence;
 use crate::evidence::Evidence;
 use crate::finding::{Finding, Observer};
@@ -7,8 +8,9 @@ use crate::grant::{Authority, Denial, Grant};
 use crate::guard::Protected;
 use crate::holder::{Appraisal, Held, Holder};
 use crate::relations::{Names, RelationCache};
-use pgwarden_session::{Carrier, Moment, Place, Refusal, Ruling, Subject, Tenancy};
-use pgwarden_sql::{Marks, StringSyntax, Verb};
+use crate::tokens::{Permission, TokenRules, unwanted};
+use pgwarden_session::{Carrier, Claim, End, Moment, Place, Refusal, Ruling, Shown, Subject, Tenancy};
+use pgwarden_sql::{Marks, StringSyntax, Verb, assignments};
 use std::sync::Arc;
 
 /// What happens to a finding.
@@ -40,6 +42,9 @@ pub struct Warden {
     protected: Arc<Protected>,
     observer: Arc<dyn Observer>,
     relations: Arc<RelationCache>,
+    tokens: TokenRules,
+    claims: Arc<ClaimRules>,
+    claimant: Option<Claimant>,
 }
 
 /// What all clients share.
@@ -55,6 +60,10 @@ pub struct Shared {
     pub authority: Arc<dyn Authority>,
     /// What is in force for who has nothing.
     pub blank: Arc<Grant>,
+    /// How tokens are shown.
+    pub tokens: TokenRules,
+    /// What variables say when an application sets them itself.
+    pub claims: Arc<ClaimRules>,
 }
 
 impl Warden {
@@ -69,7 +78,16 @@ impl Warden {
             protected: Arc::clone(&shared.protected),
             observer: Arc::clone(&shared.observer),
             relations: Arc::clone(&shared.relations),
+            tokens: shared.tokens,
+            claims: Arc::clone(&shared.claims),
+            claimant: None,
         }
+    }
+
+    /// The same for a client that may say itself whom it acts for.
+    #[must_use]
+    pub fn listening_to(self, claimant: Claimant) -> Self {
+        Self { claimant: Some(claimant), ..self }
     }
 
     /// What has to be looked up before the statement that [`Ruling::Ask`] answered is asked about again; `None` where it
@@ -95,6 +113,14 @@ impl Warden {
             Appraisal::Ask => Ruling::Ask,
             Appraisal::Denied(denial) => self.judge(denial.finding, denial.refusal),
         }
+    }
+
+    /// Whether the statement does nothing but say whom the client acts for, which it may: that is no guard's business.
+    fn is_claim(&self, subject: Subject<'_>) -> bool {
+        let Subject::Text { text, script: Ok(script) } = subject else { return false };
+        let single = script.single().filter(|_| self.claimant.is_some());
+        let all = single.and_then(|one| assignments(text, one, StringSyntax::Standard));
+        all.is_some_and(|all| all.iter().all(|one| self.hears(&one.name)))
     }
 
     /// Whether a client without a context names a relation of the application.
@@ -128,6 +154,9 @@ impl Tenancy for Warden {
                 ruling => return ruling,
             }
         }
+        if self.is_claim(subject) {
+            return Ruling::Allow;
+        }
         if let Some(finding) = self.protected.inspect(subject, StringSyntax::Standard) {
             return self.judge(finding, refusal(finding));
         }
@@ -139,6 +168,63 @@ impl Tenancy for Warden {
                 self.missing_context(text, script.statements().iter().map(|one| one.marks))
             }
             _ => Ruling::Allow,
+        }
+    }
+
+    fn show(&mut self, shown: Shown<'_>, place: Place, now: u64) -> Ruling {
+        if self.mode == Mode::Passthrough || self.carrier().is_none() {
+            return Ruling::Allow;
+        }
+        let Shown { token, term, bearer } = shown;
+        if self.tokens.permit(bearer) == Permission::Withheld {
+            let denied = self.holder.deny(unwanted(), term, place);
+            return self.rule_on(denied);
+        }
+        let appraisal = match token.map(|token| self.tokens.read(token)) {
+            None => self.holder.take_back(term, place),
+            Some(Ok(evidence)) => self.holder.show(&evidence, term, place, now),
+            Some(Err(denial)) => self.holder.deny(denial, term, place),
+        };
+        self.rule_on(appraisal)
+    }
+
+    fn reads_comments(&self) -> bool {
+        self.mode != Mode::Passthrough && self.tokens.comment == Permission::Granted
+    }
+
+    fn hears(&self, setting: &str) -> bool {
+        self.claimant.is_some() && self.mode != Mode::Passthrough && self.claims.knows(setting)
+    }
+
+    fn claim(&mut self, claims: &[Claim], place: Place, now: u64) -> Ruling {
+        let (Some(claimant), Some(term)) = (&self.claimant, claims.first().map(|claim| claim.term)) else {
+            return Ruling::Allow;
+        };
+        let before = self.holder.claimed(term, place);
+        if before.is_none() && self.holder.has_token() {
+            let agrees = self.claims.agree(claims, &self.holder.grant().context.values);
+            return if agrees { Ruling::Allow } else { self.rule_on(Appraisal::Denied(disagreement())) };
+        }
+        let said = before.as_ref().unwrap_or(&claimant.login);
+        let appraisal = match self.claims.add(said, claims) {
+            Err(denial) => self.holder.deny(denial, term, place),
+            Ok(identity) if identity == *claimant.login => self.holder.take_back(term, place),
+            Ok(identity) if identity.tenant.is_none() || identity.user.is_none() => {
+                self.holder.await_more(Evidence::Claim(Arc::new(identity)), term, place)
+            }
+            Ok(identity) => self.holder.show(&Evidence::Claim(Arc::new(identity)), term, place, now),
+        };
+        self.rule_on(appraisal)
+    }
+
+    fn reset(&mut self, place: Place) {
+        self.holder.reset(place);
+    }
+
+    fn carrier_behind(&self, end: End) -> Option<&Arc<Carrier>> {
+        match end {
+            End::Transaction => self.holder.grant_afterwards().carrier.as_ref(),
+            End::Reset => self.holder.grant_of_login().carrier.as_ref(),
         }
     }
 
@@ -154,7 +240,7 @@ impl Tenancy for Warden {
 /// Whether a context that is not good any more is no matter: the statement takes it back, or puts another in its place.
 fn gives_up_context(subject: Subject<'_>) -> bool {
     let Subject::Text { script: Ok(script), .. } = subject else { return false };
-    script.single().is_some_and(|one| matches!(one.verb, Verb::ResetAll | Verb::DiscardAll))
+    script.single().is_some_and(|one| matches!(one.verb, Verb::Token | Verb::ResetAll | Verb::DiscardAll))
 }
 
 fn refusal(finding: Finding) -> Refusal {
@@ -162,7 +248,8 @@ fn refusal(finding: Finding) -> Refusal {
         Finding::ContextMissing
         | Finding::ContextExpired
         | Finding::ContextDenied
-        | Finding::ContextChanged => Refusal::new(
+        | Finding::ContextChanged
+        | Finding::ClaimDisagrees => Refusal::new(
             "42501",
             "no tenant context for a statement that names a table",
             "This connection has no tenant, and pgwarden enforces one: the statement was not sent to the server.",

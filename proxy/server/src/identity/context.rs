@@ -13,7 +13,7 @@ pub(super) fn of_claims(settings: &ContextSettings, claims: Claims) -> Identity 
         path.text(&claims.json)
     };
     let (tenant, user) = (claim(&settings.tenant_claim), claim(&settings.user_claim));
-    Identity { tenant, user, claims: Some(claims) }
+    Identity { tenant, user, claims: Some(claims), ..Identity::default() }
 }
 
 /// The grant of an identity that is known for certain; a token counts for `leeway` seconds longer than it says.
