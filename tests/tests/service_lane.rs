@@ -6,7 +6,7 @@ use pgwarden_tests::reload::{self, TRUST};
 use pgwarden_tests::tenants::{ACME, Tenants, error_code, run, value, values};
 use pgwarden_tests::tokens::{Algorithm, Issuer, Value, json, seconds_from_now};
 use pgwarden_tests::wire::Fields;
-use pgwarden_tests::{Frontend, Pgwarden, Server, Wire, for_each_version, until};
+use pgwarden_tests::{Frontend, Pgwarden, Server, Wire, for_each_version, until, versions};
 
 /// The items that a client sees.
 #[track_caller]
@@ -111,7 +111,13 @@ fn nobody_else_gets_to_the_role_of_a_service() {
                 wire.send(&extended);
                 assert_eq!(error_code(&wire.until_ready()), "42501", "{user}: {sql}");
             }
-            assert_eq!(error_code(&wire.query("SELECT set_config('role', 'owner', false)")), "42501");
+            for sql in [
+                "SELECT set_config('role', 'owner', false)",
+                "DO $$ BEGIN EXECUTE 'SET ROLE owner'; END $$",
+                "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql SET role = 'owner' AS 'SELECT 1'",
+            ] {
+                assert_eq!(error_code(&wire.query(sql)), "42501", "{user}: {sql}");
+            }
             assert_eq!(values(&wire.query("SELECT current_user")), ["app"], "{user}");
         }
         for (name, text) in [
@@ -264,6 +270,26 @@ fn what_a_message_of_a_service_answers_is_what_the_server_answers() {
         let direct = converse(&mut Wire::open(server.port(), "owner", "", "postgres"));
         assert_eq!(converse(&mut migrator(&stage)), direct);
     });
+}
+
+#[test]
+fn a_service_has_a_secret_of_its_own_on_the_server() {
+    for version in versions() {
+        let server = Server::builder(version).access("host all owner all scram-sha-256").start();
+        lane::load(&server);
+        let password = |password: &str| server.psql(&format!("ALTER ROLE owner PASSWORD '{password}'"));
+        password("first");
+        let lanes = with("upstream_password = \"file:{dir}/secret\"");
+        let pgwarden = lane::told(&server, &lanes).file("secret", "first\n").start();
+        let stage = Tenants { server: &server, pgwarden };
+        assert_eq!(values(&migrator(&stage).query("SELECT current_user")), ["owner"]);
+        password("second");
+        assert_eq!(refused(&stage, "migrator", "OPS-1").code(), "57P03", "the server does not let it in");
+        reload::write(&stage.pgwarden, "secret", "second");
+        lane::reload(&stage, &lanes);
+        assert_eq!(values(&migrator(&stage).query("SELECT current_user")), ["owner"]);
+        assert_eq!(values(&stage.client("acme").query("SELECT current_user")), ["app"]);
+    }
 }
 
 /// A pgwarden that logs in by TLS certificates, as the tests of those do it.

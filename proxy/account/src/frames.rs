@@ -11,6 +11,15 @@ pub(crate) struct Frames {
     partial: Vec<u8>,
     /// Bytes of the message in `partial` that are to be skipped.
     skip: usize,
+    trust: Trust,
+}
+
+/// Whether it is known where messages begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Kept,
+    /// A length was none: the session is about to end, and nothing behind it means anything.
+    Lost,
 }
 
 /// A message.
@@ -34,13 +43,13 @@ pub(crate) enum Extent {
 impl Frames {
     /// Keeps so many bytes of each payload at most.
     pub(crate) fn keeping(kept: usize) -> Self {
-        Self { kept, partial: Vec::new(), skip: 0 }
+        Self { kept, partial: Vec::new(), skip: 0, trust: Trust::Kept }
     }
 
     /// Takes what has passed; `each` hears of every message whose end is in it.
     pub(crate) fn take(&mut self, bytes: &[u8], mut each: impl FnMut(Message<'_>)) {
         let mut rest = bytes;
-        while !rest.is_empty() {
+        while !rest.is_empty() && self.trust == Trust::Kept {
             if self.partial.is_empty()
                 && let Some((message, length)) = self.at_once(rest)
             {
@@ -67,7 +76,7 @@ impl Frames {
     /// Adds to the message that is not there yet; returns what lies behind it.
     fn gather<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let wanted = match header(&self.partial) {
-            None => HEADER - self.partial.len(),
+            None => HEADER.saturating_sub(self.partial.len()),
             Some((_, length)) => {
                 let kept = (length - HEADER).min(self.kept) + HEADER;
                 let missing = kept.saturating_sub(self.partial.len());
@@ -81,10 +90,11 @@ impl Frames {
         };
         let (taken, rest) = bytes.split_at(wanted.min(bytes.len()));
         self.partial.extend_from_slice(taken);
-        if self.partial.len() == HEADER
-            && let Some((_, length)) = header(&self.partial)
-        {
-            self.skip = (length - HEADER).saturating_sub(self.kept);
+        if self.partial.len() == HEADER {
+            match header(&self.partial) {
+                Some((_, length)) => self.skip = (length - HEADER).saturating_sub(self.kept),
+                None => self.trust = Trust::Lost,
+            }
         }
         rest
     }
@@ -102,7 +112,7 @@ fn extent(kept: usize, length: usize) -> Extent {
     if kept == length { Extent::Whole } else { Extent::Cut }
 }
 
-/// Tag and length of the whole message. Lengths that no peer sends are not met here: they end the session.
+/// Tag and length of the whole message; nothing while too little is there, or where the length is none.
 fn header(bytes: &[u8]) -> Option<(u8, usize)> {
     let header = pgwarden_wire::header(bytes).ok()??;
     Some((header.tag, header.length))
@@ -134,7 +144,19 @@ mod tests {
         assert_eq!(messages(&[&bytes[..7], &bytes[7..10], &bytes[10..]], 3), expected);
     }
 
+    #[test]
+    fn behind_a_length_that_is_none_nothing_is_a_message() {
+        let bytes = [message(b'S', b""), b"Q\0\0\0\x01".to_vec(), message(b'S', b"")].concat();
+        assert_eq!(messages(&[&bytes], 3).len(), 1);
+    }
+
     proptest! {
+        #[test]
+        fn any_bytes_come_to_an_end(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8)) {
+            let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+            prop_assert!(messages(&pieces, 5).len() <= 8 * 40);
+        }
+
         #[test]
         fn any_split_gives_the_same_messages(
             payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..12), 0..8),
