@@ -4,7 +4,7 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
-use crate::identity::{self, Identities};
+use crate::identity::{self, Identities, Origin};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
@@ -16,10 +16,11 @@ use crate::start_error::StartError;
 use crate::status::Board;
 use crate::tls::Acceptor;
 use crate::upstream::{Credentials, Server};
-use crate::users::Users;
+use crate::users::Accounts;
 use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
+use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_tenant::{
@@ -37,7 +38,7 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) server: Arc<Server>,
     pub(crate) acceptor: Option<Acceptor>,
-    pub(crate) users: Arc<Users>,
+    pub(crate) accounts: Accounts,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) identities: Arc<Identities>,
     pub(crate) names: Arc<[String]>,
@@ -74,9 +75,11 @@ impl App {
         let connector = loaded.connector.clone();
         let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
+        let accounts = accounts(&settings, &loaded, &server);
         let names: Arc<[String]> = names(&loaded.variables);
         let tokens = Arc::new(loaded.tokens);
-        let identities = identities(&loaded.variables, &settings, &tokens);
+        let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
+        let identities = identities(&loaded.variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&loaded.variables));
         let token_rules = token_rules(&settings);
         Ok(Self {
@@ -105,7 +108,7 @@ impl App {
             admission: Arc::new(Admission::default()),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
-            users: loaded.users,
+            accounts,
             tokens,
             settings,
         })
@@ -118,12 +121,18 @@ impl App {
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
         self.services.follow(&settings.services);
+        let accounts = accounts(&settings, &loaded, &server);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
         let names: Arc<[String]> = names(&loaded.variables);
         let tokens = Arc::new(loaded.tokens);
-        let identities = identities(&loaded.variables, &settings, &tokens);
+        let origin =
+            origin(&settings, loaded.lookup_secret, &server).map(|next| match self.identities.origin() {
+                Some(before) if before.is_like(&next) => Arc::clone(before),
+                _ => Arc::new(next),
+            });
+        let identities = identities(&loaded.variables, &settings, &tokens, origin, &self.meters);
         let blank = Arc::new(identity::blank(&loaded.variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
@@ -153,7 +162,7 @@ impl App {
             admission: Arc::clone(&self.admission),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
-            users: loaded.users,
+            accounts,
             tokens,
             settings,
         }
@@ -214,16 +223,26 @@ impl App {
     }
 }
 
+/// Who may log in with a secret. What was looked up before a reload is looked up anew.
+fn accounts(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Accounts {
+    let query = settings.auth.query.as_ref().map(|query| (query, loaded.query_secret.clone()));
+    Accounts::new(Arc::clone(&loaded.users), query, server, loaded.mock_key)
+}
+
 /// What the settings say about pools.
 fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
     let logins = match &settings.upstream.user {
-        Some(user) => Logins::One(Credentials { user: user.clone(), secret: loaded.upstream_secret.clone() }),
+        Some(user) => Logins::One(Credentials {
+            user: user.clone(),
+            secret: loaded.upstream_secret.clone(),
+            keys: None,
+        }),
         None => Logins::Own(Arc::clone(&loaded.users)),
     };
     let max_backends = settings.upstream.max_backends.unwrap_or(usize::MAX);
     let services = settings.services.iter().map(|(name, service)| {
         let secret = loaded.service_secrets.get(name).cloned();
-        let credentials = Credentials { user: service.upstream_user.clone(), secret };
+        let credentials = Credentials { user: service.upstream_user.clone(), secret, keys: None };
         let size = match service.pooling {
             PoolMode::Session => service.max_sessions,
             PoolMode::Transaction => {
@@ -255,8 +274,21 @@ fn token_rules(settings: &Settings) -> TokenRules {
     }
 }
 
-fn identities(variables: &[Variable], settings: &Settings, tokens: &Arc<Tokens>) -> Arc<Identities> {
-    Arc::new(Identities::new(variables.to_vec(), settings.context.clone(), Arc::clone(tokens)))
+/// Where contexts are looked up, if the settings ask for it.
+fn origin(settings: &Settings, secret: Option<Secret>, server: &Arc<Server>) -> Option<Origin> {
+    let lookup = settings.context.lookups.lookup.clone()?;
+    Some(Origin::new(lookup, secret, server))
+}
+
+fn identities(
+    variables: &[Variable],
+    settings: &Settings,
+    tokens: &Arc<Tokens>,
+    origin: Option<Arc<Origin>>,
+    meters: &Arc<Meters>,
+) -> Arc<Identities> {
+    let (variables, context) = (variables.to_vec(), settings.context.clone());
+    Arc::new(Identities::new(variables, context, Arc::clone(tokens), origin, meters))
 }
 
 fn tenancy(

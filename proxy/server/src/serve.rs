@@ -92,6 +92,7 @@ async fn run(
     if predecessor.is_some() {
         try_upstream(&app).await.map_err(StartError::Upstream)?;
     }
+    app.identities.listen();
     let (files, estate) = (sockets.files(), sockets.estate(&app.settings));
     start_admin(sockets.admin, current, &told)?;
     tokio::spawn(watch_upstream(Arc::clone(current), told.server));

@@ -37,8 +37,19 @@ pub(crate) enum StartError {
         source: UserListError,
     },
     /// Configuration: the server's password.
-    #[error("the password for the server (upstream.url or upstream.password)")]
+    #[error("the password for the server (upstream.url, upstream.password or auth.query.password)")]
     Password(#[from] SecretError),
+    /// Configuration: the password for look-ups.
+    #[error("the password for look-ups (context.lookup.password)")]
+    LookupPassword(#[source] SecretError),
+    /// Configuration: the password of a service.
+    #[error("the password of a service (service.{service}.upstream_password)")]
+    ServicePassword {
+        /// The service.
+        service: String,
+        /// What is wrong with it.
+        source: SecretError,
+    },
     /// Configuration: a claim path.
     #[error("{0}")]
     Variable(String),
@@ -94,6 +105,8 @@ impl StartError {
             | Self::UsersFile { .. }
             | Self::Users { .. }
             | Self::Password(_)
+            | Self::LookupPassword(_)
+            | Self::ServicePassword { .. }
             | Self::Variable(_)
             | Self::Inherited { .. }
             | Self::Sockets(_)

@@ -113,7 +113,9 @@ impl Holder {
         if place.moment == Moment::Bound && grant.context.values != self.grant().context.values {
             return Appraisal::Denied(other_tenant());
         }
-        self.hold(Held { evidence: Some(evidence.clone()), grant: Arc::clone(grant) }, term);
+        // What was refused is not asked about again: the client knows, and may show something else.
+        let shown = found.is_ok().then(|| evidence.clone());
+        self.hold(Held { evidence: shown, grant: Arc::clone(grant) }, term);
         found.map_or_else(|appraisal| appraisal, |_| Appraisal::Good)
     }
 

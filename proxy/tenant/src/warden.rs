@@ -103,7 +103,9 @@ impl Warden {
 
     /// A finding: refused in `enforce`, otherwise only counted.
     fn judge(&self, finding: Finding, refusal: Refusal) -> Ruling {
-        self.observer.found(finding, self.mode);
+        if self.mode != Mode::Passthrough {
+            self.observer.found(finding, self.mode);
+        }
         if self.mode == Mode::Enforce { Ruling::Refuse(Box::new(refusal)) } else { Ruling::Allow }
     }
 
@@ -144,7 +146,7 @@ impl Tenancy for Warden {
 
     fn rule(&mut self, subject: Subject<'_>, place: Place, now: u64) -> Ruling {
         self.holder.enter(place.transaction);
-        if self.mode == Mode::Passthrough || self.carrier().is_none() {
+        if self.carrier().is_none() {
             return Ruling::Allow;
         }
         if place.moment == Moment::Begins && !gives_up_context(subject) {
@@ -154,7 +156,7 @@ impl Tenancy for Warden {
                 ruling => return ruling,
             }
         }
-        if self.is_claim(subject) {
+        if self.mode == Mode::Passthrough || self.is_claim(subject) {
             return Ruling::Allow;
         }
         if let Some(finding) = self.protected.inspect(subject, StringSyntax::Standard) {

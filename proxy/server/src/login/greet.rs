@@ -14,7 +14,7 @@ use crate::login::rules::Newcomer;
 use crate::login::service::{self, Lane, Recognised};
 use crate::meters::LoginOutcome;
 use crate::packet;
-use crate::pool::{AcquireError, Link, Pool};
+use crate::pool::{AcquireError, Lent, Link, Pool};
 use crate::relay::Relay;
 use crate::stream::{Peer, Stream};
 use pgwarden_auth::throttle::Suspect;
@@ -71,7 +71,8 @@ pub(super) async fn log_in(
     let waited = app.suspicion.hold(&Suspect { address: peer.address(), user }, app).await?;
     let mut place = app.admission.admit(limits).map_err(full)?;
     let newcomer = Newcomer { user, database, peer, waited };
-    let shown = authenticate(stream, &newcomer, app).await?;
+    let mut shown = authenticate(stream, &newcomer, app).await?;
+    let lent = shown.lent();
     let is_left_to_server = matches!(shown, Shown::LeftToServer);
     let service = service::recognise(stream, &newcomer, &shown, app)?;
     let Acting { warden, settings, lane } = match service {
@@ -83,8 +84,9 @@ pub(super) async fn log_in(
         false => {
             place.name(user, limits).map_err(full)?;
             let pool = match &lane {
+                // A service has a login of its own: what its client has proven is for nobody else.
                 Some(lane) => Arc::clone(&lane.pool),
-                None => app.pool(database, user),
+                None => own_pool(&newcomer, lent, app),
             };
             meanwhile(stream, backing(pool, pooling(lane.as_ref(), app), &settings, app)).await?
         }
@@ -144,6 +146,15 @@ impl Acting {
 /// How a client's backends are shared.
 fn pooling(lane: Option<&Lane>, app: &App) -> PoolMode {
     lane.map_or(app.settings.pool.mode, |lane| lane.pooling)
+}
+
+/// The pool of a client that is no service, which takes what the login leaves.
+fn own_pool(newcomer: &Newcomer<'_>, lent: Option<Lent>, app: &App) -> Arc<Pool> {
+    let pool = app.pool(newcomer.database, newcomer.user);
+    if let Some(lent) = lent {
+        pool.lend(lent);
+    }
+    pool
 }
 
 /// Where a client's backends come from, what its settings are, and in session pooling the backend that has them.

@@ -50,7 +50,7 @@ fn identity(user: &str, shown: Shown, app: &App) -> Identity {
     let settings = &app.settings.context;
     match shown {
         Shown::Token(claims) => app.identities.of_claims(claims),
-        Shown::Name | Shown::LeftToServer => {
+        Shown::Name(_) | Shown::LeftToServer => {
             let known = settings.fixed.get(user).or(settings.default_tenant.as_ref());
             let (tenant, user) =
                 known.map(|known| (known.tenant.clone(), known.user.clone())).unwrap_or_default();

@@ -13,6 +13,7 @@ mod permitted;
 mod proxied;
 mod rules;
 mod scram;
+mod secret;
 mod service;
 mod suspicion;
 

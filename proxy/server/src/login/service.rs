@@ -53,7 +53,7 @@ pub(super) fn recognise<'a>(
             "Several services of the configuration fit this client.",
             "Connect as the user of one of them.",
         )),
-        (Some((name, service)), None) if matches!(shown, Shown::Name | Shown::Token(_)) => {
+        (Some((name, service)), None) if matches!(shown, Shown::Name(_) | Shown::Token(_)) => {
             Ok(Some(Recognised { name, service }))
         }
         (Some(_), None) => Err(not_proven(user)),
@@ -80,7 +80,7 @@ fn fits(signs: &Signs, user: &str, shown: &Shown, certified: &[String]) -> bool 
     signs.user.as_ref().is_none_or(|name| name == user)
         && signs.certificate.as_ref().is_none_or(|name| certified.contains(name))
         && signs.claim.as_ref().is_none_or(claim)
-        && (!rests_on_name || matches!(shown, Shown::Name))
+        && (!rests_on_name || matches!(shown, Shown::Name(_)))
 }
 
 /// Where clients log in to the server under their own names, a service's role is not for them.

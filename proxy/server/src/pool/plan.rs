@@ -182,7 +182,7 @@ impl Plan {
             (Some(login), _) => login.credentials.clone(),
             (None, Logins::One(login)) => login.clone(),
             (None, Logins::Own(users)) => {
-                Credentials { user: user.to_owned(), secret: users.secret(user).cloned() }
+                Credentials { user: user.to_owned(), secret: users.secret(user).cloned(), keys: None }
             }
         };
         let same = before
