@@ -15,6 +15,7 @@ mod proxied;
 mod rules;
 mod scram;
 mod secret;
+mod service;
 mod suspicion;
 
 pub(crate) use authenticate::Tokens;

@@ -48,6 +48,8 @@ labels!(
         RefusedLimit = "refused_limit",
         /// Something that this server does not do: an unknown protocol, replication, no TLS where it is required.
         RefusedFeature = "refused_feature",
+        /// It says to be a service, and may not come in as one.
+        RefusedService = "refused_service",
         /// Not while draining.
         RefusedDraining = "refused_draining",
         /// Bytes that no client sends.

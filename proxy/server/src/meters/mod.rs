@@ -10,12 +10,14 @@ mod histogram;
 mod identities;
 mod labels;
 mod logins;
+mod services;
 mod sqlstate;
 #[cfg(test)]
 mod tests;
 mod timings;
 
 use std::fmt;
+use std::sync::Arc;
 #[cfg(test)]
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ pub(crate) use self::labels::{
     IdentityOutcome, InjectionForm, Label, LoginOutcome, ReloadOutcome, SecretLookup, Side,
 };
 use self::logins::Logins;
+pub(crate) use self::services::{ServiceCounts, ServiceMeters};
 use self::sqlstate::ErrorClass;
 use self::timings::Timings;
 
@@ -89,6 +92,8 @@ pub(crate) struct Meters {
     pub(crate) identities: IdentityMeters,
     /// How long things take.
     pub(crate) timings: Timings,
+    /// What services do.
+    pub(crate) services: Arc<ServiceMeters>,
 }
 
 impl Meters {
@@ -143,6 +148,7 @@ impl Meters {
             ),
             identities: IdentityMeters::new(r),
             timings: Timings::default(),
+            services: Arc::default(),
         }
     }
 
@@ -264,6 +270,7 @@ impl Meters {
     pub(crate) fn render(&self) -> String {
         let mut text = self.rendered.render();
         self.timings.render(&mut text);
+        self.services.render(&mut text);
         text
     }
 }
