@@ -24,6 +24,7 @@ mod questions;
 mod relay;
 mod reload;
 mod serve;
+mod services;
 mod settings;
 mod signals;
 mod sockets;
