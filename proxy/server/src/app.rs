@@ -23,7 +23,8 @@ use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_tenant::{
-    Authority, Grant, Missing, Mode, Permission, Protected, RelationCache, Shared, TokenRules, Variable,
+    Authority, ClaimRules, Grant, Missing, Mode, Permission, Protected, RelationCache, Shared, TokenRules,
+    Variable,
 };
 use std::sync::Arc;
 
@@ -78,7 +79,13 @@ impl App {
         let token_rules = token_rules(&settings);
         Ok(Self {
             server,
-            tenancy: tenancy(&names, &meters, relations, (&identities, blank, token_rules)),
+            tenancy: tenancy(
+                &names,
+                &meters,
+                relations,
+                (&identities, blank, token_rules),
+                ClaimRules::new(&loaded.variables),
+            ),
             identities,
             names,
             parser,
@@ -124,7 +131,13 @@ impl App {
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
             server,
-            tenancy: tenancy(&names, &self.meters, relations, (&identities, blank, token_rules)),
+            tenancy: tenancy(
+                &names,
+                &self.meters,
+                relations,
+                (&identities, blank, token_rules),
+                ClaimRules::new(&loaded.variables),
+            ),
             identities,
             names,
             parser: self.parser.clone(),
@@ -263,11 +276,20 @@ fn tenancy(
     meters: &Arc<Meters>,
     relations: Arc<RelationCache>,
     (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
+    claims: ClaimRules,
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Shared { protected: Arc::new(Protected::new(&names)), observer, relations, authority, blank, tokens }
+    let (names, claims): (Vec<&str>, _) = (names.iter().map(String::as_str).collect(), Arc::new(claims));
+    Shared {
+        protected: Arc::new(Protected::new(&names)),
+        observer,
+        relations,
+        authority,
+        blank,
+        tokens,
+        claims,
+    }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

@@ -50,4 +50,4 @@ pub use reading::Unread;
 pub use refusal::{Refusal, SessionError};
 pub use settings::{Profile, Settings, bring_along};
 pub use statement::{Interner, Statement};
-pub use tenancy::{Bearer, End, Moment, Place, Ruling, Shown, Subject, Tenancy, Term};
+pub use tenancy::{Bearer, Claim, End, Moment, Place, Ruling, Shown, Subject, Tenancy, Term};

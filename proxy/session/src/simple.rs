@@ -31,6 +31,11 @@ impl<T: Tenancy> Engine<T> {
         if let Some(script) = read.as_ref().ok().filter(|script| self.shows_token(script, frame)) {
             return self.query_with_token(frame, (text, script), now, out);
         }
+        let claimed =
+            read.as_ref().ok().and_then(|script| self.claim_by_query(frame, (text, script), now, out));
+        if let Some(step) = claimed {
+            return Ok(step);
+        }
         match self.permit(Subject::Text { text, script: read.as_ref().map_err(|unread| *unread) }, now) {
             Permit::Granted => (),
             Permit::Refused(refusal) => {

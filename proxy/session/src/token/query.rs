@@ -105,7 +105,12 @@ impl<T: Tenancy> Engine<T> {
         Some(place)
     }
 
-    fn unless_granted(&mut self, permit: Permit, frame: &Frame<'_>, out: &mut Output) -> Option<Step> {
+    pub(super) fn unless_granted(
+        &mut self,
+        permit: Permit,
+        frame: &Frame<'_>,
+        out: &mut Output,
+    ) -> Option<Step> {
         match permit {
             Permit::Granted => None,
             Permit::Refused(refusal) => {
