@@ -40,6 +40,8 @@ pub(crate) struct Holder {
     transaction: u64,
     question: Option<Evidence>,
     answer: Option<(Evidence, Result<Arc<Grant>, Denial>)>,
+    /// The transaction for which something was looked up: it need not be again, whatever changes meanwhile.
+    settled: Option<u64>,
 }
 
 impl Holder {
@@ -53,6 +55,7 @@ impl Holder {
             transaction: 0,
             question: None,
             answer: None,
+            settled: None,
         }
     }
 
@@ -85,6 +88,7 @@ impl Holder {
         let standing = held.grant.standing(now);
         match (standing, held.evidence.clone()) {
             (Standing::Good, _) | (Standing::Stale, None) => Appraisal::Good,
+            (Standing::Stale, _) if self.settled == Some(self.transaction) => Appraisal::Good,
             (Standing::Expired, _) => Appraisal::Denied(expired()),
             (Standing::Stale, Some(evidence)) => match self.ask(&evidence, now) {
                 Ok(grant) => {
@@ -196,6 +200,7 @@ impl Holder {
 
     fn ask(&mut self, evidence: &Evidence, now: u64) -> Result<Arc<Grant>, Appraisal> {
         if let Some((_, found)) = self.answer.take_if(|(asked, _)| asked == evidence) {
+            self.settled = found.is_ok().then_some(self.transaction);
             return found.map_err(Appraisal::Denied);
         }
         match self.authority.known(evidence, now) {
