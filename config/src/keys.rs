@@ -48,6 +48,8 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("context.user_claim", None),
     ("context.max_value_bytes", None),
     ("context.max_claims_bytes", None),
+    ("guard.mode", Some("PGWARDEN_GUARD")),
+    ("guard.functions", Some("PGWARDEN_GUARD_FUNCTIONS")),
     ("tls.mode", Some("PGWARDEN_TLS_MODE")),
     ("tls.cert", Some("PGWARDEN_TLS_CERT")),
     ("tls.key", Some("PGWARDEN_TLS_KEY")),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::auth::{self, Auth};
 use crate::context::{self, ContextSettings};
 use crate::endpoint::{self, Endpoint};
+use crate::guard::{self, Guard};
 use crate::limits::{self, Limits};
 use crate::method_needs::{self, Surroundings};
 use crate::mistake::Fault;
@@ -90,6 +91,8 @@ pub struct Settings {
     pub auth: Auth,
     /// What goes into every transaction.
     pub context: ContextSettings,
+    /// What keeps clients from changing it.
+    pub guard: Guard,
     /// TLS towards clients.
     pub tls: ClientTls,
     /// The listener for health checks and metrics, unless it is off.
@@ -128,6 +131,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let surroundings = Surroundings { listen: &listen, proxies, upstream: behind, tls: &tls, pool: &pool };
     method_needs::check(reader, &auth, &rules, &surroundings);
     let context = context::resolve(reader, &auth);
+    let guard = guard::resolve(reader);
     let mode = mode(reader);
     let databases = modes(reader, "databases");
     let users = modes(reader, "users");
@@ -150,6 +154,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         pool,
         auth,
         context,
+        guard,
         tls,
         admin,
         workers,

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
 use pgwarden_config::{Method, PoolMode, Settings};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
-use pgwarden_tenant::{Missing, Mode, Protected, RelationCache, Shared, Variable};
+use pgwarden_tenant::{Guard, Missing, Mode, Protected, RelationCache, Shared, Stance, Variable};
 use std::sync::Arc;
 
 /// The one that logins take, exchanged by a reload.
@@ -68,7 +68,7 @@ impl App {
         let names: Arc<[String]> = names(&loaded.variables);
         Ok(Self {
             server,
-            tenancy: tenancy(&names, &meters, relations),
+            tenancy: tenancy(&settings, &names, &meters, relations),
             names,
             parser,
             interner: Arc::new(Interner::default()),
@@ -103,7 +103,7 @@ impl App {
         let names: Arc<[String]> = names(&loaded.variables);
         Self {
             server,
-            tenancy: tenancy(&names, &self.meters, Arc::clone(&self.tenancy.relations)),
+            tenancy: tenancy(&settings, &names, &self.meters, Arc::clone(&self.tenancy.relations)),
             names,
             parser: self.parser.clone(),
             interner: Arc::clone(&self.interner),
@@ -195,10 +195,21 @@ fn names(variables: &[Variable]) -> Arc<[String]> {
     variables.iter().map(|variable| variable.name.clone()).collect()
 }
 
-fn tenancy(names: &[String], meters: &Arc<Meters>, relations: Arc<RelationCache>) -> Shared {
+fn tenancy(
+    settings: &Settings,
+    names: &[String],
+    meters: &Arc<Meters>,
+    relations: Arc<RelationCache>,
+) -> Shared {
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Shared { protected: Arc::new(Protected::new(&names)), observer, relations }
+    let protected = Protected::new(&names).with_functions(&settings.guard.functions);
+    let stance = match settings.guard.mode {
+        pgwarden_config::GuardMode::Reject => Stance::Reject,
+        pgwarden_config::GuardMode::Record => Stance::Record,
+        pgwarden_config::GuardMode::Off => Stance::Off,
+    };
+    Shared { guard: Arc::new(Guard::new(protected, stance)), observer, relations }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

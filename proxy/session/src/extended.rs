@@ -62,6 +62,11 @@ impl<T: Tenancy> Engine<T> {
             return Ok(self.wait(out));
         }
         let statement = self.statements.find(head.statement).cloned();
+        if let Some(step) =
+            statement.as_ref().and_then(|one| self.shut_by_values(one, head.length, frame, now, out))
+        {
+            return Ok(step);
+        }
         if let Some(statement) = &statement {
             match self.gate(statement, Purposes::Run, frame, now, out) {
                 Gate::Open(_released) => (),

@@ -36,6 +36,7 @@ mod simple;
 mod statement;
 mod tenancy;
 mod transaction;
+mod values;
 
 pub use backend::{Backend, Capabilities, Health, Route};
 pub use carrier::{Carrier, SimpleForm, Vehicle};

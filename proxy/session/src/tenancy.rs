@@ -16,6 +16,15 @@ pub enum Subject<'a> {
         /// What it says, or why that cannot be told.
         script: Result<&'a Script, Unread>,
     },
+    /// The values bound to a prepared statement.
+    Values {
+        /// The statement's text.
+        text: &'a [u8],
+        /// What it says.
+        script: &'a Script,
+        /// The values as they travel in Bind, with lengths between them.
+        values: &'a [u8],
+    },
     /// A function called by OID (FunctionCall).
     Function(u32),
 }
@@ -38,6 +47,11 @@ pub trait Tenancy {
 
     /// Decides about `subject` before a byte of it reaches the server. `now` is in seconds since 1970.
     fn rule(&mut self, subject: Subject<'_>, status: Status, now: u64) -> Ruling;
+
+    /// Whether the values bound to such a statement have to be looked at; the whole message is held for that.
+    fn reads_values(&self, _script: &Script) -> bool {
+        false
+    }
 
     /// Whether a statement is refused rather than run without its context.
     fn fails_closed(&self) -> bool;

@@ -17,6 +17,7 @@
 //! GB18030, JOHAB) are not handled; the caller refuses those encodings.
 
 mod bytes;
+mod call;
 #[cfg(feature = "parser")]
 mod catalog;
 mod classify;
@@ -25,8 +26,11 @@ mod head;
 mod lexer;
 mod literal;
 mod marks;
+mod mention;
 #[cfg(feature = "parser")]
 mod overlooked;
+#[cfg(feature = "parser")]
+mod parsed;
 #[cfg(feature = "parser")]
 mod relation;
 mod set_config;
@@ -37,10 +41,14 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+pub use call::{is_catalog_function, runs_text};
 pub use error::LexError;
 pub use lexer::StringSyntax;
 pub use literal::string_literals;
 pub use marks::Marks;
+pub use mention::{Mention, Place, mentions, reads_the_same};
+#[cfg(feature = "parser")]
+pub use parsed::{Argument, Call, Parsed, parsed};
 #[cfg(feature = "parser")]
 pub use relation::{MAX_PARSE_BYTES, ParseError, Relation, user_relations};
 pub use set_config::{SetConfigTarget, set_config_is_local, set_config_targets};

@@ -13,17 +13,26 @@ pub enum Finding {
     SettingTouched,
     /// It changes the role, the session authorization or row security.
     RoleTouched,
+    /// A value that it hands to a function of the application names a setting that pgwarden sets.
+    SettingNamed,
+    /// It calls a function that the configuration says changes the context.
+    FunctionCalled,
+    /// It runs, or makes, code that pgwarden cannot read.
+    CodeUnread,
     /// Its text cannot be tokenised.
     Unreadable,
 }
 
 impl Finding {
     /// Every finding.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::ContextMissing,
         Self::ContextExpired,
         Self::SettingTouched,
         Self::RoleTouched,
+        Self::SettingNamed,
+        Self::FunctionCalled,
+        Self::CodeUnread,
         Self::Unreadable,
     ];
 
@@ -35,6 +44,9 @@ impl Finding {
             Self::ContextExpired => "context_expired",
             Self::SettingTouched => "setting_touched",
             Self::RoleTouched => "role_touched",
+            Self::SettingNamed => "setting_named",
+            Self::FunctionCalled => "function_called",
+            Self::CodeUnread => "code_unread",
             Self::Unreadable => "unreadable",
         }
     }

@@ -2,10 +2,10 @@
 
 use crate::context::{Context, Presence};
 use crate::finding::{Finding, Observer};
-use crate::guard::Protected;
+use crate::guard::{Guard, Inspection, Stance};
 use crate::relations::{Names, RelationCache};
-use pgwarden_session::{Carrier, Refusal, Ruling, Subject, Tenancy};
-use pgwarden_sql::{Marks, StringSyntax};
+use pgwarden_session::{Carrier, Refusal, Ruling, Subject, Tenancy, Unread};
+use pgwarden_sql::{Marks, Script};
 use pgwarden_wire::Status;
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub struct Warden {
     missing: Missing,
     context: Context,
     carrier: Option<Arc<Carrier>>,
-    protected: Arc<Protected>,
+    guard: Arc<Guard>,
     observer: Arc<dyn Observer>,
     relations: Arc<RelationCache>,
 }
@@ -44,8 +44,8 @@ pub struct Warden {
 /// What all clients share.
 #[derive(Debug, Clone)]
 pub struct Shared {
-    /// The settings that clients may not touch.
-    pub protected: Arc<Protected>,
+    /// What clients may not touch.
+    pub guard: Arc<Guard>,
     /// Who hears of findings.
     pub observer: Arc<dyn Observer>,
     /// Which texts name a relation.
@@ -66,7 +66,7 @@ impl Warden {
             missing,
             context,
             carrier,
-            protected: Arc::clone(&shared.protected),
+            guard: Arc::clone(&shared.guard),
             observer: Arc::clone(&shared.observer),
             relations: Arc::clone(&shared.relations),
         }
@@ -76,6 +76,15 @@ impl Warden {
     fn judge(&self, finding: Finding) -> Ruling {
         self.observer.found(finding, self.mode);
         if self.mode == Mode::Enforce { Ruling::Refuse(Box::new(refusal(finding))) } else { Ruling::Allow }
+    }
+
+    /// A finding of the guard, which may be told to count alone.
+    fn judge_guarded(&self, finding: Finding) -> Ruling {
+        if self.guard.stance() == Stance::Reject {
+            return self.judge(finding);
+        }
+        self.observer.found(finding, self.mode);
+        Ruling::Allow
     }
 
     /// Whether a client without a context names a relation of the application.
@@ -104,8 +113,17 @@ impl Tenancy for Warden {
         if status == Status::Idle && self.context.expires_at.is_some_and(|end| end <= now) {
             return self.judge(Finding::ContextExpired);
         }
-        if let Some(finding) = self.protected.inspect(subject, StringSyntax::Standard) {
-            return self.judge(finding);
+        if let Subject::Text { script: Err(Unread::Unclear), .. } = subject {
+            return self.judge(Finding::Unreadable);
+        }
+        match self.guard.inspect(subject) {
+            Inspection::Clean => (),
+            Inspection::Unparsed => return Ruling::Ask,
+            // Counted and let by, it still may need a context that is not there.
+            Inspection::Found(finding) => match self.judge_guarded(finding) {
+                Ruling::Allow => (),
+                refused => return refused,
+            },
         }
         match subject {
             Subject::Text { text, script: Ok(script) }
@@ -117,12 +135,16 @@ impl Tenancy for Warden {
         }
     }
 
+    fn reads_values(&self, script: &Script) -> bool {
+        self.mode != Mode::Passthrough && self.carrier.is_some() && self.guard.reads_values(script)
+    }
+
     fn fails_closed(&self) -> bool {
         self.mode == Mode::Enforce
     }
 
     fn protects(&self, setting: &str) -> bool {
-        self.protected.holds(setting)
+        self.guard.protected().holds(setting)
     }
 }
 
@@ -151,6 +173,24 @@ fn refusal(finding: Finding) -> Refusal {
             "permission denied to change the role or row security",
             "The statement would change who the session acts as, and with it what the policies see.",
             "Connect as the user that has the rights needed.",
+        ),
+        Finding::SettingNamed => Refusal::new(
+            "42501",
+            "permission denied to name the tenant context in a value",
+            "A value names a variable that pgwarden sets, and the statement hands it to a function that may act on it.",
+            "Leave the name out of the value, or call no function of the database with it.",
+        ),
+        Finding::FunctionCalled => Refusal::new(
+            "42501",
+            "permission denied to call a function that changes the tenant context",
+            "The function is one of guard.functions.",
+            "Remove the call: pgwarden sets the context of every transaction by itself.",
+        ),
+        Finding::CodeUnread => Refusal::new(
+            "42501",
+            "permission denied to run code that cannot be checked",
+            "The statement runs or makes code that pgwarden cannot read: SQL that is put together when it runs, or a language other than SQL and PL/pgSQL.",
+            "Write the SQL in the statement itself, or make functions as a user that pgwarden does not guard.",
         ),
         Finding::Unreadable => Refusal::new(
             "42601",

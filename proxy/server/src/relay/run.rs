@@ -177,7 +177,7 @@ impl Relay {
             }
             Event::Releasing => self.registration.target.finished().await,
             Event::Question(text) => {
-                self.app.parser.look_at(text).await;
+                self.app.parser.look_at(text, &self.app.tenancy.guard).await;
                 self.resume = Resume::Input;
             }
             ending => return Err(ending),
