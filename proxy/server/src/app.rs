@@ -4,6 +4,7 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
+use crate::identity::{self, Identities};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
@@ -20,7 +21,9 @@ use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
 use pgwarden_config::{Method, PoolMode, Settings};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
-use pgwarden_tenant::{Guard, Missing, Mode, Protected, RelationCache, Shared, Stance, Variable};
+use pgwarden_tenant::{
+    Authority, Grant, Guard, Missing, Mode, Protected, RelationCache, Shared, Stance, TokenRules, Variable,
+};
 use std::sync::Arc;
 
 /// The one that logins take, exchanged by a reload.
@@ -33,8 +36,8 @@ pub(crate) struct App {
     pub(crate) server: Arc<Server>,
     pub(crate) acceptor: Option<Acceptor>,
     pub(crate) users: Arc<Users>,
-    pub(crate) tokens: Tokens,
-    pub(crate) variables: Vec<Variable>,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) identities: Arc<Identities>,
     pub(crate) names: Arc<[String]>,
     pub(crate) tenancy: Shared,
     pub(crate) parser: Parser,
@@ -66,9 +69,13 @@ impl App {
         let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
         let names: Arc<[String]> = names(&loaded.variables);
+        let tokens = Arc::new(loaded.tokens);
+        let identities = identities(&loaded.variables, &settings, &tokens);
+        let blank = Arc::new(identity::blank(&loaded.variables));
         Ok(Self {
             server,
-            tenancy: tenancy(&settings, &names, &meters, relations),
+            tenancy: tenancy(&settings, (&names, &meters), relations, (&identities, blank)),
+            identities,
             names,
             parser,
             interner: Arc::new(Interner::default()),
@@ -85,8 +92,7 @@ impl App {
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             users: loaded.users,
-            tokens: loaded.tokens,
-            variables: loaded.variables,
+            tokens,
             settings,
         })
     }
@@ -101,9 +107,14 @@ impl App {
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
         let names: Arc<[String]> = names(&loaded.variables);
+        let tokens = Arc::new(loaded.tokens);
+        let identities = identities(&loaded.variables, &settings, &tokens);
+        let blank = Arc::new(identity::blank(&loaded.variables));
+        let relations = Arc::clone(&self.tenancy.relations);
         Self {
             server,
-            tenancy: tenancy(&settings, &names, &self.meters, Arc::clone(&self.tenancy.relations)),
+            tenancy: tenancy(&settings, (&names, &self.meters), relations, (&identities, blank)),
+            identities,
             names,
             parser: self.parser.clone(),
             interner: Arc::clone(&self.interner),
@@ -120,8 +131,7 @@ impl App {
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             users: loaded.users,
-            tokens: loaded.tokens,
-            variables: loaded.variables,
+            tokens,
             settings,
         }
     }
@@ -195,21 +205,36 @@ fn names(variables: &[Variable]) -> Arc<[String]> {
     variables.iter().map(|variable| variable.name.clone()).collect()
 }
 
-fn tenancy(
-    settings: &Settings,
-    names: &[String],
-    meters: &Arc<Meters>,
-    relations: Arc<RelationCache>,
-) -> Shared {
-    let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
+fn identities(variables: &[Variable], settings: &Settings, tokens: &Arc<Tokens>) -> Arc<Identities> {
+    Arc::new(Identities::new(variables.to_vec(), settings.context.clone(), Arc::clone(tokens)))
+}
+
+fn guard(settings: &Settings, names: &[String]) -> Guard {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let protected = Protected::new(&names).with_functions(&settings.guard.functions);
     let stance = match settings.guard.mode {
         pgwarden_config::GuardMode::Reject => Stance::Reject,
         pgwarden_config::GuardMode::Record => Stance::Record,
         pgwarden_config::GuardMode::Off => Stance::Off,
     };
-    Shared { guard: Arc::new(Guard::new(protected, stance)), observer, relations }
+    Guard::new(Protected::new(&names).with_functions(&settings.guard.functions), stance)
+}
+
+fn tenancy(
+    settings: &Settings,
+    (names, meters): (&[String], &Arc<Meters>),
+    relations: Arc<RelationCache>,
+    (identities, blank): (&Arc<Identities>, Arc<Grant>),
+) -> Shared {
+    let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
+    let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
+    Shared {
+        guard: Arc::new(guard(settings, names)),
+        observer,
+        relations,
+        authority,
+        blank,
+        tokens: TokenRules::default(),
+    }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

@@ -35,6 +35,7 @@ mod shelf;
 mod simple;
 mod statement;
 mod tenancy;
+mod token;
 mod transaction;
 mod values;
 
@@ -50,4 +51,4 @@ pub use reading::Unread;
 pub use refusal::{Refusal, SessionError};
 pub use settings::{Profile, Settings, bring_along};
 pub use statement::{Interner, Statement};
-pub use tenancy::{Ruling, Subject, Tenancy};
+pub use tenancy::{End, Moment, Place, Ruling, Subject, Tenancy, Term};

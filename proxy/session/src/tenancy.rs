@@ -4,7 +4,7 @@ use crate::carrier::Carrier;
 use crate::reading::Unread;
 use crate::refusal::Refusal;
 use pgwarden_sql::{Script, Statement};
-use pgwarden_wire::Status;
+use std::sync::Arc;
 
 /// What a client wants to run.
 #[derive(Debug, Clone, Copy)]
@@ -40,13 +40,63 @@ pub enum Ruling {
     Ask,
 }
 
+/// How far a transaction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// It begins: nothing of it has been sent.
+    Begins,
+    /// Nothing has run with its context: it may still become another's.
+    Open,
+    /// Something has: it stays whose it is.
+    Bound,
+}
+
+/// What ends a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The transaction is over.
+    Transaction,
+    /// RESET ALL or DISCARD ALL.
+    Reset,
+}
+
+/// How long what a client shows is to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Term {
+    /// Until the transaction ends.
+    Transaction,
+    /// Until the session ends, or something else is shown.
+    Session,
+}
+
+/// Where a subject stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The number of its transaction among all of the session.
+    pub transaction: u64,
+    /// How far that transaction is.
+    pub moment: Moment,
+}
+
 /// Decides about one client's statements and knows its context.
 pub trait Tenancy {
     /// The encoded context; `None` when the configuration names no variable at all.
-    fn carrier(&self) -> Option<&Carrier>;
+    fn carrier(&self) -> Option<&Arc<Carrier>>;
 
     /// Decides about `subject` before a byte of it reaches the server. `now` is in seconds since 1970.
-    fn rule(&mut self, subject: Subject<'_>, status: Status, now: u64) -> Ruling;
+    fn rule(&mut self, subject: Subject<'_>, place: Place, now: u64) -> Ruling;
+
+    /// The client shows a token, or takes back what it has shown.
+    fn show(&mut self, token: Option<&[u8]>, term: Term, place: Place, now: u64) -> Ruling;
+
+    /// Whether comments of statements may hold a token.
+    fn reads_comments(&self) -> bool;
+
+    /// RESET ALL or DISCARD ALL was sent.
+    fn reset(&mut self, place: Place);
+
+    /// The encoded context that follows the present one.
+    fn carrier_behind(&self, end: End) -> Option<&Arc<Carrier>>;
 
     /// Whether the values bound to such a statement have to be looked at; the whole message is held for that.
     fn reads_values(&self, _script: &Script) -> bool {
@@ -72,6 +122,7 @@ pub(crate) fn needs_context(statement: &Statement, tenancy: &impl Tenancy) -> bo
         Verb::Set
         | Verb::Reset
         | Verb::ResetAll
+        | Verb::Token
         | Verb::SetTransaction
         | Verb::SetConstraints
         | Verb::SetSessionCharacteristics

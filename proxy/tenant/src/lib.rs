@@ -1,26 +1,35 @@
 //! The tenant context: what it is made of, how it travels, and who may not touch it.
 //!
-//! [`Context`] is what a client acts for; [`encode()`] makes it travel; [`Warden`] is the [`pgwarden_session::Tenancy`]
+//! [`Evidence`] is what a client shows; a [`Grant`] is what it gets for it: a [`Context`], and the same as [`encode()`]
+//! makes it travel; [`Warden`] is the [`pgwarden_session::Tenancy`]
 //! of one client: it refuses what the mode says must be refused, before a byte of it reaches the server.
 
 mod body;
 mod context;
 mod encode;
+mod evidence;
 mod finding;
+mod grant;
 mod guard;
+mod holder;
 mod protected;
 mod relations;
 mod suspicion;
 mod texts;
+mod tokens;
 mod value;
 mod verdict;
 mod warden;
 
 pub use context::{Context, ContextError, Identity, Presence, Source, Variable};
 pub use encode::encode;
+pub use evidence::Evidence;
 pub use finding::{Finding, Observer};
+pub use grant::{Authority, Denial, Grant, Known, Standing};
 pub use guard::{Guard, Inspection, Stance};
+pub use holder::Held;
 pub use protected::Protected;
 pub use relations::{Names, RelationCache};
+pub use tokens::TokenRules;
 pub use value::{Kind, ValueError};
 pub use warden::{Missing, Mode, Shared, Warden};

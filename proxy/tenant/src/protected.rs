@@ -14,10 +14,12 @@ pub struct Protected {
 }
 
 impl Protected {
-    /// Protects the settings of these names; case does not matter.
+    /// Protects the settings of these names, and the token; case does not matter. No name: nothing is protected.
     #[must_use]
     pub fn new(names: &[&str]) -> Self {
-        Self { names: names.iter().map(|name| name.to_ascii_lowercase()).collect(), functions: Vec::new() }
+        let token = (!names.is_empty()).then_some(&"pgwarden.token");
+        let names = names.iter().chain(token);
+        Self { names: names.map(|name| name.to_ascii_lowercase()).collect(), functions: Vec::new() }
     }
 
     /// Functions of the database that change the context, with or without their schema; case does not matter.

@@ -30,6 +30,9 @@ impl Suspicion {
 
 /// Looks at one statement. An ordinary one costs a few comparisons.
 pub(crate) fn of_statement(protected: &Protected, text: &[u8], statement: &Statement) -> Suspicion {
+    if statement.verb == Verb::Token {
+        return Suspicion::None;
+    }
     let direct = match (&statement.verb, &statement.setting) {
         (Verb::SetRole | Verb::SetSessionAuthorization, _) => Some(Finding::RoleTouched),
         (Verb::Set | Verb::Reset, Some(setting)) => protected.finding_for(&setting.name),
