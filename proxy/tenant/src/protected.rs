@@ -1,6 +1,8 @@
 //! The settings that clients may not touch, and the functions that change them.
 
+use crate::body;
 use crate::finding::Finding;
+use pgwarden_sql::Mention;
 
 /// Settings that decide who a statement acts as, whatever the configuration says. `row_security` is not among them:
 /// `off` makes the server refuse what policies would filter, and pg_dump sends it.
@@ -65,6 +67,18 @@ impl Protected {
             (Some((_, bare)), None) => bare == name,
             (None, Some((_, bare))) => function == bare,
         })
+    }
+
+    /// What a function's body in this language does to the context.
+    #[must_use]
+    pub fn finding_in_body(&self, language: &str, source: &[u8]) -> Option<Finding> {
+        body::inspect(self, &[Mention::Language(language.to_owned()), Mention::Constant(source.to_vec())])
+    }
+
+    /// Whether the functions that may not be called have one of this name, which has its schema.
+    #[must_use]
+    pub fn forbids(&self, function: &str) -> bool {
+        self.is_function(&function.to_lowercase())
     }
 
     /// Whether one of the settings is named somewhere in these bytes.
