@@ -6,9 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::auth::{Auth, KeySource};
+use crate::auth_query::AuthQuery;
 use crate::context::ContextSettings;
 use crate::endpoint::Endpoint;
 use crate::limits::Limits;
+use crate::lookup::Lookups;
 use crate::rules::{Connection, Rule};
 use crate::secret::HIDDEN;
 use crate::settings::{Admin, Mode, Settings};
@@ -127,6 +129,9 @@ impl Page {
         for rule in &auth.rules {
             self.rule(rule);
         }
+        if let Some(query) = &auth.query {
+            self.auth_query(query);
+        }
         let Some(jwt) = &auth.jwt else { return };
         self.section("auth.jwt");
         let key = match &jwt.key {
@@ -140,6 +145,18 @@ impl Page {
         self.list("audience", jwt.audience.iter().cloned());
         self.list("algorithms", jwt.algorithms.iter().cloned());
         self.text("leeway", &units::show(jwt.leeway));
+    }
+
+    fn auth_query(&mut self, query: &AuthQuery) {
+        self.section("auth.query");
+        self.text("user", &query.user);
+        self.optional("password", query.password.as_ref().map(|_| HIDDEN));
+        self.text("database", &query.database);
+        self.text("sql", &query.sql);
+        self.text("ttl", &units::show(query.ttl));
+        self.text("unknown_ttl", &units::show(query.unknown_ttl));
+        self.text("timeout", &units::show(query.timeout));
+        self.bare("max_entries", query.max_entries);
     }
 
     fn rule(&mut self, rule: &Rule) {
@@ -164,6 +181,7 @@ impl Page {
         self.optional("user_claim", context.user_claim.as_ref().map(ToString::to_string).as_deref());
         self.bare("max_value_bytes", context.max_value_bytes);
         self.bare("max_claims_bytes", context.max_claims_bytes);
+        self.lookups(&context.lookups);
         for (name, fixed) in &context.fixed {
             self.section(&format!("context.fixed.{}", quoted(name)));
             self.optional("tenant", fixed.tenant.as_deref());
@@ -175,6 +193,40 @@ impl Page {
             self.text("from", &variable.from.to_string());
             self.text("kind", variable.kind.as_str());
         }
+    }
+
+    fn lookups(&mut self, lookups: &Lookups) {
+        if let Some(lookup) = &lookups.lookup {
+            self.section("context.lookup");
+            self.text("user", &lookup.user);
+            self.optional("password", lookup.password.as_ref().map(|_| HIDDEN));
+            self.text("database", &lookup.database);
+            self.text("timeout", &units::show(lookup.timeout));
+            self.bare("connections", lookup.connections);
+            self.text("ttl", &units::show(lookup.ttl));
+            self.text("denied_ttl", &units::show(lookup.denied_ttl));
+            self.text("unnotified_ttl", &units::show(lookup.unnotified_ttl));
+            self.bare("entries", lookup.entries);
+            self.text("channel", &lookup.channel);
+        }
+        if let Some(session_token) = &lookups.session_token {
+            self.section("context.session_token");
+            self.text("query", &session_token.query);
+            self.text("hash", session_token.hash.as_str());
+        }
+        for (section, query) in [("resolver", &lookups.resolver), ("membership", &lookups.membership)] {
+            if let Some(query) = query {
+                self.section(&format!("context.{section}"));
+                self.text("query", query);
+            }
+        }
+        if !lookups.claimants.is_empty() {
+            self.section("context.claim");
+            self.list("users", lookups.claimants.iter().cloned());
+        }
+        self.section("context.token");
+        self.list("carriers", lookups.carriers.iter().map(|carrier| carrier.as_str().to_owned()));
+        self.bare("max_bytes", lookups.max_token_bytes);
     }
 
     fn tls(&mut self, tls: &ClientTls) {

@@ -9,6 +9,7 @@
 //! lists every key.
 
 mod auth;
+mod auth_query;
 mod context;
 mod effective;
 mod endpoint;
@@ -16,6 +17,7 @@ mod fixed;
 mod guard;
 mod keys;
 mod limits;
+mod lookup;
 mod method_needs;
 mod mistake;
 mod network;
@@ -43,6 +45,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use crate::auth::{Auth, Jwt, KeySource, Method, TrustRemote};
+pub use crate::auth_query::AuthQuery;
 pub use crate::context::{ContextSettings, Missing};
 pub use crate::effective::effective;
 pub use crate::endpoint::Endpoint;
@@ -50,6 +53,7 @@ pub use crate::fixed::Fixed;
 pub use crate::guard::{Guard, GuardMode};
 pub use crate::keys::PREFIX;
 pub use crate::limits::Limits;
+pub use crate::lookup::{Lookup, Lookups, SessionToken, TokenCarrier, TokenHash};
 pub use crate::mistake::{Mistake, Origin};
 pub use crate::network::{Neighbour, Network};
 pub use crate::pool::{PinPolicy, Pool, PoolMode, Reassert};

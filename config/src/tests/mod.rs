@@ -1,8 +1,10 @@
 //! Tests of the whole: text in, settings or rendered mistakes out.
 
+mod auth_query;
 mod context;
 mod context_mistakes;
 mod hostile;
+mod lookups;
 mod mistakes;
 mod precedence;
 mod reference;

@@ -4,7 +4,7 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
-use crate::identity::{self, Identities};
+use crate::identity::{self, Identities, Origin};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
@@ -15,14 +15,16 @@ use crate::start_error::StartError;
 use crate::status::Board;
 use crate::tls::Acceptor;
 use crate::upstream::{Credentials, Server};
-use crate::users::Users;
+use crate::users::Accounts;
 use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
-use pgwarden_config::{Method, PoolMode, Settings};
+use pgwarden_auth::secret::Secret;
+use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_tenant::{
-    Authority, Grant, Guard, Missing, Mode, Protected, RelationCache, Shared, Stance, TokenRules, Variable,
+    Authority, ClaimRules, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared, Stance,
+    TokenRules, Variable,
 };
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) server: Arc<Server>,
     pub(crate) acceptor: Option<Acceptor>,
-    pub(crate) users: Arc<Users>,
+    pub(crate) accounts: Accounts,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) identities: Arc<Identities>,
     pub(crate) names: Arc<[String]>,
@@ -68,13 +70,22 @@ impl App {
         let connector = loaded.connector.clone();
         let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
+        let accounts = accounts(&settings, &loaded, &server);
         let names: Arc<[String]> = names(&loaded.variables);
         let tokens = Arc::new(loaded.tokens);
-        let identities = identities(&loaded.variables, &settings, &tokens);
+        let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
+        let identities = identities(&loaded.variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&loaded.variables));
+        let token_rules = token_rules(&settings);
         Ok(Self {
             server,
-            tenancy: tenancy(&settings, (&names, &meters), relations, (&identities, blank)),
+            tenancy: tenancy(
+                (&settings, &names),
+                &meters,
+                relations,
+                (&identities, blank, token_rules),
+                ClaimRules::new(&loaded.variables),
+            ),
             identities,
             names,
             parser,
@@ -91,7 +102,7 @@ impl App {
             admission: Arc::new(Admission::default()),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
-            users: loaded.users,
+            accounts,
             tokens,
             settings,
         })
@@ -103,17 +114,30 @@ impl App {
         let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters);
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
+        let accounts = accounts(&settings, &loaded, &server);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
         let names: Arc<[String]> = names(&loaded.variables);
         let tokens = Arc::new(loaded.tokens);
-        let identities = identities(&loaded.variables, &settings, &tokens);
+        let origin =
+            origin(&settings, loaded.lookup_secret, &server).map(|next| match self.identities.origin() {
+                Some(before) if before.is_like(&next) => Arc::clone(before),
+                _ => Arc::new(next),
+            });
+        let identities = identities(&loaded.variables, &settings, &tokens, origin, &self.meters);
         let blank = Arc::new(identity::blank(&loaded.variables));
+        let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
             server,
-            tenancy: tenancy(&settings, (&names, &self.meters), relations, (&identities, blank)),
+            tenancy: tenancy(
+                (&settings, &names),
+                &self.meters,
+                relations,
+                (&identities, blank, token_rules),
+                ClaimRules::new(&loaded.variables),
+            ),
             identities,
             names,
             parser: self.parser.clone(),
@@ -130,7 +154,7 @@ impl App {
             admission: Arc::clone(&self.admission),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
-            users: loaded.users,
+            accounts,
             tokens,
             settings,
         }
@@ -191,10 +215,20 @@ impl App {
     }
 }
 
+/// Who may log in with a secret. What was looked up before a reload is looked up anew.
+fn accounts(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Accounts {
+    let query = settings.auth.query.as_ref().map(|query| (query, loaded.query_secret.clone()));
+    Accounts::new(Arc::clone(&loaded.users), query, server, loaded.mock_key)
+}
+
 /// What the settings say about pools.
 fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
     let logins = match &settings.upstream.user {
-        Some(user) => Logins::One(Credentials { user: user.clone(), secret: loaded.upstream_secret.clone() }),
+        Some(user) => Logins::One(Credentials {
+            user: user.clone(),
+            secret: loaded.upstream_secret.clone(),
+            keys: None,
+        }),
         None => Logins::Own(Arc::clone(&loaded.users)),
     };
     let max_backends = settings.upstream.max_backends.unwrap_or(usize::MAX);
@@ -205,8 +239,36 @@ fn names(variables: &[Variable]) -> Arc<[String]> {
     variables.iter().map(|variable| variable.name.clone()).collect()
 }
 
-fn identities(variables: &[Variable], settings: &Settings, tokens: &Arc<Tokens>) -> Arc<Identities> {
-    Arc::new(Identities::new(variables.to_vec(), settings.context.clone(), Arc::clone(tokens)))
+/// How tokens may come within a session.
+fn token_rules(settings: &Settings) -> TokenRules {
+    let lookups = &settings.context.lookups;
+    let permission = |carrier| match lookups.carriers.contains(&carrier) {
+        true => Permission::Granted,
+        false => Permission::Withheld,
+    };
+    TokenRules {
+        set: permission(TokenCarrier::Set),
+        set_config: permission(TokenCarrier::SetConfig),
+        comment: permission(TokenCarrier::Comment),
+        limit: lookups.max_token_bytes,
+    }
+}
+
+/// Where contexts are looked up, if the settings ask for it.
+fn origin(settings: &Settings, secret: Option<Secret>, server: &Arc<Server>) -> Option<Origin> {
+    let lookup = settings.context.lookups.lookup.clone()?;
+    Some(Origin::new(lookup, secret, server))
+}
+
+fn identities(
+    variables: &[Variable],
+    settings: &Settings,
+    tokens: &Arc<Tokens>,
+    origin: Option<Arc<Origin>>,
+    meters: &Arc<Meters>,
+) -> Arc<Identities> {
+    let (variables, context) = (variables.to_vec(), settings.context.clone());
+    Arc::new(Identities::new(variables, context, Arc::clone(tokens), origin, meters))
 }
 
 fn guard(settings: &Settings, names: &[String]) -> Guard {
@@ -220,21 +282,16 @@ fn guard(settings: &Settings, names: &[String]) -> Guard {
 }
 
 fn tenancy(
-    settings: &Settings,
-    (names, meters): (&[String], &Arc<Meters>),
+    (settings, names): (&Settings, &[String]),
+    meters: &Arc<Meters>,
     relations: Arc<RelationCache>,
-    (identities, blank): (&Arc<Identities>, Arc<Grant>),
+    (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
+    claims: ClaimRules,
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
-    Shared {
-        guard: Arc::new(guard(settings, names)),
-        observer,
-        relations,
-        authority,
-        blank,
-        tokens: TokenRules::default(),
-    }
+    let claims = Arc::new(claims);
+    Shared { guard: Arc::new(guard(settings, names)), observer, relations, authority, blank, tokens, claims }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

@@ -51,4 +51,4 @@ pub use reading::Unread;
 pub use refusal::{Refusal, SessionError};
 pub use settings::{Profile, Settings, bring_along};
 pub use statement::{Interner, Statement};
-pub use tenancy::{End, Moment, Place, Ruling, Subject, Tenancy, Term};
+pub use tenancy::{Bearer, Claim, End, Moment, Place, Ruling, Shown, Subject, Tenancy, Term};

@@ -25,11 +25,16 @@ impl<T: Tenancy> Engine<T> {
         let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
         let text = query_text(payload)?;
         if let Some(found) = self.commented_token(text, frame) {
-            return self.query_without_comment(frame, found, now, out);
+            return self.query_without_comment(frame, &found, now, out);
         }
         let read = self.reading().read(text);
         if let Some(script) = read.as_ref().ok().filter(|script| self.shows_token(script, frame)) {
             return self.query_with_token(frame, (text, script), now, out);
+        }
+        let claimed =
+            read.as_ref().ok().and_then(|script| self.claim_by_query(frame, (text, script), now, out));
+        if let Some(step) = claimed {
+            return Ok(step);
         }
         match self.permit(Subject::Text { text, script: read.as_ref().map_err(|unread| *unread) }, now) {
             Permit::Granted => (),
@@ -167,15 +172,13 @@ impl<T: Tenancy> Engine<T> {
         if script.is_some_and(resets_all) {
             return Fate::Command(Effect::Reset);
         }
-        match self.again(text.strip_suffix(b"\0").unwrap_or(text), script) {
-            Again::Never if frame.edits.is_seen_in_replies() => {
-                let mut insertions = Insertions::default();
-                frame.edits.note(&mut insertions);
-                Fate::Script(Box::new(insertions))
-            }
-            Again::Never => Fate::Client,
-            again => Fate::Script(Box::new(Insertions { again, ..Insertions::default() })),
+        let again = self.again(text.strip_suffix(b"\0").unwrap_or(text), script);
+        if matches!(again, Again::Never) && !frame.edits.is_seen_in_replies() {
+            return Fate::Client;
         }
+        let mut insertions = Insertions { again, ..Insertions::default() };
+        frame.edits.note(&mut insertions);
+        Fate::Script(Box::new(insertions))
     }
 
     /// Outside of a block, a statement of an unknown kind may turn out to refuse the block that its context makes.

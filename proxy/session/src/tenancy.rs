@@ -69,6 +69,46 @@ pub enum Term {
     Session,
 }
 
+/// How a client shows a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bearer {
+    /// `SET pgwarden.token`.
+    Set,
+    /// `SELECT set_config('pgwarden.token', …, …)`.
+    SetConfig,
+    /// A comment of a statement.
+    Comment,
+}
+
+/// What a client shows.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// The token; `None` takes back what was shown.
+    pub token: Option<&'a [u8]>,
+    /// For how long it is to count.
+    pub term: Term,
+    /// How it came.
+    pub bearer: Bearer,
+}
+
+/// What a client says of whom it acts for, by setting a variable itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The variable.
+    pub setting: String,
+    /// Its value; `None` takes back what was said.
+    pub value: Option<Vec<u8>>,
+    /// For how long it is to count.
+    pub term: Term,
+}
+
+impl<'a> Shown<'a> {
+    /// A token in a comment: it counts for the transaction of its statement.
+    pub(crate) fn comment(token: &'a [u8]) -> Self {
+        Self { token: Some(token), term: Term::Transaction, bearer: Bearer::Comment }
+    }
+}
+
 /// Where a subject stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -86,17 +126,33 @@ pub trait Tenancy {
     /// Decides about `subject` before a byte of it reaches the server. `now` is in seconds since 1970.
     fn rule(&mut self, subject: Subject<'_>, place: Place, now: u64) -> Ruling;
 
-    /// The client shows a token, or takes back what it has shown.
-    fn show(&mut self, token: Option<&[u8]>, term: Term, place: Place, now: u64) -> Ruling;
+    /// The client shows a token, or takes back what it has shown. A tenancy that knows no tokens takes no notice.
+    fn show(&mut self, _shown: Shown<'_>, _place: Place, _now: u64) -> Ruling {
+        Ruling::Allow
+    }
 
     /// Whether comments of statements may hold a token.
-    fn reads_comments(&self) -> bool;
+    fn reads_comments(&self) -> bool {
+        false
+    }
+
+    /// Whether the client may say by this setting whom it acts for.
+    fn hears(&self, _setting: &str) -> bool {
+        false
+    }
+
+    /// The client says whom it acts for.
+    fn claim(&mut self, _claims: &[Claim], _place: Place, _now: u64) -> Ruling {
+        Ruling::Allow
+    }
 
     /// RESET ALL or DISCARD ALL was sent.
-    fn reset(&mut self, place: Place);
+    fn reset(&mut self, _place: Place) {}
 
     /// The encoded context that follows the present one.
-    fn carrier_behind(&self, end: End) -> Option<&Arc<Carrier>>;
+    fn carrier_behind(&self, _end: End) -> Option<&Arc<Carrier>> {
+        self.carrier()
+    }
 
     /// Whether the values bound to such a statement have to be looked at; the whole message is held for that.
     fn reads_values(&self, _script: &Script) -> bool {
@@ -123,6 +179,7 @@ pub(crate) fn needs_context(statement: &Statement, tenancy: &impl Tenancy) -> bo
         | Verb::Reset
         | Verb::ResetAll
         | Verb::Token
+        | Verb::SetConfig
         | Verb::SetTransaction
         | Verb::SetConstraints
         | Verb::SetSessionCharacteristics

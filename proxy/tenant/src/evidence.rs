@@ -30,7 +30,8 @@ impl fmt::Debug for Evidence {
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
         let text = |identity: &Self| identity.claims.as_ref().map(|claims| claims.text.clone());
-        self.tenant == other.tenant && self.user == other.user && text(self) == text(other)
+        (&self.tenant, &self.user, &self.columns) == (&other.tenant, &other.user, &other.columns)
+            && text(self) == text(other)
     }
 }
 
@@ -41,5 +42,6 @@ impl Hash for Identity {
         self.tenant.hash(state);
         self.user.hash(state);
         self.claims.as_ref().map(|claims| &claims.text).hash(state);
+        self.columns.hash(state);
     }
 }

@@ -5,6 +5,7 @@
 //! of one client: it refuses what the mode says must be refused, before a byte of it reaches the server.
 
 mod body;
+mod claims;
 mod context;
 mod encode;
 mod evidence;
@@ -21,6 +22,7 @@ mod value;
 mod verdict;
 mod warden;
 
+pub use claims::{ClaimRules, Claimant};
 pub use context::{Context, ContextError, Identity, Presence, Source, Variable};
 pub use encode::encode;
 pub use evidence::Evidence;
@@ -30,6 +32,6 @@ pub use guard::{Guard, Inspection, Stance};
 pub use holder::Held;
 pub use protected::Protected;
 pub use relations::{Names, RelationCache};
-pub use tokens::TokenRules;
+pub use tokens::{Permission, TokenRules};
 pub use value::{Kind, ValueError};
 pub use warden::{Missing, Mode, Shared, Warden};

@@ -3,24 +3,41 @@
 use crate::evidence::Evidence;
 use crate::finding::Finding;
 use crate::grant::Denial;
-use pgwarden_session::Refusal;
+use pgwarden_session::{Bearer, Refusal};
+
+/// Whether tokens may be shown in a certain way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// It may.
+    Granted,
+    /// It may not.
+    Withheld,
+}
 
 /// How tokens may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenRules {
-    /// Whether comments of statements are searched for them.
-    pub in_comments: bool,
+    /// Whether SET may show one.
+    pub set: Permission,
+    /// Whether `set_config` may.
+    pub set_config: Permission,
+    /// Whether a comment may.
+    pub comment: Permission,
     /// The longest, in bytes.
     pub limit: usize,
 }
 
-impl Default for TokenRules {
-    fn default() -> Self {
-        Self { in_comments: true, limit: 8192 }
-    }
-}
-
 impl TokenRules {
+    /// Whether a token may come like that.
+    #[must_use]
+    pub fn permit(&self, bearer: Bearer) -> Permission {
+        match bearer {
+            Bearer::Set => self.set,
+            Bearer::SetConfig => self.set_config,
+            Bearer::Comment => self.comment,
+        }
+    }
+
     /// A token as evidence.
     ///
     /// # Errors
@@ -36,6 +53,17 @@ impl TokenRules {
     }
 }
 
+/// A token that came in a way that the configuration does not know.
+pub(crate) fn unwanted() -> Denial {
+    let refusal = Refusal::new(
+        "0A000",
+        "a token cannot be shown like this",
+        "context.token.carriers does not name it, or no variable is configured.",
+        "Show the token in one of the ways that are named there.",
+    );
+    Denial { finding: Finding::ContextDenied, refusal }
+}
+
 fn denial(detail: String) -> Denial {
     let hint = "Show the token as it was issued, without quotes or white space.";
     let refusal = Refusal::new("28000", "the token is malformed", detail, hint);
@@ -48,7 +76,8 @@ mod tests {
 
     #[test]
     fn tokens_are_visible_ascii_of_limited_length() {
-        let rules = TokenRules { limit: 5, ..TokenRules::default() };
+        let granted = Permission::Granted;
+        let rules = TokenRules { set: granted, set_config: granted, comment: granted, limit: 5 };
         assert_eq!(rules.read(b"a.b-_").ok(), Some(Evidence::Token("a.b-_".into())));
         for token in [b"123456".as_slice(), b"a b", b"\xc3\xa9", b"a\0", b"\xff"] {
             let denial = rules.read(token).expect_err("malformed");

@@ -75,7 +75,7 @@ async fn look(settings: &Settings, protected: &Protected) -> Result<Vec<Finding>
     };
     let server = Server::new(&settings.upstream, loaded.connector, &settings.tcp, Arc::new(Meters::new()));
     let database = settings.upstream.database.clone().unwrap_or_else(|| user.clone());
-    let login = Credentials { user, secret: loaded.upstream_secret };
+    let login = Credentials { user, secret: loaded.upstream_secret, keys: None };
     let unanswered = |error: UpstreamError| stop(&WithCauses(&error), NO_ANSWER);
     let connection = server.connect(&login, &database, &[], &[]).await.map_err(unanswered)?;
     let mut asked = Asked::new(connection.stream).await.map_err(unanswered)?;

@@ -2,7 +2,7 @@
 
 use pgwarden_auth::jwt::{ClaimPath, Claims};
 use pgwarden_config::ContextSettings;
-use pgwarden_session::Refusal;
+use pgwarden_session::{Carrier, Refusal};
 use pgwarden_tenant::{Context, Denial, Finding, Grant, Identity, Variable, encode};
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ pub(super) fn of_claims(settings: &ContextSettings, claims: Claims) -> Identity 
         path.text(&claims.json)
     };
     let (tenant, user) = (claim(&settings.tenant_claim), claim(&settings.user_claim));
-    Identity { tenant, user, claims: Some(claims) }
+    Identity { tenant, user, claims: Some(claims), ..Identity::default() }
 }
 
-/// The grant of an identity that is known for certain; a token counts for `leeway` seconds longer than it says.
+/// The context of an identity that is known for certain; a token counts for `leeway` seconds longer than it says.
 ///
 /// # Errors
 /// [`Denial`] when a claim is missing or a value is not of its kind.
-pub(super) fn granted(variables: &[Variable], identity: &Identity, leeway: u64) -> Result<Grant, Denial> {
+pub(super) fn of(variables: &[Variable], identity: &Identity, leeway: u64) -> Result<Context, Denial> {
     let mut context = Context::resolve(variables, identity).map_err(|error| {
         let refusal = Refusal::new(
             "28000",
@@ -31,12 +31,17 @@ pub(super) fn granted(variables: &[Variable], identity: &Identity, leeway: u64) 
         Denial { finding: Finding::ContextDenied, refusal }
     })?;
     context.expires_at = context.expires_at.map(|end| end.saturating_add(leeway));
-    let names: Vec<&str> = variables.iter().map(|variable| variable.name.as_str()).collect();
-    let carrier = (!names.is_empty()).then(|| Arc::new(encode(&names, &context.values)));
-    Ok(Grant::lasting(context, carrier))
+    Ok(context)
 }
 
-/// The grant of who has shown nothing: every variable that would say who it is, is empty.
+/// The context as it travels; `None` when no variable is configured.
+pub(super) fn carrier(variables: &[Variable], context: &Context) -> Option<Arc<Carrier>> {
+    let names: Vec<&str> = variables.iter().map(|variable| variable.name.as_str()).collect();
+    (!names.is_empty()).then(|| Arc::new(encode(&names, &context.values)))
+}
+
+/// What is in force for who has nothing: every variable that would say who it is, is empty. It never stands: whoever
+/// was denied something is asked about again before each transaction.
 pub(crate) fn blank(variables: &[Variable]) -> Grant {
     let nobody = Context::resolve(variables, &Identity::default());
     // Of nobody, nothing can be wrong but a text of the configuration.
@@ -45,7 +50,6 @@ pub(crate) fn blank(variables: &[Variable]) -> Grant {
         presence: pgwarden_tenant::Presence::Missing,
         expires_at: None,
     });
-    let names: Vec<&str> = variables.iter().map(|variable| variable.name.as_str()).collect();
-    let carrier = (!names.is_empty()).then(|| Arc::new(encode(&names, &context.values)));
-    Grant::lasting(context, carrier)
+    let carrier = carrier(variables, &context);
+    Grant::until(context, carrier, 0, 0)
 }

@@ -6,6 +6,7 @@ use crate::stream::Stream;
 use crate::upstream::authenticate::authenticate;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::server::{Facts, Server, SetConfig};
+use pgwarden_auth::scram_keys::ScramKeys;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::Pooler;
 use pgwarden_session::Settings;
@@ -22,6 +23,8 @@ pub(crate) struct Credentials {
     pub(crate) user: String,
     /// Its secret, where one is known.
     pub(crate) secret: Option<Secret>,
+    /// The keys that its own proof has left, where there was one. They go before a secret.
+    pub(crate) keys: Option<ScramKeys>,
 }
 
 /// A connection that is ready for its first query.

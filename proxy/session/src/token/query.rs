@@ -1,5 +1,6 @@
 //! A token in a simple query: in a comment at one of its ends, or in one of its statements.
 
+use super::bearer;
 use super::edit::{Edit, Edits, Searched};
 use crate::client::{Frame, Step};
 use crate::engine::{Engine, Stop};
@@ -7,7 +8,7 @@ use crate::insertion::characters;
 use crate::output::Output;
 use crate::refusal::{Refusal, SessionError};
 use crate::refuse::Permit;
-use crate::tenancy::{Moment, Place, Tenancy, Term, needs_context};
+use crate::tenancy::{Bearer, Moment, Place, Shown, Tenancy, Term, needs_context};
 use crate::transaction::ends_transaction;
 use pgwarden_sql::{Given, Lasting, Script, TokenUse, Uncommented, Verb, token_use, without_token};
 use std::ops::Range;
@@ -23,11 +24,11 @@ impl<T: Tenancy> Engine<T> {
     pub(crate) fn query_without_comment(
         &mut self,
         frame: &Frame<'_>,
-        found: Uncommented,
+        found: &Uncommented,
         now: u64,
         out: &mut Output,
     ) -> Result<Step, SessionError> {
-        let permit = self.show(Some(&found.token), Term::Transaction, self.tx.place(), now);
+        let permit = self.show(Shown::comment(&found.token), self.tx.place(), now);
         if let Some(step) = self.unless_granted(permit, frame, out) {
             return Ok(step);
         }
@@ -55,9 +56,8 @@ impl<T: Tenancy> Engine<T> {
             return Ok(self.discard(frame));
         };
         let used = token_use(text, statement, self.reading().strings());
-        let shown = used.as_ref().and_then(shown);
         let mut edit = Edit { taken: frame.edits.taken(), searched: Searched::Everything, ..Edit::default() };
-        let Some((token, term, span)) = shown else {
+        let Some(Spoken { token, term, span }) = used.as_ref().and_then(spoken) else {
             // A parameter, which a simple query has not: the server says so.
             return self.query_instead(frame, text, &edit, now, out);
         };
@@ -65,11 +65,12 @@ impl<T: Tenancy> Engine<T> {
             self.refuse_query(&behind_end(), out);
             return Ok(self.discard(frame));
         };
-        let permit = self.show(token.as_deref(), term, place, now);
+        let permit =
+            self.show(Shown { token: token.as_deref(), term, bearer: bearer(statement) }, place, now);
         if let Some(step) = self.unless_granted(permit, frame, out) {
             return Ok(step);
         }
-        if statement.setting.is_none() {
+        if bearer(statement) == Bearer::SetConfig {
             edit.echo = token.map(|token| (u32::try_from(index).unwrap_or(u32::MAX), token));
         }
         let masked = span.map_or_else(|| text.to_vec(), |span| masked(text, span));
@@ -104,7 +105,12 @@ impl<T: Tenancy> Engine<T> {
         Some(place)
     }
 
-    fn unless_granted(&mut self, permit: Permit, frame: &Frame<'_>, out: &mut Output) -> Option<Step> {
+    pub(super) fn unless_granted(
+        &mut self,
+        permit: Permit,
+        frame: &Frame<'_>,
+        out: &mut Output,
+    ) -> Option<Step> {
         match permit {
             Permit::Granted => None,
             Permit::Refused(refusal) => {
@@ -116,16 +122,26 @@ impl<T: Tenancy> Engine<T> {
     }
 }
 
-/// What a statement shows by itself, and where that stands in its text; `None` where it takes parameters.
-pub(super) fn shown(used: &TokenUse) -> Option<(Option<Box<[u8]>>, Term, Option<Range<usize>>)> {
+/// What a statement shows by itself.
+struct Spoken {
+    token: Option<Box<[u8]>>,
+    term: Term,
+    /// Where it stands in the text.
+    span: Option<Range<usize>>,
+}
+
+/// What a statement shows by itself; `None` where it takes parameters.
+fn spoken(used: &TokenUse) -> Option<Spoken> {
     let term = match used.lasting {
         Lasting::Transaction => Term::Transaction,
         Lasting::Session => Term::Session,
         Lasting::Parameter(_) => return None,
     };
     match &used.token {
-        Given::Literal { value, span } => Some((token(value), term, Some(span.clone()))),
-        Given::Nothing => Some((None, term, None)),
+        Given::Literal { value, span } => {
+            Some(Spoken { token: token(value), term, span: Some(span.clone()) })
+        }
+        Given::Nothing => Some(Spoken { token: None, term, span: None }),
         Given::Parameter(_) => None,
     }
 }
