@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::auth::{self, Auth};
 use crate::context::{self, ContextSettings};
 use crate::endpoint::{self, Endpoint};
+use crate::guard::{self, Guard};
 use crate::limits::{self, Limits};
 use crate::method_needs::{self, Surroundings};
 use crate::mistake::Fault;
@@ -98,6 +99,8 @@ pub struct Settings {
     pub context: ContextSettings,
     /// Who acts for no tenant, by name.
     pub services: BTreeMap<String, Service>,
+    /// What keeps clients from changing it.
+    pub guard: Guard,
     /// TLS towards clients.
     pub tls: ClientTls,
     /// The listener for health checks and metrics, unless it is off.
@@ -143,6 +146,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         upstream: upstream.as_ref(),
     };
     let services = service_reader::resolve(reader, &around);
+    let guard = guard::resolve(reader);
     let mode = mode(reader);
     let databases = modes(reader, "databases");
     let users = modes(reader, "users");
@@ -166,6 +170,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         auth,
         context,
         services,
+        guard,
         tls,
         admin,
         workers,

@@ -7,6 +7,7 @@ mod app;
 mod assemble;
 mod cancel;
 mod causes;
+mod check;
 mod cli;
 mod clock;
 mod identity;
@@ -64,8 +65,9 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(flags) => settings::load(&flags).and_then(|settings| run(settings, flags)),
         Command::Status(flags) => status(&flags),
+        Command::Check(flags) => check::run(&flags),
         Command::Config { command: ConfigCommand::Check(flags) } => {
-            settings::load(&flags).and_then(|settings| check(&settings))
+            settings::load(&flags).and_then(|settings| check_configuration(&settings))
         }
         Command::Config { command: ConfigCommand::Show(flags) } => {
             settings::load(&flags).map(|settings| say(&pgwarden_config::effective(&settings)))
@@ -93,7 +95,7 @@ fn complain(line: &dyn Display) {
 }
 
 /// Reads all that `serve` reads, without listening, and without asking anybody.
-fn check(settings: &Settings) -> Result<(), ExitCode> {
+fn check_configuration(settings: &Settings) -> Result<(), ExitCode> {
     loaded::load(settings, Purpose::Check).map_err(|mistakes| refuse(&mistakes))?;
     say("the configuration is right\n");
     Ok(())
