@@ -133,6 +133,11 @@ impl Page {
         if let Some(query) = &auth.query {
             self.auth_query(query);
         }
+        if let Some(oauth) = &auth.oauth {
+            self.section("auth.oauth");
+            self.text("issuer", &oauth.issuer);
+            self.text("scope", &oauth.scope);
+        }
         let Some(jwt) = &auth.jwt else { return };
         self.section("auth.jwt");
         let key = match &jwt.key {

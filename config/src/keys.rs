@@ -49,6 +49,8 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("auth.jwt.audience", Some("PGWARDEN_JWT_AUDIENCE")),
     ("auth.jwt.algorithms", Some("PGWARDEN_JWT_ALGORITHMS")),
     ("auth.jwt.leeway", None),
+    ("auth.oauth.issuer", None),
+    ("auth.oauth.scope", None),
     ("context.missing", None),
     ("context.default_tenant", None),
     ("context.default_user", None),

@@ -283,7 +283,7 @@ fn modes_by_database_and_user() {
 fn authentication() {
     one(
         &[("PGWARDEN_AUTH", "gss")],
-        "PGWARDEN_AUTH: auth.method: \"gss\" is not known; expected one of trust, password, md5, scram-sha-256, scram-sha-256-plus, cert, jwt, peer, passthrough, reject",
+        "PGWARDEN_AUTH: auth.method: \"gss\" is not known; expected one of trust, password, md5, scram-sha-256, scram-sha-256-plus, cert, jwt, oauthbearer, peer, passthrough, reject",
     );
     one(
         &[("PGWARDEN_LISTEN", "/tmp,0.0.0.0:6432")],

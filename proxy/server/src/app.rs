@@ -75,7 +75,7 @@ impl App {
         let connector = loaded.connector.clone();
         let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
-        let accounts = accounts(&settings, &loaded, &server);
+        let accounts = accounts(&settings, &loaded, &server, &meters);
         let names: Arc<[String]> = names(&loaded.variables);
         let tokens = Arc::new(loaded.tokens);
         let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
@@ -121,7 +121,7 @@ impl App {
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
         self.services.follow(&settings.services);
-        let accounts = accounts(&settings, &loaded, &server);
+        let accounts = accounts(&settings, &loaded, &server, &self.meters);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
@@ -224,9 +224,9 @@ impl App {
 }
 
 /// Who may log in with a secret. What was looked up before a reload is looked up anew.
-fn accounts(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Accounts {
+fn accounts(settings: &Settings, loaded: &Loaded, server: &Arc<Server>, meters: &Arc<Meters>) -> Accounts {
     let query = settings.auth.query.as_ref().map(|query| (query, loaded.query_secret.clone()));
-    Accounts::new(Arc::clone(&loaded.users), query, server, loaded.mock_key)
+    Accounts::new(Arc::clone(&loaded.users), query, server, meters, loaded.mock_key)
 }
 
 /// What the settings say about pools.

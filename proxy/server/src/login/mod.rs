@@ -5,6 +5,7 @@ mod certificate;
 mod first;
 mod greet;
 mod identify;
+mod oauth_bearer;
 mod options;
 mod passthrough;
 mod patience;

@@ -38,6 +38,8 @@ labels!(
         Accepted = "accepted",
         /// Wrong password, token or certificate, or an unknown user.
         RefusedAuthentication = "refused_authentication",
+        /// A client without a token was told where to get one.
+        Discovery = "discovery",
         /// No rule of auth.rules is for this client, or one rejects it.
         RefusedRule = "refused_rule",
         /// Authenticated, but its context is missing or malformed.
@@ -137,6 +139,20 @@ labels!(
         /// Logged in.
         Ok = "ok",
         /// Refused, unreachable or too slow.
+        Failed = "failed",
+    }
+);
+
+labels!(
+    /// What came of a question for the secret of a user.
+    SecretLookup {
+        /// There is one.
+        Found = "found",
+        /// There is no such user, or it may not log in with a secret.
+        Unknown = "unknown",
+        /// The answer cannot be used; the log says why.
+        Unusable = "unusable",
+        /// There was no answer; the log says why.
         Failed = "failed",
     }
 );

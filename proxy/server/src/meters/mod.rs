@@ -9,6 +9,7 @@ mod family;
 mod histogram;
 mod identities;
 mod labels;
+mod logins;
 mod services;
 mod sqlstate;
 #[cfg(test)]
@@ -30,16 +31,12 @@ use self::family::{Family, Registry};
 use self::identities::IdentityMeters;
 pub(crate) use self::labels::{
     CancelOutcome, ChangeKind, CloseReason, ConnectFailure, ConnectOutcome, HandshakeOutcome,
-    IdentityOutcome, InjectionForm, Label, LoginOutcome, ReloadOutcome, Side,
+    IdentityOutcome, InjectionForm, Label, LoginOutcome, ReloadOutcome, SecretLookup, Side,
 };
+use self::logins::Logins;
 pub(crate) use self::services::{ServiceCounts, ServiceMeters};
 use self::sqlstate::ErrorClass;
 use self::timings::Timings;
-
-const DELAYED_LOGINS: (&str, &str) = (
-    "pgwarden_delayed_logins_total",
-    "Logins that had to wait, or to come again, because others from there or by that name had failed.",
-);
 
 /// One more of what a gauge shows, until it is dropped.
 #[derive(Debug)]
@@ -76,8 +73,7 @@ pub(crate) struct Meters {
     rendered: PrometheusHandle,
     connections: Connections,
     clients: Gauge,
-    logins: Family<LoginOutcome, Counter>,
-    delayed_logins: Counter,
+    logins: Logins,
     transactions: Counter,
     frontend_bytes: Counter,
     backend_bytes: Counter,
@@ -115,8 +111,7 @@ impl Meters {
             rendered: r.handle(),
             connections: Connections::new(r),
             clients: r.gauge("pgwarden_clients", "Clients connected now, those logging in included."),
-            logins: r.counters("pgwarden_logins_total", "outcome", "Logins by how they ended."),
-            delayed_logins: r.counter(DELAYED_LOGINS.0, None, DELAYED_LOGINS.1),
+            logins: Logins::new(r),
             transactions: r.counter("pgwarden_transactions_total", None, "Transactions that ended."),
             frontend_bytes: r.counter("pgwarden_frontend_bytes_total", bytes, "Bytes received from clients."),
             backend_bytes: r.counter(
@@ -164,7 +159,7 @@ impl Meters {
 
     /// A login ended.
     pub(crate) fn login(&self, outcome: LoginOutcome) {
-        self.logins.count(outcome);
+        self.logins.outcomes.count(outcome);
     }
 
     /// A TLS handshake ended.
@@ -174,7 +169,12 @@ impl Meters {
 
     /// A login has to wait, or to come again, because others failed before.
     pub(crate) fn login_delayed(&self) {
-        self.delayed_logins.increment(1);
+        self.logins.delayed.increment(1);
+    }
+
+    /// The server was asked for the secret of a user.
+    pub(crate) fn secret_looked_up(&self, outcome: SecretLookup) {
+        self.logins.lookups.count(outcome);
     }
 
     /// A transaction ended.
