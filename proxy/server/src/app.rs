@@ -120,8 +120,8 @@ impl App {
         let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters);
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
-        self.services.follow(&settings.services);
         let accounts = accounts(&settings, &loaded, &server, &self.meters);
+        self.services.follow(&settings.services);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
