@@ -10,6 +10,7 @@ mod precedence;
 mod reference;
 mod rules;
 mod secrets;
+mod services;
 mod token_mistakes;
 mod variables;
 
