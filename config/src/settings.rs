@@ -97,10 +97,10 @@ pub struct Settings {
     pub auth: Auth,
     /// What goes into every transaction.
     pub context: ContextSettings,
-    /// Who acts for no tenant, by name.
-    pub services: BTreeMap<String, Service>,
     /// What keeps clients from changing it.
     pub guard: Guard,
+    /// Who acts for no tenant, by name.
+    pub services: BTreeMap<String, Service>,
     /// TLS towards clients.
     pub tls: ClientTls,
     /// The listener for health checks and metrics, unless it is off.
@@ -139,6 +139,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let surroundings = Surroundings { listen: &listen, proxies, upstream: behind, tls: &tls, pool: &pool };
     method_needs::check(reader, &auth, &rules, &surroundings);
     let context = context::resolve(reader, &auth, upstream.as_ref());
+    let guard = guard::resolve(reader);
     let around = service_reader::Surroundings {
         auth: &auth,
         tls: &tls,
@@ -146,7 +147,6 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         upstream: upstream.as_ref(),
     };
     let services = service_reader::resolve(reader, &around);
-    let guard = guard::resolve(reader);
     let mode = mode(reader);
     let databases = modes(reader, "databases");
     let users = modes(reader, "users");
@@ -169,8 +169,8 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         pool,
         auth,
         context,
-        services,
         guard,
+        services,
         tls,
         admin,
         workers,

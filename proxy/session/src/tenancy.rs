@@ -155,7 +155,7 @@ pub trait Tenancy {
     }
 
     /// Whether the values bound to such a statement have to be looked at; the whole message is held for that.
-    fn reads_values(&self, _script: &Script) -> bool {
+    fn reads_values(&self, _text: &[u8], _script: &Script) -> bool {
         false
     }
 

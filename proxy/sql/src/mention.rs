@@ -29,7 +29,8 @@ pub enum Mention {
     SettingsUpdate,
     /// A name as it is meant, in lower case, parts joined by dots.
     Name(String),
-    /// A name in front of a parenthesis that is no word of the grammar and no function of `pg_catalog`.
+    /// A name in front of a parenthesis with something in it, that is no word of the grammar and no function of
+    /// `pg_catalog`.
     Call(String),
     /// The value of a string constant, unless `current_setting` reads the parameter of that name.
     Constant(Vec<u8>),
@@ -174,7 +175,7 @@ impl Walk<'_> {
             self.found.push(Mention::RunsText);
         } else if is_called && name.trim_start_matches("pg_catalog.") == "current_setting" {
             self.skip_read_name();
-        } else if is_called && !self.is_known(name) {
+        } else if is_called && second(self.cursor).as_bytes() != b")" && !self.is_known(name) {
             self.found.push(Mention::Call(name.to_owned()));
         }
     }

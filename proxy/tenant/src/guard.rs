@@ -10,7 +10,7 @@ use crate::suspicion::{self, Suspicion};
 use crate::texts::Texts;
 use crate::verdict::Verdict;
 use pgwarden_session::Subject;
-use pgwarden_sql::{Marks, Script};
+use pgwarden_sql::Script;
 
 /// `pg_catalog.set_config(text, text, boolean)`; system OIDs never change (`pg_proc.dat`).
 const SET_CONFIG_OID: u32 = 2078;
@@ -72,10 +72,10 @@ impl Guard {
     }
 
     /// Whether the values bound to a statement have to be looked at: it calls a function that could run them.
-    pub(crate) fn reads_values(&self, script: &Script) -> bool {
+    pub(crate) fn reads_values(&self, text: &[u8], script: &Script) -> bool {
         self.stance != Stance::Off
             && !self.protected.is_empty()
-            && script.statements().iter().any(|one| one.marks.contains(Marks::CALLS))
+            && script.statements().iter().any(|one| suspicion::hands_on(text, one))
     }
 
     /// What there is in what a client wants to run.

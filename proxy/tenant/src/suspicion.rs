@@ -54,17 +54,19 @@ fn deserves_a_look(protected: &Protected, statement: &Statement) -> bool {
     }
 }
 
-/// What runs functions with values that the text does not show: whether they can matter.
-pub(crate) fn of_values(protected: &Protected, text: &[u8], statement: &Statement) -> Suspicion {
-    if !statement.marks.contains(Marks::CALLS) {
-        return Suspicion::None;
-    }
+/// Whether a statement hands its values to what is not PostgreSQL's own.
+pub(crate) fn hands_on(text: &[u8], statement: &Statement) -> bool {
     let calls = |mention: &Mention| matches!(mention, Mention::Call(_));
-    match readings(text, statement).iter().flatten().any(calls) {
+    statement.marks.contains(Marks::CALLS) && readings(text, statement).iter().flatten().any(calls)
+}
+
+/// A statement whose values name a protected setting.
+pub(crate) fn of_values(protected: &Protected, text: &[u8], statement: &Statement) -> Suspicion {
+    let named = match hands_on(text, statement) {
         true => Suspicion::Possible(Finding::SettingNamed),
         false => Suspicion::None,
-    }
-    .or(of_statement(protected, text, statement))
+    };
+    named.or(of_statement(protected, text, statement))
 }
 
 /// The mentions of a statement, however backslashes are read in it.

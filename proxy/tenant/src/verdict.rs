@@ -49,11 +49,8 @@ fn judge(protected: &Protected, text: &[u8], depth: usize) -> Verdict {
         return Verdict::Guilty(finding);
     }
     let executes = tree.statements.iter().any(|statement| statement == "ExecuteStmt");
-    if executes || tree.calls.iter().any(|call| !is_postgresqls(&call.name)) {
-        Verdict::HandsOn
-    } else {
-        Verdict::Harmless
-    }
+    let sees_values = |call: &Call| !call.arguments.is_empty() && !is_postgresqls(&call.name);
+    if executes || tree.calls.iter().any(sees_values) { Verdict::HandsOn } else { Verdict::Harmless }
 }
 
 /// A name that belongs to a function of PostgreSQL, unless the application has one of the same name.

@@ -193,8 +193,8 @@ impl Tenancy for Warden {
         }
     }
 
-    fn reads_values(&self, script: &Script) -> bool {
-        self.mode != Mode::Passthrough && self.carrier().is_some() && self.guard.reads_values(script)
+    fn reads_values(&self, text: &[u8], script: &Script) -> bool {
+        self.mode != Mode::Passthrough && self.carrier().is_some() && self.guard.reads_values(text, script)
     }
 
     fn show(&mut self, shown: Shown<'_>, place: Place, now: u64) -> Ruling {

@@ -36,7 +36,9 @@ fn only_calls_that_postgresql_does_not_know_are_calls() {
     for text in ["SELECT app.f(1)", "SELECT \"App\".F (1)", "CALL app.f(1)"] {
         has(text, Place::Statement, &Mention::Call("app.f".to_owned()));
     }
-    for text in ["SELECT count(1), pg_catalog.lower('x'), int4pl(1, 2)", "INSERT INTO f(a) VALUES (1)"] {
+    for text in
+        ["SELECT count(1), pg_catalog.lower('x'), int4pl(1, 2), mine( )", "INSERT INTO f(a) VALUES (1)"]
+    {
         assert!(!all(text, Place::Statement).iter().any(|one| matches!(one, Mention::Call(_))), "{text}");
     }
 }
