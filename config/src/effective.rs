@@ -47,6 +47,9 @@ pub fn effective(settings: &Settings) -> String {
     page.text("reassert", settings.pool.reassert.as_str());
     page.auth(&settings.auth);
     page.context(&settings.context);
+    page.section("guard");
+    page.text("mode", settings.guard.mode.as_str());
+    page.list("functions", settings.guard.functions.iter().cloned());
     page.tls(&settings.tls);
     page.admin(settings.admin.as_ref());
     page.section("log");

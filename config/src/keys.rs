@@ -75,6 +75,8 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("context.claim.users", None),
     ("context.token.carriers", None),
     ("context.token.max_bytes", None),
+    ("guard.mode", Some("PGWARDEN_GUARD")),
+    ("guard.functions", Some("PGWARDEN_GUARD_FUNCTIONS")),
     ("tls.mode", Some("PGWARDEN_TLS_MODE")),
     ("tls.cert", Some("PGWARDEN_TLS_CERT")),
     ("tls.key", Some("PGWARDEN_TLS_KEY")),

@@ -24,8 +24,8 @@ use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_tenant::{
-    Authority, ClaimRules, Grant, Missing, Mode, Permission, Protected, RelationCache, Shared, TokenRules,
-    Variable,
+    Authority, ClaimRules, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared, Stance,
+    TokenRules, Variable,
 };
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ impl App {
         Ok(Self {
             server,
             tenancy: tenancy(
-                &names,
+                (&settings, &names),
                 &meters,
                 relations,
                 (&identities, blank, token_rules),
@@ -139,7 +139,7 @@ impl App {
         Self {
             server,
             tenancy: tenancy(
-                &names,
+                (&settings, &names),
                 &self.meters,
                 relations,
                 (&identities, blank, token_rules),
@@ -291,8 +291,18 @@ fn identities(
     Arc::new(Identities::new(variables, context, Arc::clone(tokens), origin, meters))
 }
 
+fn guard(settings: &Settings, names: &[String]) -> Guard {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let stance = match settings.guard.mode {
+        pgwarden_config::GuardMode::Reject => Stance::Reject,
+        pgwarden_config::GuardMode::Record => Stance::Record,
+        pgwarden_config::GuardMode::Off => Stance::Off,
+    };
+    Guard::new(Protected::new(&names).with_functions(&settings.guard.functions), stance)
+}
+
 fn tenancy(
-    names: &[String],
+    (settings, names): (&Settings, &[String]),
     meters: &Arc<Meters>,
     relations: Arc<RelationCache>,
     (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
@@ -300,16 +310,8 @@ fn tenancy(
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
-    let (names, claims): (Vec<&str>, _) = (names.iter().map(String::as_str).collect(), Arc::new(claims));
-    Shared {
-        protected: Arc::new(Protected::new(&names)),
-        observer,
-        relations,
-        authority,
-        blank,
-        tokens,
-        claims,
-    }
+    let claims = Arc::new(claims);
+    Shared { guard: Arc::new(guard(settings, names)), observer, relations, authority, blank, tokens, claims }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

@@ -9,9 +9,10 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done: the configuration is right, or serve has drained (SIGTERM, SIGINT, or another process took over),
       whoever was left at the deadline or at a second signal included
+  1   check: something serious was found
   2   wrong command line
   64  the configuration, or a file that it names, cannot be used
-  69  status: nothing answers
+  69  status, check: nothing answers
   71  the system does not give what is needed: the address is in use, no more threads or files; or, before a
       takeover, the server cannot be used
   77  status: not without the right token";
@@ -32,12 +33,27 @@ pub(crate) enum Command {
     Serve(Settings),
     /// Show what a running pgwarden does: clients, backends, waits, pins.
     Status(Status),
+    /// Ask the server what would let a client past its policies.
+    Check(Check),
     /// Work with the configuration.
     Config {
         /// What to do with it.
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Print SQL for the database.
+    Sql {
+        /// What it is for.
+        #[command(subcommand)]
+        command: SqlCommand,
+    },
+}
+
+/// SQL for the database.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SqlCommand {
+    /// Triggers that tell pgwarden when something changes that it looks up.
+    Invalidation,
 }
 
 /// What can be done with the configuration.
@@ -69,6 +85,34 @@ pub(crate) struct Status {
     /// Print it again and again, until Ctrl-C.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = seconds)]
     pub(crate) watch: Option<Duration>,
+}
+
+/// Which login is looked at, and how it is shown. Without --url, the configuration says both.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The TOML file, as for serve.
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub(crate) config: Option<PathBuf>,
+    /// The server and the login: `postgres://user:password@host:port/database?sslmode=…`. No configuration is read then.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// A variable that decides about the tenant, besides those of the configuration.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) setting: Vec<String>,
+    /// How it is shown.
+    #[command(flatten)]
+    pub(crate) output: Output,
+    /// Print the SQL that mends what was found.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) sql: bool,
+}
+
+/// For people, or for programs.
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where settings come from: flags, then `PGWARDEN_*` variables, then the file.

@@ -7,6 +7,7 @@ mod app;
 mod assemble;
 mod cancel;
 mod causes;
+mod check;
 mod cli;
 mod clock;
 mod identity;
@@ -39,7 +40,7 @@ mod worker;
 
 use causes::WithCauses;
 use clap::Parser;
-use cli::{Cli, Command, ConfigCommand};
+use cli::{Cli, Command, ConfigCommand, SqlCommand};
 use loaded::Purpose;
 use pgwarden_config::Settings;
 use start_error::{Blame, StartError};
@@ -64,11 +65,16 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(flags) => settings::load(&flags).and_then(|settings| run(settings, flags)),
         Command::Status(flags) => status(&flags),
+        Command::Check(flags) => check::run(&flags),
         Command::Config { command: ConfigCommand::Check(flags) } => {
-            settings::load(&flags).and_then(|settings| check(&settings))
+            settings::load(&flags).and_then(|settings| check_configuration(&settings))
         }
         Command::Config { command: ConfigCommand::Show(flags) } => {
             settings::load(&flags).map(|settings| say(&pgwarden_config::effective(&settings)))
+        }
+        Command::Sql { command: SqlCommand::Invalidation } => {
+            say(identity::INVALIDATION);
+            Ok(())
         }
         Command::Config { command: ConfigCommand::Reference } => {
             say(pgwarden_config::REFERENCE);
@@ -89,7 +95,7 @@ fn complain(line: &dyn Display) {
 }
 
 /// Reads all that `serve` reads, without listening, and without asking anybody.
-fn check(settings: &Settings) -> Result<(), ExitCode> {
+fn check_configuration(settings: &Settings) -> Result<(), ExitCode> {
     loaded::load(settings, Purpose::Check).map_err(|mistakes| refuse(&mistakes))?;
     say("the configuration is right\n");
     Ok(())

@@ -37,6 +37,7 @@ mod statement;
 mod tenancy;
 mod token;
 mod transaction;
+mod values;
 
 pub use backend::{Backend, Capabilities, Health, Route};
 pub use carrier::{Carrier, SimpleForm, Vehicle};

@@ -189,10 +189,11 @@ impl Relay {
     async fn answer(&mut self, text: Vec<u8>) {
         match self.engine.tenancy().question() {
             Some(evidence) => {
+                self.spare_backend();
                 let found = self.app.identities.resolve(&evidence).await;
                 self.engine.tenancy().answered(evidence, found);
             }
-            None => self.app.parser.look_at(text).await,
+            None => self.app.parser.look_at(text, &self.app.tenancy.guard).await,
         }
     }
 
