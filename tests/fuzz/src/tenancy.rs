@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use pgwarden_session::{Carrier, Claim, End, Place, Refusal, Ruling, Shown, Subject, Tenancy};
+use pgwarden_sql::Script;
 use pgwarden_tenant::{
-    Authority, ClaimRules, Claimant, Context, Denial, Evidence, Finding, Grant, Held, Identity, Kind, Known,
-    Missing, Mode, Names, Observer, Permission, Protected, RelationCache, Shared, Source, TokenRules,
-    Variable, Warden, encode,
+    Authority, ClaimRules, Claimant, Context, Denial, Evidence, Finding, Grant, Guard, Held, Identity, Kind,
+    Known, Missing, Mode, Names, Observer, Permission, Protected, RelationCache, Shared, Source, Stance,
+    TokenRules, Variable, Warden, encode,
 };
 
 /// The organisation and the user of a context.
@@ -21,6 +22,7 @@ const VARIABLES: [&str; 2] = ["app.current_org_id", "app.current_user_id"];
 pub struct Everything {
     warden: Warden,
     book: Arc<Book>,
+    guard: Arc<Guard>,
     relations: Arc<RelationCache>,
     seen: HashSet<Vec<u8>>,
 }
@@ -84,12 +86,13 @@ impl Everything {
     pub(crate) fn new(contexts: &[Values; 2]) -> Everything {
         let book = Arc::new(Book::open(contexts));
         let relations = Arc::new(RelationCache::default());
+        let guard = Arc::new(Guard::new(Protected::new(&VARIABLES), Stance::Reject));
         let [organisation, user] = &contexts[0];
         let login =
             Identity { tenant: Some(organisation.clone()), user: Some(user.clone()), ..Identity::default() };
         let granted = Permission::Granted;
         let shared = Shared {
-            protected: Arc::new(Protected::new(&VARIABLES)),
+            guard: Arc::clone(&guard),
             observer: Arc::new(Nobody),
             relations: Arc::clone(&relations),
             authority: Arc::clone(&book) as Arc<dyn Authority>,
@@ -100,7 +103,7 @@ impl Everything {
         let held = Held { evidence: None, grant: Arc::clone(&book.own) };
         let warden = Warden::new((Mode::Enforce, Missing::Refuse), held, &shared)
             .listening_to(Claimant { login: Arc::new(login) });
-        Everything { warden, book, relations, seen: HashSet::new() }
+        Everything { warden, book, guard, relations, seen: HashSet::new() }
     }
 
     /// Looks elsewhere at what the engine asks about: evidence, or a text.
@@ -110,6 +113,7 @@ impl Everything {
             self.warden.answered(evidence, found);
         } else {
             self.relations.remember(text, Names::Relation);
+            self.guard.parse(text);
             self.seen.insert(text.to_vec());
         }
     }
@@ -155,6 +159,10 @@ impl Tenancy for Everything {
 
     fn carrier_behind(&self, end: End) -> Option<&Arc<Carrier>> {
         self.warden.carrier_behind(end)
+    }
+
+    fn reads_values(&self, text: &[u8], script: &Script) -> bool {
+        self.warden.reads_values(text, script)
     }
 
     fn fails_closed(&self) -> bool {
