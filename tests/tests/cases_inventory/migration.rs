@@ -48,7 +48,7 @@ fn steps() -> Vec<String> {
 fn run_text(server: &Server, database: &str, sql: &str) {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("migration-{}.sql", server.port()));
     std::fs::write(&path, sql).expect("a file can be written");
-    let outcome = try_file(server, "inventory_service", database, &path.to_string_lossy());
+    let outcome = try_file(&stage::service_directly(server, database), &path.to_string_lossy());
     std::fs::remove_file(&path).expect("it is there");
     assert_eq!(outcome, Ok(()), "{sql}");
 }
@@ -68,7 +68,7 @@ fn a_run_that_was_interrupted_anywhere_is_repeated_to_the_same_end() {
         load(server);
         let counts = asked(server, DATABASE, COUNTS);
         server.psql("CREATE DATABASE before TEMPLATE inventory");
-        run_file(server, "inventory_service", DATABASE, MIGRATION);
+        run_file(&stage::service_directly(server, DATABASE), MIGRATION);
         let shape = asked(server, DATABASE, SHAPE);
         let half = "ALTER TABLE items ADD CONSTRAINT org_id_is_known CHECK (org_id IS NOT NULL) NOT VALID;
             UPDATE users SET org_id = NULL WHERE name = 'Dora';";
@@ -86,7 +86,7 @@ fn a_run_that_was_interrupted_anywhere_is_repeated_to_the_same_end() {
             server.psql(&format!("CREATE DATABASE {database} TEMPLATE before OWNER inventory"));
             run_text(server, &database, prefix);
             old_application_works(server, &database);
-            run_file(server, "inventory_service", &database, MIGRATION);
+            run_file(&stage::service_directly(server, &database), MIGRATION);
             assert_eq!(asked(server, &database, SHAPE), shape, "after {number} parts, and the whole");
             old_application_works(server, &database);
             assert_eq!(asked(server, &database, COUNTS), counts, "no row is lost");
@@ -99,7 +99,7 @@ fn a_run_that_was_interrupted_anywhere_is_repeated_to_the_same_end() {
 fn every_row_belongs_to_the_default_organisation_and_orphans_are_mended() {
     for_each_version(async |server| {
         load(server);
-        run_file(server, "inventory_service", DATABASE, MIGRATION);
+        run_file(&stage::service_directly(server, DATABASE), MIGRATION);
         for table in
             ["users", "items", "locations", "inventory_ledger", "count_sheets", "count_lines", "audit_logs"]
         {
@@ -115,7 +115,7 @@ fn every_row_belongs_to_the_default_organisation_and_orphans_are_mended() {
 #[test]
 fn the_owner_is_bound_by_the_policies_because_they_are_forced() {
     for_each_version(async |server| {
-        stage::load_all(server);
+        let _pgwarden = stage::start(server);
         let url = server.url_for("inventory", "", DATABASE);
         assert_eq!(asked_by(&url, "SELECT count(*) FROM items"), "0", "without an organisation");
         let acting = format!("SET app.current_org_id = '{}'; SELECT DISTINCT org_id FROM items", GLOBEX[0]);
@@ -134,16 +134,18 @@ fn everything_can_be_run_twice_and_taken_back() {
     for_each_version(async |server| {
         load(server);
         let (before, counts) = (asked(server, DATABASE, SHAPE), asked(server, DATABASE, COUNTS));
+        let pgwarden = stage::start_before_migration(server);
+        let service = stage::service(&pgwarden);
         let mut shapes = Vec::new();
         for _ in 0..2 {
             for name in ["03-organisations.sql", "04-isolation.sql"] {
-                run_file(server, "inventory_service", DATABASE, name);
+                run_file(&service, name);
             }
             shapes.push(asked(server, DATABASE, SHAPE));
         }
         assert_eq!(shapes[0], shapes[1]);
         for name in ["04-rollback.sql", "04-rollback.sql", "03-rollback.sql"] {
-            run_file(server, "inventory_service", DATABASE, name);
+            run_file(&service, name);
         }
         assert_eq!(
             asked(server, DATABASE, SHAPE),
@@ -157,11 +159,12 @@ fn everything_can_be_run_twice_and_taken_back() {
 #[test]
 fn single_keys_do_not_come_back_over_two_organisations_with_the_same_numbers() {
     for_each_version(async |server| {
-        stage::load_all(server);
-        run_file(server, "inventory_service", DATABASE, "04-rollback.sql");
+        let pgwarden = stage::start(server);
+        let service = stage::service(&pgwarden);
+        run_file(&service, "04-rollback.sql");
         let shape = asked(server, DATABASE, SHAPE);
         let rollback = stage::example("03-rollback.sql");
-        let refused = try_file(server, "inventory_service", DATABASE, &rollback.to_string_lossy());
+        let refused = try_file(&service, &rollback.to_string_lossy());
         assert!(refused.is_err_and(|error| error.contains("could not create unique index")));
         assert_eq!(asked(server, DATABASE, SHAPE), shape, "nothing has changed");
     });
