@@ -127,6 +127,7 @@ impl Server {
     }
 
     fn query(&mut self, text: &[u8], owner: Option<Owner>) {
+        self.look_for_tokens(text, &[]);
         self.statements.remove(b"".as_slice());
         match run::split(text) {
             None => {

@@ -40,6 +40,7 @@ impl Server {
 
     fn parse(&mut self, names: &Names<'_>) -> Result<(), Failure> {
         let (name, text) = (names.first, names.second);
+        self.look_for_tokens(text, &[]);
         let texts = run::split(text).ok_or(("42601", "scanner_yyerror"))?;
         if texts.len() > 1 {
             return Err(("42601", "exec_parse_message"));
@@ -57,6 +58,7 @@ impl Server {
 
     fn bind(&mut self, names: &Names<'_>) -> Result<(), Failure> {
         let text = self.statements.get(names.second).ok_or(("26000", "FetchPreparedStatement"))?.clone();
+        self.look_for_tokens(&text, names.rest);
         self.refuse_in_failed_block(&text)?;
         if !names.first.is_empty() && self.portals.contains_key(names.first) {
             return Err(("42P03", "CreatePortal"));

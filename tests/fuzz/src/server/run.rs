@@ -193,6 +193,13 @@ impl Server {
         }
     }
 
+    /// No token is ever read: not in a text, nor among the values of a statement that shows one.
+    pub(super) fn look_for_tokens(&self, text: &[u8], bound: &[u8]) {
+        let shown = says(text, "token-o") || says(text, "pgwarden.token") && says(bound, "token-o");
+        let what = || (text.escape_ascii().to_string(), bound.escape_ascii().to_string());
+        assert!(self.is_lenient || !shown, "the server reads a token: {:?}", what());
+    }
+
     /// Something that policies look at runs: under its client's own context, or there is a leak. A client that has
     /// shown evidence may have its other one, too, or none; where a statement says which (`as-own`, `as-other`), it is
     /// that one.
