@@ -78,26 +78,13 @@ fn books_movements(server: &Server, _: &Pgwarden, application: &Application) {
 fn keeps_tenants_apart_under_load(server: &Server, pgwarden: &Pgwarden, application: &Application) {
     let foreign =
         asked(server, DATABASE, &format!("SELECT id FROM items WHERE org_id = '{}' LIMIT 1", ACME[0]));
-    let booked: Mutex<BTreeMap<&str, i64>> = Mutex::new(BTreeMap::new());
+    let booked: Booked = Mutex::default();
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
             let (booked, foreign) = (&booked, &foreign);
             scope.spawn(move || {
                 for round in 0..REQUESTS {
-                    let tenant = Tenant::ALL[(client + round) % 3];
-                    let own = tenant.organisation();
-                    let (request, rows) = match (client + round / 3) % 4 {
-                        0 => (format!("POST /move?item=A-{}&qty={}", 1 + round % 3, 1 + round % 5), 1),
-                        1 => (format!("GET /item?id={foreign}"), usize::from(tenant == Tenant::Acme)),
-                        _ => ("GET /items".to_owned(), 3),
-                    };
-                    let answer = application.ask(tenant, &request);
-                    assert_eq!((answer.status, answer.rows.len()), (200, rows), "{request} of {tenant:?}");
-                    assert!(answer.rows.iter().all(|row| row["org"] == own), "{tenant:?} reads {answer:?}");
-                    if request.starts_with("POST") {
-                        let quantity = i64::try_from(1 + round % 5).expect("a few");
-                        *booked.lock().expect("nobody panics with it").entry(own).or_default() += quantity;
-                    }
+                    one_of_many(application, (client, round), foreign, booked);
                 }
             });
         }
@@ -109,6 +96,29 @@ fn keeps_tenants_apart_under_load(server: &Server, pgwarden: &Pgwarden, applicat
     assert_eq!(asked(server, DATABASE, "SELECT count(*) FROM balance_differences()"), "0");
     assert_eq!(pgwarden.metric("pgwarden_desyncs_total"), Some(0.0), "{}", pgwarden.stderr());
     assert!(pgwarden.metric("pgwarden_backends").is_some_and(|count| count <= 4.0), "one pool for all");
+}
+
+/// How much was booked, by organisation.
+type Booked = Mutex<BTreeMap<&'static str, i64>>;
+
+/// One request of many; `foreign` is an item of acme.
+#[track_caller]
+fn one_of_many(application: &Application, (client, round): (usize, usize), foreign: &str, booked: &Booked) {
+    let tenant = Tenant::ALL[(client + round) % 3];
+    let own = tenant.organisation();
+    let quantity = 1 + round % 5;
+    let (request, rows) = match (client + round / 3) % 4 {
+        0 => (format!("POST /move?item=A-{}&qty={quantity}", 1 + round % 3), 1),
+        1 => (format!("GET /item?id={foreign}"), usize::from(tenant == Tenant::Acme)),
+        _ => ("GET /items".to_owned(), 3),
+    };
+    let answer = application.ask(tenant, &request);
+    assert_eq!((answer.status, answer.rows.len()), (200, rows), "{request} of {tenant:?}");
+    assert!(answer.rows.iter().all(|row| row["org"] == own), "{tenant:?} reads {answer:?}");
+    if request.starts_with("POST") {
+        let quantity = i64::try_from(quantity).expect("a few");
+        *booked.lock().expect("nobody panics with it").entry(own).or_default() += quantity;
+    }
 }
 
 /// A module of tests for each application.

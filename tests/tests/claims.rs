@@ -218,7 +218,7 @@ fn a_claim_that_is_no_statement_of_its_own_is_refused() {
             format!("SELECT set_config('app.current_org_id', '{ACME}' || '', true)"),
             format!("SELECT set_config('app.' || 'current_org_id', '{ACME}', true)"),
             format!("SELECT {claim}, set_config('app.role', 'owner', true)"),
-            format!("SET LOCAL app.role = 'owner'"),
+            "SET LOCAL app.role = 'owner'".to_owned(),
             format!("DO $$ BEGIN PERFORM {claim}; END $$"),
         ] {
             assert_eq!(error_code(&wire.query(&text)), "42501", "{text}");
