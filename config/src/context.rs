@@ -6,6 +6,8 @@ use crate::auth::{Auth, Method};
 use crate::fixed::{self, Fixed};
 use crate::mistake::{Fault, Origin};
 use crate::reader::{Reader, single};
+use crate::seal::{self, SealSettings};
+use crate::upstream::Upstream;
 use crate::variable::{self, ClaimPath, Kind, ValueFrom, Variable};
 use crate::word::{Word, words};
 use crate::written::{Node, Value};
@@ -46,16 +48,18 @@ pub struct ContextSettings {
     pub max_value_bytes: usize,
     /// The longest value of a variable that takes all claims, in bytes.
     pub max_claims_bytes: usize,
+    /// How the context is sealed, if it is.
+    pub seal: Option<SealSettings>,
 }
 
 /// A variable and where it was written.
 type Placed = (Origin, Variable);
 
 /// Reads `[context]` and checks that every variable can get a value.
-pub(crate) fn resolve(reader: &mut Reader<'_>, auth: &Auth) -> ContextSettings {
+pub(crate) fn resolve(reader: &mut Reader<'_>, auth: &Auth, upstream: Option<&Upstream>) -> ContextSettings {
     let placed = variables(reader);
     let default_tenant = default_tenant(reader);
-    let settings = ContextSettings {
+    let mut settings = ContextSettings {
         variables: placed.iter().map(|(_, variable)| variable.clone()).collect(),
         fixed: fixed::resolve(reader),
         missing: missing(reader, default_tenant.as_ref()),
@@ -64,7 +68,9 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, auth: &Auth) -> ContextSettings {
         user_claim: reader.parse("context.user_claim", ClaimPath::parse),
         max_value_bytes: reader.size("context.max_value_bytes", 1..=1_048_576).unwrap_or(MAX_VALUE_BYTES),
         max_claims_bytes: reader.size("context.max_claims_bytes", 1..=1_048_576).unwrap_or(MAX_CLAIMS_BYTES),
+        seal: None,
     };
+    settings.seal = seal::resolve(reader, &settings, upstream);
     check_claims(reader, &settings, &placed, auth);
     for (origin, variable) in &placed {
         check_variable(reader, &settings, origin, variable);

@@ -4,6 +4,7 @@ use crate::effective::address;
 use crate::endpoint::{Endpoint, is_loopback};
 use crate::method_needs;
 use crate::mistake::{Fault, Mistake, Origin};
+use crate::seal;
 use crate::settings::{Admin, Settings};
 
 /// A key whose new value cannot come into force before a restart.
@@ -50,6 +51,7 @@ impl Settings {
     #[must_use]
     pub fn conflicts(&self) -> Vec<Mistake> {
         let mut mistakes = method_needs::in_force(self);
+        mistakes.extend(seal::in_force(&self.context, &self.upstream));
         if let Some(Admin { host, token: None, .. }) = &self.admin
             && !is_loopback(host)
         {

@@ -127,7 +127,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let (proxies, behind) = (proxy_protocol.as_slice(), upstream.as_ref());
     let surroundings = Surroundings { listen: &listen, proxies, upstream: behind, tls: &tls, pool: &pool };
     method_needs::check(reader, &auth, &rules, &surroundings);
-    let context = context::resolve(reader, &auth);
+    let context = context::resolve(reader, &auth, upstream.as_ref());
     let mode = mode(reader);
     let databases = modes(reader, "databases");
     let users = modes(reader, "users");

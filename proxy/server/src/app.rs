@@ -9,19 +9,21 @@ use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
 use crate::pool::{Logins, Plan, Pool, Pools};
 use crate::questions::Parser;
+use crate::seal::Sealing;
 use crate::signals::Shutdown;
 use crate::start_error::StartError;
 use crate::status::Board;
 use crate::tls::Acceptor;
-use crate::upstream::{Credentials, Server};
+use crate::upstream::{Credentials, Seals, Server};
 use crate::users::Users;
 use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
-use pgwarden_config::{Method, PoolMode, Settings};
+use pgwarden_config::{Method, PoolMode, SealSettings, Settings};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
-use pgwarden_tenant::{Missing, Mode, Protected, RelationCache, Shared, Variable};
+use pgwarden_tenant::{Missing, Mode, Protected, RelationCache, SealKey, Shared, Variable};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The one that logins take, exchanged by a reload.
 pub(crate) type Current = Arc<ArcSwap<App>>;
@@ -35,7 +37,9 @@ pub(crate) struct App {
     pub(crate) users: Arc<Users>,
     pub(crate) tokens: Tokens,
     pub(crate) variables: Vec<Variable>,
+    /// The settings that pgwarden sets, that of the seal included.
     pub(crate) names: Arc<[String]>,
+    pub(crate) sealing: Option<Arc<Sealing>>,
     pub(crate) tenancy: Shared,
     pub(crate) parser: Parser,
     pub(crate) interner: Arc<Interner>,
@@ -63,13 +67,17 @@ impl App {
             Parser::start(Arc::clone(&relations)).map_err(StartError::system("the parser's thread"))?;
         let meters = Arc::new(Meters::new());
         let connector = loaded.connector.clone();
+        let seal = settings.context.seal.as_ref();
         let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
-        let names: Arc<[String]> = names(&loaded.variables);
+        let names: Arc<[String]> = names(&loaded.variables, seal);
+        let key = seal.zip(loaded.seal_key);
+        let sealing = key.map(|(seal, key)| Arc::new(Sealing::new(key, seal.lifetime)));
         Ok(Self {
             server,
             tenancy: tenancy(&names, &meters, relations),
             names,
+            sealing,
             parser,
             interner: Arc::new(Interner::default()),
             pools,
@@ -94,17 +102,21 @@ impl App {
     /// What those share who log in from now on. The pools follow the new settings at once.
     pub(crate) fn renewed(&self, settings: Settings, loaded: Loaded) -> Self {
         let meters = Arc::clone(&self.meters);
+        let seal = settings.context.seal.as_ref();
         let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters);
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
-        let names: Arc<[String]> = names(&loaded.variables);
+        let names: Arc<[String]> = names(&loaded.variables, seal);
+        let key = seal.zip(loaded.seal_key);
+        let sealing = key.map(|(seal, key)| self.sealing_with(key, seal.lifetime));
         Self {
             server,
             tenancy: tenancy(&names, &self.meters, Arc::clone(&self.tenancy.relations)),
             names,
+            sealing,
             parser: self.parser.clone(),
             interner: Arc::clone(&self.interner),
             pools: Arc::clone(&self.pools),
@@ -126,14 +138,30 @@ impl App {
         }
     }
 
+    /// Sessions that go on take the new key along.
+    fn sealing_with(&self, key: SealKey, lifetime: Duration) -> Arc<Sealing> {
+        match &self.sealing {
+            Some(sealing) => {
+                sealing.follow(key, lifetime);
+                Arc::clone(sealing)
+            }
+            None => Arc::new(Sealing::new(key, lifetime)),
+        }
+    }
+
     /// The pool for a client's database and user.
     pub(crate) fn pool(&self, database: &str, user: &str) -> Arc<Pool> {
-        self.pools.of(database, user, &self.names)
+        self.pools.of(database, user, (&self.names, self.seals()))
     }
 
     /// The pool for a client that the server has let in under its own name.
     pub(crate) fn pool_of_login(&self, database: &str, user: &str) -> Arc<Pool> {
-        self.pools.of_login(database, user, &self.names)
+        self.pools.of_login(database, user, (&self.names, self.seals()))
+    }
+
+    /// Whether contexts are sealed.
+    pub(crate) fn seals(&self) -> Seals {
+        if self.sealing.is_some() { Seals::On } else { Seals::Off }
     }
 
     /// What happens to findings of this client. A token says nothing about the user's name, so no override by name
@@ -191,8 +219,9 @@ fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
     Plan { server: Arc::clone(server), logins, pool: settings.pool.clone(), max_backends }
 }
 
-fn names(variables: &[Variable]) -> Arc<[String]> {
-    variables.iter().map(|variable| variable.name.clone()).collect()
+fn names(variables: &[Variable], seal: Option<&SealSettings>) -> Arc<[String]> {
+    let seal = seal.map(|seal| seal.variable.clone());
+    variables.iter().map(|variable| variable.name.clone()).chain(seal).collect()
 }
 
 fn tenancy(names: &[String], meters: &Arc<Meters>, relations: Arc<RelationCache>) -> Shared {

@@ -14,3 +14,8 @@ pub(crate) fn now() -> u64 {
 pub(crate) fn uptime() -> u64 {
     START.elapsed().as_secs()
 }
+
+/// Microseconds since the same moment, for what is told by another machine's clock.
+pub(crate) fn micros() -> i64 {
+    i64::try_from(START.elapsed().as_micros()).unwrap_or(i64::MAX)
+}

@@ -21,6 +21,7 @@ mod pool;
 mod questions;
 mod relay;
 mod reload;
+mod seal;
 mod serve;
 mod settings;
 mod signals;
@@ -36,9 +37,10 @@ mod worker;
 
 use causes::WithCauses;
 use clap::Parser;
-use cli::{Cli, Command, ConfigCommand};
+use cli::{Cli, Command, ConfigCommand, SealCommand};
 use loaded::Purpose;
 use pgwarden_config::Settings;
+use seal::command::SealError;
 use start_error::{Blame, StartError};
 use status::command::{self, AskError, Form, Place};
 use std::fmt::Display;
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(flags) => settings::load(&flags).and_then(|settings| run(settings, flags)),
         Command::Status(flags) => status(&flags),
+        Command::Seal { command } => seal(command),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             settings::load(&flags).and_then(|settings| check(&settings))
         }
@@ -112,6 +115,19 @@ fn status(flags: &cli::Status) -> Result<(), ExitCode> {
             AskError::Refused { .. } => NOT_PERMITTED,
             AskError::System(_) => BAD_SYSTEM,
         })
+    })
+}
+
+/// Prints keys, and SQL for them.
+fn seal(command: SealCommand) -> Result<(), ExitCode> {
+    let printed = match command {
+        SealCommand::Install(flags) => seal::command::install(&flags).map(Into::into),
+        SealCommand::Keygen { out } => seal::command::keygen(out.as_deref()),
+        SealCommand::Key(flags) => seal::command::key(&settings::load(&flags)?),
+    };
+    printed.map(|text| say(&text)).map_err(|error| {
+        complain(&format_args!("pgwarden: {}", WithCauses(&error)));
+        ExitCode::from(if matches!(error, SealError::File(_)) { BAD_SYSTEM } else { BAD_CONFIGURATION })
     })
 }
 

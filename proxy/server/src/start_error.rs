@@ -7,6 +7,7 @@ use crate::upstream::UpstreamError;
 use pgwarden_auth::secret::SecretError;
 use pgwarden_auth::users::UserListError;
 use pgwarden_config::Mistake;
+use pgwarden_tenant::NotASealKey;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -39,6 +40,9 @@ pub(crate) enum StartError {
     /// Configuration: the server's password.
     #[error("the password for the server (upstream.url or upstream.password)")]
     Password(#[from] SecretError),
+    /// Configuration: the key that seals contexts.
+    #[error("context.seal.key")]
+    SealKey(#[from] NotASealKey),
     /// Configuration: a claim path.
     #[error("{0}")]
     Variable(String),
@@ -94,6 +98,7 @@ impl StartError {
             | Self::UsersFile { .. }
             | Self::Users { .. }
             | Self::Password(_)
+            | Self::SealKey(_)
             | Self::Variable(_)
             | Self::Inherited { .. }
             | Self::Sockets(_)

@@ -130,13 +130,14 @@ impl<T: Tenancy> Engine<T> {
         let plan = Plan::new(text, script, self, (carrier.text.len(), carrier.statements));
         let length = frame.length + plan.offsets.len() * carrier.text.len() - 1;
         let field = i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes();
+        let carrier = carrier.sealed_for(self.lease.as_deref_mut());
         out.backend.bytes(b"Q");
         out.backend.bytes(&field);
         let start = frame.at + HEADER;
         let mut from = 0;
         for offset in &plan.offsets {
             out.backend.input(start + from..start + offset);
-            out.backend.bytes(&carrier.text);
+            carrier.text().iter().for_each(|part| out.backend.bytes(part));
             from = *offset;
         }
         out.backend.input(start + from..frame.at + frame.length);

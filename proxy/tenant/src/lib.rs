@@ -8,6 +8,7 @@ mod encode;
 mod finding;
 mod guard;
 mod relations;
+mod seal;
 mod value;
 mod warden;
 
@@ -16,5 +17,6 @@ pub use encode::encode;
 pub use finding::{Finding, Observer};
 pub use guard::Protected;
 pub use relations::{Names, RelationCache};
+pub use seal::{NotASealKey, Pads, SealKey, encode_sealed};
 pub use value::{Kind, ValueError};
 pub use warden::{Missing, Mode, Shared, Warden};

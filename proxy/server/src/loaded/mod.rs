@@ -12,7 +12,7 @@ use pgwarden_auth::jwt::JwtPolicy;
 use pgwarden_auth::secret::Secret;
 use pgwarden_auth::users::UserList;
 use pgwarden_config::{Endpoint, KeySource, Method, Settings};
-use pgwarden_tenant::Variable;
+use pgwarden_tenant::{SealKey, Variable};
 use std::sync::Arc;
 
 /// What the files are read for.
@@ -34,6 +34,8 @@ pub(crate) struct Loaded {
     pub(crate) users: Arc<Users>,
     pub(crate) tokens: Tokens,
     pub(crate) variables: Vec<Variable>,
+    /// What seals contexts.
+    pub(crate) seal_key: Option<SealKey>,
     /// The secret of the login that `upstream.url` names.
     pub(crate) upstream_secret: Option<Secret>,
     /// What the salts of users that do not exist are made of.
@@ -60,20 +62,22 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
     let users = mistakes.keep(users(settings, &mock_key, purpose));
     let tokens = mistakes.keep(tokens(settings, purpose));
     let variables = mistakes.keep(assemble::variables(settings));
-    match (connector, upstream_secret, acceptor, users, tokens, variables) {
+    let seal_key = mistakes.keep(seal_key(settings));
+    match (connector, upstream_secret, acceptor, users, tokens, variables.zip(seal_key)) {
         (
             Some(connector),
             Some(upstream_secret),
             Some(acceptor),
             Some(users),
             Some(tokens),
-            Some(variables),
+            Some((variables, seal_key)),
         ) => Ok(Loaded {
             connector,
             acceptor,
             users: Arc::new(users),
             tokens,
             variables,
+            seal_key,
             upstream_secret,
             mock_key,
         }),
@@ -93,6 +97,11 @@ impl Mistakes {
 fn upstream_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {
     let password = settings.upstream.password.as_ref();
     Ok(password.map(|text| Secret::parse(text.expose())).transpose()?)
+}
+
+fn seal_key(settings: &Settings) -> Result<Option<SealKey>, StartError> {
+    let seal = settings.context.seal.as_ref();
+    Ok(seal.map(|seal| SealKey::parse(seal.key.expose())).transpose()?)
 }
 
 fn users(settings: &Settings, mock_key: &[u8; 32], purpose: Purpose<'_>) -> Result<Users, StartError> {

@@ -5,8 +5,8 @@ use crate::login::Denied;
 use crate::login::authenticate::Shown;
 use crate::meters::LoginOutcome;
 use pgwarden_auth::jwt::{ClaimPath, Claims};
-use pgwarden_session::Refusal;
-use pgwarden_tenant::{Context, Identity, Mode, Warden, encode};
+use pgwarden_session::{Carrier, Refusal, Sealer};
+use pgwarden_tenant::{Context, Identity, Mode, Warden, encode, encode_sealed};
 use std::sync::Arc;
 
 /// Works out a client's context and who watches over it.
@@ -30,8 +30,19 @@ pub(super) fn identify(user: &str, shown: Shown, mode: Mode, app: &Arc<App>) -> 
     })?;
     context.expires_at = context.expires_at.map(|end| end.saturating_add(app.tokens.policy.leeway_seconds));
     let names: Vec<&str> = app.variables.iter().map(|variable| variable.name.as_str()).collect();
-    let carrier = (!names.is_empty()).then(|| Arc::new(encode(&names, &context.values)));
+    let carrier = (!names.is_empty()).then(|| Arc::new(carrier(&names, &context.values, app)));
     Ok(Warden::new((mode, app.missing()), context, carrier, &app.tenancy))
+}
+
+/// The context as it travels, sealed where the settings say so.
+fn carrier(names: &[&str], values: &[String], app: &App) -> Carrier {
+    match (&app.sealing, &app.settings.context.seal) {
+        (Some(sealing), Some(seal)) => {
+            let sealer: Arc<dyn Sealer> = Arc::<crate::seal::Sealing>::clone(sealing);
+            encode_sealed(names, values, &seal.variable, sealer)
+        }
+        _ => encode(names, values),
+    }
 }
 
 /// The token where there is one: nothing has verified the user's *name* then, so it means nothing. Otherwise a fixed

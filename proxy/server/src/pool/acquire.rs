@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::clock;
 use crate::meters::{CloseReason, ConnectOutcome};
 use crate::pool::plan::Target;
-use crate::pool::{Caller, Link, Pool};
+use crate::pool::{Caller, Link, Pool, PoolKey};
 use crate::upstream::{Established, UpstreamError};
 use crate::worker::{self, Command};
 use pgwarden_pool::{Grant, Shelf, Slot};
@@ -177,9 +177,10 @@ impl Pool {
         app.meters.backend_connect(ConnectOutcome::Ok);
         app.readiness.upstream_reached();
         let profile = self.profiles.opened(established.reported);
+        let state = Backend::new(established.facts.capabilities, profile, rand::random());
         Link {
             stream: established.stream,
-            state: Some(Box::new(Backend::new(established.facts.capabilities, profile, rand::random()))),
+            state: Some(Box::new(state.of_process(established.process))),
             key: established.key,
             home: worker::home(),
             opened: clock::uptime(),
@@ -264,7 +265,8 @@ impl Pool {
         settings: &[(String, String)],
     ) -> Result<Established, UpstreamError> {
         let Target { server, login } = target;
-        server.connect(login, &self.key.database, &self.key.variables, settings).await
+        let PoolKey { database, variables, seals, .. } = &self.key;
+        server.connect(login, database, (variables, *seals), settings).await
     }
 }
 

@@ -1,0 +1,50 @@
+//! Sealed contexts: the key in force, and the commands that bring it into being and into databases.
+
+pub(crate) mod command;
+
+use crate::clock;
+use arc_swap::ArcSwap;
+use pgwarden_session::{Process, Seal, Sealer};
+use pgwarden_tenant::SealKey;
+use std::time::Duration;
+
+/// Makes the seals of all sessions, whatever configuration they began with: a key that is retired in the databases must
+/// not be in use here.
+#[derive(Debug)]
+pub(crate) struct Sealing {
+    terms: ArcSwap<Terms>,
+}
+
+/// What a reload may change.
+#[derive(Debug)]
+struct Terms {
+    key: SealKey,
+    lifetime: i64,
+}
+
+impl Sealing {
+    /// Seals with this key, for so long.
+    pub(crate) fn new(key: SealKey, lifetime: Duration) -> Self {
+        Self { terms: ArcSwap::from_pointee(Terms::new(key, lifetime)) }
+    }
+
+    /// Seals with another key from now on.
+    pub(crate) fn follow(&self, key: SealKey, lifetime: Duration) {
+        self.terms.store(Terms::new(key, lifetime).into());
+    }
+}
+
+impl Terms {
+    fn new(key: SealKey, lifetime: Duration) -> Self {
+        tracing::info!(key = key.id(), "contexts are sealed");
+        Self { key, lifetime: i64::try_from(lifetime.as_micros()).unwrap_or(i64::MAX) }
+    }
+}
+
+impl Sealer for Sealing {
+    fn seal(&self, process: &Process, number: u64, digest: &[u8; 32]) -> Seal {
+        let terms = self.terms.load();
+        let expiry = clock::micros().saturating_add(process.ahead).saturating_add(terms.lifetime);
+        terms.key.seal(&process.identity, u64::try_from(expiry).unwrap_or_default(), number, digest)
+    }
+}
