@@ -14,6 +14,7 @@
 //! * [`encryption`]: how psql got in;
 //! * [`platform`]: the example schema with its policies;
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
+//! * [`seal`]: a sealed context with its readers;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -31,6 +32,7 @@ mod postgres;
 mod proxy;
 mod relay;
 pub mod reload;
+pub mod seal;
 mod template;
 pub mod tenants;
 pub mod tokens;
