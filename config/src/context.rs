@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::auth::{Auth, Method};
 use crate::fixed::{self, Fixed};
+use crate::lookup::{self, Lookups, QUERIES};
 use crate::mistake::{Fault, Origin};
 use crate::reader::{Reader, single};
 use crate::seal::{self, SealSettings};
@@ -50,6 +51,8 @@ pub struct ContextSettings {
     pub max_claims_bytes: usize,
     /// How the context is sealed, if it is.
     pub seal: Option<SealSettings>,
+    /// What the database is asked about who a client is.
+    pub lookups: Lookups,
 }
 
 /// A variable and where it was written.
@@ -69,6 +72,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, auth: &Auth, upstream: Option<&Up
         max_value_bytes: reader.size("context.max_value_bytes", 1..=1_048_576).unwrap_or(MAX_VALUE_BYTES),
         max_claims_bytes: reader.size("context.max_claims_bytes", 1..=1_048_576).unwrap_or(MAX_CLAIMS_BYTES),
         seal: None,
+        lookups: lookup::resolve(reader, upstream),
     };
     settings.seal = seal::resolve(reader, &settings, upstream);
     check_claims(reader, &settings, &placed, auth);
@@ -171,7 +175,8 @@ fn from_tree(reader: &mut Reader<'_>, prefix: &str, node: &Node, placed: &mut Ve
 fn check_claims(reader: &mut Reader<'_>, settings: &ContextSettings, placed: &[Placed], auth: &Auth) {
     const EXPECTED: &str = "auth.method = \"jwt\"";
     let is_spoiled = reader.is_spoiled("auth.method") || reader.is_spoiled("auth.rules");
-    if is_spoiled || auth.methods().any(|method| method == Method::Jwt) {
+    let may_come_later = auth.jwt.is_some() && !settings.lookups.carriers.is_empty();
+    if is_spoiled || may_come_later || auth.methods().any(|method| method == Method::Jwt) {
         return;
     }
     for (origin, variable) in placed {
@@ -191,9 +196,9 @@ fn check_claims(reader: &mut Reader<'_>, settings: &ContextSettings, placed: &[P
 
 /// Something must say who the tenant or user is, and what the configuration says must fit.
 fn check_variable(reader: &mut Reader<'_>, settings: &ContextSettings, origin: &Origin, variable: &Variable) {
-    let (word, claim) = match &variable.from {
-        ValueFrom::Tenant => ("tenant", &settings.tenant_claim),
-        ValueFrom::User => ("user", &settings.user_claim),
+    let (word, claim, looked_up) = match &variable.from {
+        ValueFrom::Tenant => ("tenant", &settings.tenant_claim, &lookup::NAME_TENANTS[..]),
+        ValueFrom::User => ("user", &settings.user_claim, &lookup::NAME_USERS[..]),
         ValueFrom::Literal(value) => {
             if value.len() > settings.max_value_bytes {
                 let problem = format!("the value of {} is too long", variable.name);
@@ -203,6 +208,14 @@ fn check_variable(reader: &mut Reader<'_>, settings: &ContextSettings, origin: &
             return;
         }
         ValueFrom::Claim(_) | ValueFrom::Claims => return,
+        ValueFrom::Column(_) => {
+            if settings.lookups.lookup.is_none() && !reader.is_spoiled("context") {
+                let problem = format!("{} takes a column, but nothing is looked up", variable.name);
+                let expected = format!("one of {}", QUERIES.join(", "));
+                reader.wrong_at(origin.clone(), VARIABLES, Fault::new(problem, expected));
+            }
+            return;
+        }
     };
     let field = |fixed: &Fixed| match variable.from {
         ValueFrom::Tenant => fixed.tenant.clone(),
@@ -212,9 +225,15 @@ fn check_variable(reader: &mut Reader<'_>, settings: &ContextSettings, origin: &
     let default = settings.default_tenant.iter().map(|fixed| (format!("context.default_{word}"), fixed));
     let values: Vec<(String, String)> =
         named.chain(default).filter_map(|(key, fixed)| Some((key, field(fixed)?))).collect();
-    let sources =
-        ["context.fixed".to_owned(), format!("context.default_{word}"), format!("context.{word}_claim")];
-    if values.is_empty() && claim.is_none() && !sources.iter().any(|key| reader.is_spoiled(key)) {
+    let mut sources =
+        vec!["context.fixed".to_owned(), format!("context.default_{word}"), format!("context.{word}_claim")];
+    sources.extend(looked_up.iter().map(|key| (*key).to_owned()));
+    let is_looked_up = looked_up.iter().any(|key| reader.is_written(key));
+    if values.is_empty()
+        && claim.is_none()
+        && !is_looked_up
+        && !sources.iter().any(|key| reader.is_spoiled(key))
+    {
         let problem = format!("nothing says who the {word} of {} is", variable.name);
         let expected = sources.join(", ");
         reader.wrong_at(origin.clone(), VARIABLES, Fault::new(problem, format!("one of {expected}")));

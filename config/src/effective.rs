@@ -9,6 +9,7 @@ use crate::auth::{Auth, KeySource};
 use crate::context::ContextSettings;
 use crate::endpoint::Endpoint;
 use crate::limits::Limits;
+use crate::lookup::Lookups;
 use crate::rules::{Connection, Rule};
 use crate::secret::HIDDEN;
 use crate::settings::{Admin, Mode, Settings};
@@ -167,6 +168,7 @@ impl Page {
             self.text("lifetime", &units::show(seal.lifetime));
             self.text("variable", &seal.variable);
         }
+        self.lookups(&context.lookups);
         for (name, fixed) in &context.fixed {
             self.section(&format!("context.fixed.{}", quoted(name)));
             self.optional("tenant", fixed.tenant.as_deref());
@@ -178,6 +180,40 @@ impl Page {
             self.text("from", &variable.from.to_string());
             self.text("kind", variable.kind.as_str());
         }
+    }
+
+    fn lookups(&mut self, lookups: &Lookups) {
+        if let Some(lookup) = &lookups.lookup {
+            self.section("context.lookup");
+            self.text("user", &lookup.user);
+            self.optional("password", lookup.password.as_ref().map(|_| HIDDEN));
+            self.text("database", &lookup.database);
+            self.text("timeout", &units::show(lookup.timeout));
+            self.bare("connections", lookup.connections);
+            self.text("ttl", &units::show(lookup.ttl));
+            self.text("denied_ttl", &units::show(lookup.denied_ttl));
+            self.text("unnotified_ttl", &units::show(lookup.unnotified_ttl));
+            self.bare("entries", lookup.entries);
+            self.text("channel", &lookup.channel);
+        }
+        if let Some(session_token) = &lookups.session_token {
+            self.section("context.session_token");
+            self.text("query", &session_token.query);
+            self.text("hash", session_token.hash.as_str());
+        }
+        for (section, query) in [("resolver", &lookups.resolver), ("membership", &lookups.membership)] {
+            if let Some(query) = query {
+                self.section(&format!("context.{section}"));
+                self.text("query", query);
+            }
+        }
+        if !lookups.claimants.is_empty() {
+            self.section("context.claim");
+            self.list("users", lookups.claimants.iter().cloned());
+        }
+        self.section("context.token");
+        self.list("carriers", lookups.carriers.iter().map(|carrier| carrier.as_str().to_owned()));
+        self.bare("max_bytes", lookups.max_token_bytes);
     }
 
     fn tls(&mut self, tls: &ClientTls) {

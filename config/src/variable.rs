@@ -7,7 +7,8 @@ use crate::syntax;
 use crate::word::{Word, words};
 
 const SHAPE: &str = "name=source[:argument][:kind], like app.current_org_id=claim:app_metadata.org_id:uuid";
-const SOURCES: &str = "tenant, user, claim:PATH, claims or literal:TEXT, and behind it uuid, bigint or text";
+const SOURCES: &str =
+    "tenant, user, claim:PATH, claims, column:NAME or literal:TEXT, and behind it uuid, bigint or text";
 
 /// The longest part of a name: PostgreSQL cuts longer identifiers off (`NAMEDATALEN - 1`).
 const NAME_PART_BYTES: usize = 63;
@@ -48,6 +49,8 @@ pub enum ValueFrom {
     Claim(ClaimPath),
     /// All claims of the token, as JSON.
     Claims,
+    /// A column of the row that was looked up.
+    Column(String),
     /// Always this text.
     Literal(String),
 }
@@ -142,6 +145,7 @@ impl fmt::Display for ValueFrom {
             Self::User => out.write_str("user"),
             Self::Claim(path) => write!(out, "claim:{path}"),
             Self::Claims => out.write_str("claims"),
+            Self::Column(name) => write!(out, "column:{}", syntax::quote(name, '"')),
             Self::Literal(text) => write!(out, "literal:{}", syntax::quote(text, '\'')),
         }
     }
@@ -187,6 +191,7 @@ fn parse_source(text: &str) -> Result<(ValueFrom, Option<Kind>), Fault> {
         ["user", kind @ ..] => (ValueFrom::User, kind),
         ["claims", kind @ ..] => (ValueFrom::Claims, kind),
         ["claim", path, kind @ ..] => (ValueFrom::Claim(ClaimPath::parse(path)?), kind),
+        ["column", name, kind @ ..] => (ValueFrom::Column(column(name)?), kind),
         ["literal", value, kind @ ..] => (ValueFrom::Literal(syntax::unquote(value)?), kind),
         _ => return Err(Fault::new(format!("{text:?} is not a source"), SOURCES)),
     };
@@ -195,6 +200,14 @@ fn parse_source(text: &str) -> Result<(ValueFrom, Option<Kind>), Fault> {
         [kind] => Ok((from, Some(Kind::from_word(kind)?))),
         _ => Err(Fault::new(format!("{text:?} has too many colons"), "quotes around what contains a colon")),
     }
+}
+
+fn column(name: &str) -> Result<String, Fault> {
+    let name = syntax::unquote(name)?;
+    if name.is_empty() {
+        return Err(Fault::new("a column without a name", "a column of a query, like column:role"));
+    }
+    Ok(name)
 }
 
 fn is_uuid(value: &str) -> bool {

@@ -43,7 +43,7 @@ fn names_of_variables() {
 #[test]
 fn sources_and_values_of_variables() {
     const SOURCES: &str =
-        "tenant, user, claim:PATH, claims or literal:TEXT, and behind it uuid, bigint or text";
+        "tenant, user, claim:PATH, claims, column:NAME or literal:TEXT, and behind it uuid, bigint or text";
     for (text, line) in [
         ("a.b=header:x".to_owned(), format!("\"header:x\" is not a source; expected {SOURCES}")),
         ("a.b=literal".to_owned(), format!("\"literal\" is not a source; expected {SOURCES}")),
@@ -80,7 +80,8 @@ fn sources_and_values_of_variables() {
         (
             "a.b=tenant".to_owned(),
             "nothing says who the tenant of a.b is; \
-             expected one of context.fixed, context.default_tenant, context.tenant_claim"
+             expected one of context.fixed, context.default_tenant, context.tenant_claim, \
+             context.session_token.query, context.resolver.query, context.claim.users"
                 .into(),
         ),
         (

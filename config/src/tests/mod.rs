@@ -3,6 +3,7 @@
 mod context;
 mod context_mistakes;
 mod hostile;
+mod lookups;
 mod mistakes;
 mod precedence;
 mod reference;

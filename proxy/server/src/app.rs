@@ -4,6 +4,7 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
+use crate::identity::{self, Encoding, Identities};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
@@ -19,11 +20,13 @@ use crate::users::Users;
 use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
-use pgwarden_config::{Method, PoolMode, SealSettings, Settings};
+use pgwarden_config::{ContextSettings, Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
-use pgwarden_tenant::{Missing, Mode, Protected, RelationCache, SealKey, Shared, Variable};
+use pgwarden_tenant::{
+    Authority, Grant, Missing, Mode, Permission, Protected, RelationCache, SealKey, Shared, TokenRules,
+    Variable,
+};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The one that logins take, exchanged by a reload.
 pub(crate) type Current = Arc<ArcSwap<App>>;
@@ -35,8 +38,8 @@ pub(crate) struct App {
     pub(crate) server: Arc<Server>,
     pub(crate) acceptor: Option<Acceptor>,
     pub(crate) users: Arc<Users>,
-    pub(crate) tokens: Tokens,
-    pub(crate) variables: Vec<Variable>,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) identities: Arc<Identities>,
     /// The settings that pgwarden sets, that of the seal included.
     pub(crate) names: Arc<[String]>,
     pub(crate) sealing: Option<Arc<Sealing>>,
@@ -67,15 +70,19 @@ impl App {
             Parser::start(Arc::clone(&relations)).map_err(StartError::system("the parser's thread"))?;
         let meters = Arc::new(Meters::new());
         let connector = loaded.connector.clone();
-        let seal = settings.context.seal.as_ref();
         let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
-        let names: Arc<[String]> = names(&loaded.variables, seal);
-        let key = seal.zip(loaded.seal_key);
-        let sealing = key.map(|(seal, key)| Arc::new(Sealing::new(key, seal.lifetime)));
+        let sealing = sealing(None, &settings.context, loaded.seal_key);
+        let encoding = encoding(loaded.variables, sealing.as_ref(), &settings.context);
+        let names = encoding.names();
+        let tokens = Arc::new(loaded.tokens);
+        let blank = Arc::new(identity::blank(&encoding));
+        let identities = identities(encoding, &settings, &tokens);
+        let token_rules = token_rules(&settings);
         Ok(Self {
             server,
-            tenancy: tenancy(&names, &meters, relations),
+            tenancy: tenancy(&names, &meters, relations, (&identities, blank, token_rules)),
+            identities,
             names,
             sealing,
             parser,
@@ -93,8 +100,7 @@ impl App {
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             users: loaded.users,
-            tokens: loaded.tokens,
-            variables: loaded.variables,
+            tokens,
             settings,
         })
     }
@@ -102,19 +108,24 @@ impl App {
     /// What those share who log in from now on. The pools follow the new settings at once.
     pub(crate) fn renewed(&self, settings: Settings, loaded: Loaded) -> Self {
         let meters = Arc::clone(&self.meters);
-        let seal = settings.context.seal.as_ref();
         let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters);
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
-        let names: Arc<[String]> = names(&loaded.variables, seal);
-        let key = seal.zip(loaded.seal_key);
-        let sealing = key.map(|(seal, key)| self.sealing_with(key, seal.lifetime));
+        let sealing = sealing(self.sealing.as_ref(), &settings.context, loaded.seal_key);
+        let encoding = encoding(loaded.variables, sealing.as_ref(), &settings.context);
+        let names = encoding.names();
+        let tokens = Arc::new(loaded.tokens);
+        let blank = Arc::new(identity::blank(&encoding));
+        let identities = identities(encoding, &settings, &tokens);
+        let token_rules = token_rules(&settings);
+        let relations = Arc::clone(&self.tenancy.relations);
         Self {
             server,
-            tenancy: tenancy(&names, &self.meters, Arc::clone(&self.tenancy.relations)),
+            tenancy: tenancy(&names, &self.meters, relations, (&identities, blank, token_rules)),
+            identities,
             names,
             sealing,
             parser: self.parser.clone(),
@@ -132,20 +143,8 @@ impl App {
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             users: loaded.users,
-            tokens: loaded.tokens,
-            variables: loaded.variables,
+            tokens,
             settings,
-        }
-    }
-
-    /// Sessions that go on take the new key along.
-    fn sealing_with(&self, key: SealKey, lifetime: Duration) -> Arc<Sealing> {
-        match &self.sealing {
-            Some(sealing) => {
-                sealing.follow(key, lifetime);
-                Arc::clone(sealing)
-            }
-            None => Arc::new(Sealing::new(key, lifetime)),
         }
     }
 
@@ -219,15 +218,57 @@ fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
     Plan { server: Arc::clone(server), logins, pool: settings.pool.clone(), max_backends }
 }
 
-fn names(variables: &[Variable], seal: Option<&SealSettings>) -> Arc<[String]> {
-    let seal = seal.map(|seal| seal.variable.clone());
-    variables.iter().map(|variable| variable.name.clone()).chain(seal).collect()
+/// How tokens may come within a session.
+fn token_rules(settings: &Settings) -> TokenRules {
+    let lookups = &settings.context.lookups;
+    let permission = |carrier| match lookups.carriers.contains(&carrier) {
+        true => Permission::Granted,
+        false => Permission::Withheld,
+    };
+    TokenRules {
+        set: permission(TokenCarrier::Set),
+        set_config: permission(TokenCarrier::SetConfig),
+        comment: permission(TokenCarrier::Comment),
+        limit: lookups.max_token_bytes,
+    }
 }
 
-fn tenancy(names: &[String], meters: &Arc<Meters>, relations: Arc<RelationCache>) -> Shared {
+/// Who seals contexts. Sessions that go on take the new key along.
+fn sealing(
+    before: Option<&Arc<Sealing>>,
+    context: &ContextSettings,
+    key: Option<SealKey>,
+) -> Option<Arc<Sealing>> {
+    let (seal, key) = context.seal.as_ref().zip(key)?;
+    Some(match before {
+        Some(sealing) => {
+            sealing.follow(key, seal.lifetime);
+            Arc::clone(sealing)
+        }
+        None => Arc::new(Sealing::new(key, seal.lifetime)),
+    })
+}
+
+fn encoding(variables: Vec<Variable>, sealing: Option<&Arc<Sealing>>, context: &ContextSettings) -> Encoding {
+    let seal = sealing.zip(context.seal.as_ref());
+    let seal = seal.map(|(sealing, seal)| (Arc::clone(sealing), seal.variable.clone()));
+    Encoding { variables, seal }
+}
+
+fn identities(encoding: Encoding, settings: &Settings, tokens: &Arc<Tokens>) -> Arc<Identities> {
+    Arc::new(Identities::new(encoding, settings.context.clone(), Arc::clone(tokens)))
+}
+
+fn tenancy(
+    names: &[String],
+    meters: &Arc<Meters>,
+    relations: Arc<RelationCache>,
+    (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
+) -> Shared {
+    let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Shared { protected: Arc::new(Protected::new(&names)), observer, relations }
+    Shared { protected: Arc::new(Protected::new(&names)), observer, relations, authority, blank, tokens }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

@@ -19,6 +19,7 @@ fn one(variable: &pgwarden_config::Variable, settings: &Settings) -> Result<Vari
         ValueFrom::Tenant => Source::Tenant,
         ValueFrom::User => Source::User,
         ValueFrom::Claims => Source::Claims,
+        ValueFrom::Column(name) => Source::Column(name.clone()),
         ValueFrom::Literal(text) => Source::Literal(text.clone()),
         ValueFrom::Claim(path) => {
             let written = path.to_string();

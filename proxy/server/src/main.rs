@@ -9,6 +9,7 @@ mod cancel;
 mod causes;
 mod cli;
 mod clock;
+mod identity;
 mod keys;
 mod listen;
 mod loaded;

@@ -5,6 +5,7 @@ use crate::output::Output;
 use crate::queue::{Answer, Expect, Fate};
 use crate::refusal::SessionError;
 use crate::tenancy::Tenancy;
+use crate::token::Edits;
 use crate::transaction::Batch;
 use pgwarden_wire::{FrontendTag, HEADER, header};
 use std::ops::Range;
@@ -22,12 +23,14 @@ pub struct Taken {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame<'a> {
     pub(crate) tag: FrontendTag,
-    /// Where it begins in the input.
-    pub(crate) at: usize,
+    /// Where it begins in the input; `None` where the message was made anew.
+    pub(crate) at: Option<usize>,
     /// Bytes of the whole message.
     pub(crate) length: usize,
     /// What is there of it, header included.
     pub(crate) bytes: &'a [u8],
+    /// What was taken out of it.
+    pub(crate) edits: Edits<'a>,
 }
 
 impl<'a> Frame<'a> {
@@ -41,9 +44,12 @@ impl<'a> Frame<'a> {
         self.bytes.get(HEADER..).unwrap_or_default()
     }
 
-    /// Where what is there lies in the input, without the first `skip` bytes.
-    pub(crate) fn range_after(&self, skip: usize) -> Range<usize> {
-        self.at + skip..self.at + self.bytes.len()
+    /// Passes on this range of the message.
+    pub(crate) fn pass(&self, range: Range<usize>, out: &mut Output) {
+        match self.at {
+            Some(at) => out.backend.input(at + range.start..at + range.end),
+            None => out.backend.bytes(self.bytes.get(range).unwrap_or_default()),
+        }
     }
 }
 
@@ -81,7 +87,7 @@ impl<T: Tenancy> Engine<T> {
             let tag = FrontendTag::from_byte(header.tag).ok_or(SessionError::UnknownMessage(header.tag))?;
             self.options.limits.check(tag, header.length)?;
             let bytes = rest.get(..header.length).unwrap_or(rest);
-            let frame = Frame { tag, at, length: header.length, bytes };
+            let frame = Frame { tag, at: Some(at), length: header.length, bytes, edits: Edits::default() };
             match self.client_message(&frame, now, out)? {
                 Step::Taken => at += bytes.len(),
                 Step::Incomplete => {
@@ -191,7 +197,7 @@ impl<T: Tenancy> Engine<T> {
 
     /// Passes on what is there of the message, without its first `skip` bytes; the rest follows by itself.
     pub(crate) fn forward(&mut self, frame: &Frame<'_>, skip: usize, out: &mut Output) -> Step {
-        out.backend.input(frame.range_after(skip));
+        frame.pass(skip..frame.bytes.len(), out);
         self.flow(frame, Delivery::Forward)
     }
 

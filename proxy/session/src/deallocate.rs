@@ -5,6 +5,7 @@ use crate::names;
 use crate::output::Output;
 use crate::queue::Naming;
 use crate::tenancy::Tenancy;
+use crate::token::Taken;
 use pgwarden_sql::{Script, Verb};
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ impl<T: Tenancy> Engine<T> {
         } else {
             self.name_on_backend(&known, out)
         };
-        let naming = Naming { name: name.into(), statement: known, number: None };
+        let naming = Naming { name: name.into(), statement: known, number: None, taken: Taken::default() };
         Some(([b"DEALLOCATE ".as_slice(), &on_backend].concat(), naming))
     }
 }

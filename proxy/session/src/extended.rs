@@ -62,6 +62,14 @@ impl<T: Tenancy> Engine<T> {
             return Ok(self.wait(out));
         }
         let statement = self.statements.find(head.statement).cloned();
+        if let Some(step) = self.show_comment(head.statement, frame, now, out) {
+            return Ok(step);
+        }
+        if let Some(token) =
+            statement.as_deref().filter(|one| one.is_token() && frame.edits.is_token_unread())
+        {
+            return self.bind_token((frame, &head), token, now, out);
+        }
         if let Some(statement) = &statement {
             match self.gate(statement, Purposes::Run, frame, now, out) {
                 Gate::Open(_released) => (),
@@ -75,7 +83,7 @@ impl<T: Tenancy> Engine<T> {
         let name = self.backend_name(head.statement, statement.as_ref(), out);
         let shared = statement.as_ref().filter(|_| self.shares(head.statement));
         self.queue.push(Expect::Bind, shared.map_or(Fate::Client, |one| Fate::Shared(Arc::clone(one))));
-        self.portals.bind(head.portal, statement.as_ref());
+        self.portals.bind(head.portal, statement.as_ref(), frame.edits.showing());
         self.tx.sent(Batch::Started);
         let Some(name) = name else { return Ok(self.forward(frame, 0, out)) };
         out.backend.write(|w| {
@@ -131,6 +139,12 @@ impl<T: Tenancy> Engine<T> {
             }
             fate = self.execute_fate(statement);
         }
+        if let Some(showing) = self.portals.showing(execute.portal).cloned() {
+            match self.run_token(&showing, frame, now, out) {
+                Ok(echo) => fate = echo.map_or(fate, Fate::Echo),
+                Err(step) => return Ok(step),
+            }
+        }
         self.queue.push(Expect::Execute, fate);
         self.tx.sent(Batch::Started);
         let step = self.forward(frame, 0, out);
@@ -167,10 +181,10 @@ impl<T: Tenancy> Engine<T> {
                 return Ok(self.wait(out));
             }
             TargetKind::Statement => {
-                let known = self
-                    .statements
-                    .remove(target.name, self.tx.number())
-                    .map(|statement| Box::new(Naming { name: target.name.into(), statement, number: None }));
+                let taken = self.statements.taken(target.name).clone();
+                let known = self.statements.remove(target.name, self.tx.number()).map(|statement| {
+                    Box::new(Naming { name: target.name.into(), statement, number: None, taken })
+                });
                 if self.shares(target.name) {
                     self.queue.answer(Answer::CloseComplete(known));
                     return Ok(self.discard(frame));

@@ -79,6 +79,10 @@ impl<T: Tenancy> Engine<T> {
                 rewrite(payload, |position| position, Some(SEND_SIMPLE), out);
                 Delivery::Swallow
             }
+            Fate::Parse(naming) if naming.taken.removed > 0 => {
+                rewrite(payload, |position| position + naming.taken.removed, None, out);
+                Delivery::Swallow
+            }
             Fate::Own(Purpose::SessionClear) => {
                 self.taint();
                 Delivery::Swallow
@@ -143,7 +147,7 @@ impl<T: Tenancy> Engine<T> {
                 self.statements.remove_exactly(&naming.name, &naming.statement);
             }
             Entry::Answer(Answer::CloseComplete(Some(naming))) => {
-                self.statements.insert(&naming.name, naming.statement, self.tx.number());
+                self.statements.insert(&naming.name, (naming.statement, naming.taken), self.tx.number());
             }
             Entry::Await(_, Fate::Own(purpose)) => self.undo_own(&purpose),
             Entry::Await(..) | Entry::Answer(_) => (),

@@ -12,9 +12,10 @@ use crate::engine::{Engine, Hold, Pooling};
 use crate::output::Output;
 use crate::pins::{Change, Pin, Pins, Trace, may_end, trace};
 use crate::queue::{Expect, Fate, Purpose};
-use crate::reading::Reading;
 use crate::tenancy::Tenancy;
-use pgwarden_sql::{Marks, Script, SetConfigTarget, Statement, set_config_is_local, set_config_targets};
+use pgwarden_sql::{
+    Marks, Script, SetConfigTarget, Statement, Verb, set_config_is_local, set_config_targets,
+};
 use pgwarden_wire::Status;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,11 +112,12 @@ impl<T: Tenancy> Engine<T> {
 
     /// What the calls of set_config set beyond the transaction, except what PostgreSQL reports.
     fn set_config_of_session(&self, text: &[u8], script: &Script) -> Vec<SetConfigTarget> {
-        let (Reading::As(strings) | Reading::Ascii(strings)) = self.reading();
+        let strings = self.reading().strings();
         let statements = script
             .statements()
             .iter()
-            .filter(|one| one.marks.contains(Marks::SET_CONFIG) && !set_config_is_local(text, one, strings));
+            .filter(|one| one.verb != Verb::Token && one.marks.contains(Marks::SET_CONFIG))
+            .filter(|one| !set_config_is_local(text, one, strings));
         let is_reported = |target: &SetConfigTarget| match target {
             SetConfigTarget::Literal(name) => {
                 self.profile.reported.iter().any(|(one, _)| one.eq_ignore_ascii_case(name))

@@ -36,6 +36,7 @@ mod shelf;
 mod simple;
 mod statement;
 mod tenancy;
+mod token;
 mod transaction;
 
 pub use backend::{Backend, Capabilities, Health, Route};
@@ -51,4 +52,4 @@ pub use refusal::{Refusal, SessionError};
 pub use seal::{Process, SEAL_LENGTH, Seal, Sealer, Sealing};
 pub use settings::{Profile, Settings, bring_along};
 pub use statement::{Interner, Statement};
-pub use tenancy::{Ruling, Subject, Tenancy};
+pub use tenancy::{Bearer, End, Moment, Place, Ruling, Shown, Subject, Tenancy, Term};

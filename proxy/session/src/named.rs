@@ -1,7 +1,9 @@
 //! The prepared statements of one client, by the client's own names.
 
 use crate::description::Shape;
+use crate::queue::Naming;
 use crate::statement::Statement;
+use crate::token::Taken;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,6 +11,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 struct Known {
     statement: Arc<Statement>,
+    /// What was taken out of the client's text.
+    taken: Taken,
     /// What the client was told it returns.
     told: Option<Shape>,
     /// The batch that defined it; an error in it would have skipped the definition.
@@ -21,7 +25,7 @@ pub(crate) struct Named {
     named: HashMap<Box<[u8]>, Known>,
     unnamed: Option<Known>,
     /// The unnamed statement that the server has acknowledged: it is still there when what replaces it is skipped.
-    acknowledged: Option<Arc<Statement>>,
+    acknowledged: Option<(Arc<Statement>, Taken)>,
     /// Where in the reply queue the unnamed statement was changed last.
     changed: usize,
     /// The batch that closed a statement last.
@@ -57,9 +61,14 @@ impl Named {
         !name.is_empty() && self.named.len() >= most && !self.named.contains_key(name)
     }
 
+    /// What was taken out of the client's text of the statement of that name.
+    pub(crate) fn taken(&self, name: &[u8]) -> &Taken {
+        self.known(name).map_or(&Taken::NOTHING, |known| &known.taken)
+    }
+
     /// Names a statement.
-    pub(crate) fn insert(&mut self, name: &[u8], statement: Arc<Statement>, batch: u64) {
-        let known = Known { statement, told: None, since: batch };
+    pub(crate) fn insert(&mut self, name: &[u8], (statement, taken): (Arc<Statement>, Taken), batch: u64) {
+        let known = Known { statement, taken, told: None, since: batch };
         if name.is_empty() {
             self.unnamed = Some(known);
         } else {
@@ -81,9 +90,9 @@ impl Named {
     }
 
     /// The server has acknowledged a statement.
-    pub(crate) fn acknowledged(&mut self, name: &[u8], statement: &Arc<Statement>) {
-        if name.is_empty() {
-            self.acknowledged = Some(Arc::clone(statement));
+    pub(crate) fn acknowledged(&mut self, naming: &Naming) {
+        if naming.name.is_empty() {
+            self.acknowledged = Some((Arc::clone(&naming.statement), naming.taken.clone()));
         }
     }
 
@@ -99,7 +108,8 @@ impl Named {
             return;
         }
         let since = self.settled.saturating_sub(1);
-        self.unnamed = self.acknowledged.clone().map(|statement| Known { statement, told: None, since });
+        self.unnamed =
+            self.acknowledged.clone().map(|(statement, taken)| Known { statement, taken, told: None, since });
     }
 
     /// Forgets a name.

@@ -23,6 +23,9 @@ impl<T: Tenancy> Engine<T> {
     ) -> Result<Step, SessionError> {
         let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
         let parse = Parse::read(payload)?;
+        if let Some(found) = self.commented_token(parse.text, frame) {
+            return self.parse_without_comment(frame, &parse, &found, now, out);
+        }
         if names::is_reserved(parse.name) {
             return Ok(self.refuse_frame(&names::reserved(parse.name), frame, out));
         }
@@ -34,6 +37,9 @@ impl<T: Tenancy> Engine<T> {
             return Ok(self.refuse_frame(&too_many(most), frame, out));
         }
         let statement = self.define(&parse);
+        if let Some(found) = self.literal_token(&statement, frame) {
+            return self.parse_without_literal(frame, &parse, found, now, out);
+        }
         if self.deallocates_in_doubt(parse.text, statement.script()) {
             return Ok(self.wait(out));
         }
@@ -52,7 +58,7 @@ impl<T: Tenancy> Engine<T> {
         if parse.name.is_empty() {
             self.statements.unnamed_changed(self.queue.last_place());
         }
-        self.statements.insert(parse.name, statement, self.tx.number());
+        self.statements.insert(parse.name, (statement, frame.edits.taken()), self.tx.number());
         Ok(step)
     }
 
@@ -79,7 +85,7 @@ impl<T: Tenancy> Engine<T> {
         out: &mut Output,
     ) -> Step {
         let renamed = statement.script().and_then(|script| self.renamed_deallocate(parse.text, script, out));
-        self.name_sent(parse, statement, None);
+        self.name_sent(frame, parse, statement, None);
         let Some((text, naming)) = renamed else { return self.forward(frame, 0, out) };
         self.deallocating = Some(Box::new(naming));
         out.backend.write(|w| {
@@ -102,7 +108,7 @@ impl<T: Tenancy> Engine<T> {
             out.backend.write(|w| {
                 w.parse(b"", parse.text, parse.types);
             });
-            self.name_sent(parse, statement, None);
+            self.name_sent(frame, parse, statement, None);
             return self.discard(frame);
         }
         // In a failed block the server refuses Parse itself.
@@ -113,7 +119,7 @@ impl<T: Tenancy> Engine<T> {
         };
         let known = backend.shelf.is_acknowledged(statement) && self.definitions == Definitions::Kept;
         if known && !fails {
-            let naming = Naming { name: parse.name.into(), statement: Arc::clone(statement), number: None };
+            let naming = naming(frame, parse, statement, None);
             self.queue.answer(Answer::ParseComplete(Box::new(naming)));
             return self.discard(frame);
         }
@@ -123,12 +129,18 @@ impl<T: Tenancy> Engine<T> {
         out.backend.write(|w| {
             w.parse(&names::of_statement(number), parse.text, parse.types);
         });
-        self.name_sent(parse, statement, Some(number));
+        self.name_sent(frame, parse, statement, Some(number));
         self.discard(frame)
     }
 
-    fn name_sent(&mut self, parse: &Parse<'_>, statement: &Arc<Statement>, number: Option<u64>) {
-        let naming = Naming { name: parse.name.into(), statement: Arc::clone(statement), number };
+    fn name_sent(
+        &mut self,
+        frame: &Frame<'_>,
+        parse: &Parse<'_>,
+        statement: &Arc<Statement>,
+        number: Option<u64>,
+    ) {
+        let naming = naming(frame, parse, statement, number);
         self.queue.push(Expect::Parse, Fate::Parse(Box::new(naming)));
         if let (true, Some(backend)) = (parse.name.is_empty(), &mut self.lease) {
             backend.unnamed_sent(statement, self.tx.number());
@@ -146,6 +158,11 @@ impl<T: Tenancy> Engine<T> {
         let fresh = Statement::new(parse.text, parse.types, path, self.reading());
         if self.shares(parse.name) { self.interner.share(fresh) } else { Arc::new(fresh) }
     }
+}
+
+fn naming(frame: &Frame<'_>, parse: &Parse<'_>, statement: &Arc<Statement>, number: Option<u64>) -> Naming {
+    let taken = frame.edits.taken();
+    Naming { name: parse.name.into(), statement: Arc::clone(statement), number, taken }
 }
 
 fn too_many(most: usize) -> Refusal {

@@ -1,23 +1,37 @@
 //! Which statement runs in which portal, as far as the client bound them in the current transaction.
 
 use crate::statement::Statement;
+use crate::token::Showing;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// What runs in a portal.
+#[derive(Debug)]
+struct Bound {
+    statement: Arc<Statement>,
+    /// What running it shows.
+    showing: Option<Box<Showing>>,
+}
 
 /// The portals of one client.
 #[derive(Debug, Default)]
 pub(crate) struct Portals {
-    unnamed: Option<Arc<Statement>>,
-    named: HashMap<Box<[u8]>, Arc<Statement>>,
+    unnamed: Option<Bound>,
+    named: HashMap<Box<[u8]>, Bound>,
 }
 
 impl Portals {
     /// A portal was bound; `None` where the statement is not known.
-    pub(crate) fn bind(&mut self, name: &[u8], statement: Option<&Arc<Statement>>) {
-        match statement {
-            Some(statement) if name.is_empty() => self.unnamed = Some(Arc::clone(statement)),
-            Some(statement) => {
-                self.named.insert(name.into(), Arc::clone(statement));
+    pub(crate) fn bind(
+        &mut self,
+        name: &[u8],
+        statement: Option<&Arc<Statement>>,
+        showing: Option<Box<Showing>>,
+    ) {
+        match statement.map(|statement| Bound { statement: Arc::clone(statement), showing }) {
+            Some(bound) if name.is_empty() => self.unnamed = Some(bound),
+            Some(bound) => {
+                self.named.insert(name.into(), bound);
             }
             None => self.close(name),
         }
@@ -25,6 +39,15 @@ impl Portals {
 
     /// The statement of a portal.
     pub(crate) fn find(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+        self.bound(name).map(|bound| &bound.statement)
+    }
+
+    /// What running a portal shows.
+    pub(crate) fn showing(&self, name: &[u8]) -> Option<&Showing> {
+        self.bound(name)?.showing.as_deref()
+    }
+
+    fn bound(&self, name: &[u8]) -> Option<&Bound> {
         if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
     }
 

@@ -9,6 +9,7 @@ use crate::inquiry::Inquiry;
 use crate::refusal::Refusal;
 use crate::shelf::Evicted;
 use crate::statement::Statement;
+use crate::token::Taken;
 use pgwarden_wire::BackendTag;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub(crate) enum Fate {
     CloseUnnamed,
     /// The client, except for what answers statements that were put into its text.
     Script(Box<Insertions>),
+    /// The client, which reads this value instead of the server's.
+    Echo(Box<[u8]>),
     /// The client; the reply concerns a statement that backends share.
     Shared(Arc<Statement>),
     /// The client; it is told what a shared statement of that name returns.
@@ -72,6 +75,8 @@ pub(crate) struct Naming {
     pub(crate) statement: Arc<Statement>,
     /// Its number on the backend; `None` where it keeps the client's name.
     pub(crate) number: Option<u64>,
+    /// What was taken out of its text.
+    pub(crate) taken: Taken,
 }
 
 /// Statements that were put into a simple query's text.
@@ -83,6 +88,11 @@ pub(crate) struct Insertions {
     pub(crate) swallow: Vec<u32>,
     /// How many CommandComplete were read.
     pub(crate) completed: u32,
+    /// How many characters of the client's text were taken out in front.
+    pub(crate) removed: usize,
+    /// The row that the client reads in place of the server's, and the number of the command that returns it among the
+    /// client's own.
+    pub(crate) echo: Option<(u32, Box<[u8]>)>,
     /// What the string resets.
     pub(crate) resets: Resetting,
     /// The text, as long as it may be run again outside of a transaction block.
@@ -152,7 +162,24 @@ pub(crate) enum Progress {
     Stray,
 }
 
+impl Fate {
+    /// What the client reads in place of the row that comes next.
+    pub(crate) fn echo(&self) -> Option<&[u8]> {
+        match self {
+            Self::Echo(value) => Some(value),
+            Self::Script(insertions) => insertions.due_echo(),
+            _ => None,
+        }
+    }
+}
+
 impl Insertions {
+    fn due_echo(&self) -> Option<&[u8]> {
+        let swallowed = self.swallow.iter().filter(|reply| **reply < self.completed).count();
+        let own = usize::try_from(self.completed).ok()?.checked_sub(swallowed)?;
+        self.echo.as_ref().filter(|(index, _)| usize::try_from(*index) == Ok(own)).map(|(_, value)| &**value)
+    }
+
     /// Whether the string may have to be sent a second time, outside of a transaction block.
     pub(crate) fn may_run_again(&self) -> bool {
         matches!(self.again, Again::Possible(_))

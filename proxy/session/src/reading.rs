@@ -43,6 +43,12 @@ impl Reading {
         if ambiguous { Self::Ascii(syntax) } else { Self::As(syntax) }
     }
 
+    /// What a backslash in a plain literal means.
+    pub(crate) fn strings(self) -> StringSyntax {
+        let (Self::As(strings) | Self::Ascii(strings)) = self;
+        strings
+    }
+
     /// Reads a text.
     pub(crate) fn read(self, text: &[u8]) -> Result<Script, Unread> {
         let syntax = match self {

@@ -26,7 +26,7 @@ pub(crate) enum Permit {
 impl<T: Tenancy> Engine<T> {
     /// Asks the tenancy, and whether a shared backend can carry what the statement leaves behind.
     pub(crate) fn permit(&mut self, subject: Subject<'_>, now: u64) -> Permit {
-        match self.tenancy.rule(subject, self.tx.status(), now) {
+        match self.tenancy.rule(subject, self.tx.place(), now) {
             Ruling::Refuse(_) if self.options.faults.has(Fault::FailOpen) => (),
             Ruling::Refuse(refusal) => return Permit::Refused(refusal),
             Ruling::Ask => return Permit::Unknown,
@@ -59,6 +59,7 @@ impl<T: Tenancy> Engine<T> {
         if self.tx.status() == Status::Idle && self.tx.batch() == Batch::Fresh {
             self.queue.answer(Answer::Error(Box::new(refusal.clone())));
             self.queue.answer(Answer::Ready);
+            self.tx.refused();
             return;
         }
         self.provoke(refusal, out);

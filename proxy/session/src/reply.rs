@@ -80,15 +80,15 @@ impl<T: Tenancy> Engine<T> {
         match (tag, self.queue.front()) {
             (
                 BackendTag::DataRow | BackendTag::CopyData,
-                Some(Entry::Await(
-                    Expect::Query | Expect::Execute,
-                    Fate::Client | Fate::Unsure | Fate::Script(_),
-                )),
+                Some(Entry::Await(Expect::Query | Expect::Execute, Fate::Client | Fate::Unsure)),
             )
             | (BackendTag::NotificationResponse, _) => Ok(Delivery::Forward),
             (BackendTag::DataRow, Some(Entry::Await(_, Fate::Own(Purpose::Inquiry(_))))) => {
                 self.inquiry_answered(payload);
                 Ok(Delivery::Swallow)
+            }
+            (BackendTag::DataRow, Some(Entry::Await(_, fate @ (Fate::Script(_) | Fate::Echo(_))))) => {
+                Ok(echo(fate, out))
             }
             (BackendTag::NoticeResponse, _) if self.queue.front_is_own() => Ok(Delivery::Swallow),
             (BackendTag::NoticeResponse, _) => Ok(Delivery::Forward),
@@ -189,7 +189,7 @@ impl<T: Tenancy> Engine<T> {
     }
 
     fn parsed(&mut self, naming: &Naming) {
-        self.statements.acknowledged(&naming.name, &naming.statement);
+        self.statements.acknowledged(naming);
         let Some(backend) = &mut self.lease else { return };
         match naming.number {
             Some(number) => backend.shelf.acknowledge(&naming.statement, number),
@@ -278,6 +278,17 @@ impl<T: Tenancy> Engine<T> {
         self.profile = Arc::clone(&backend.profile);
         Ok(Delivery::Forward)
     }
+}
+
+/// Writes the row that the client reads in place of the server's, if there is one.
+fn echo(fate: &Fate, out: &mut Output) -> Delivery {
+    let Some(value) = fate.echo() else { return Delivery::Forward };
+    out.client.write(|w| {
+        w.message(b'D', |p| {
+            p.bytes(&1_u16.to_be_bytes()).int32(i32::try_from(value.len()).unwrap_or(i32::MAX)).bytes(value);
+        });
+    });
+    Delivery::Swallow
 }
 
 /// The name and value; `None` where one is not UTF-8 and so cannot be carried.

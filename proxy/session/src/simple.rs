@@ -5,7 +5,7 @@ use crate::client::{Frame, Step};
 use crate::command::Effect;
 use crate::engine::{Barrier, Engine, Hold, Reassert, Resetting, SessionScope, Stop};
 use crate::inject::Passage;
-use crate::insertion::Plan;
+use crate::insertion::{Contexts, Plan};
 use crate::output::Output;
 use crate::queue::{Again, Expect, Fate, Insertions};
 use crate::refusal::SessionError;
@@ -24,7 +24,13 @@ impl<T: Tenancy> Engine<T> {
     ) -> Result<Step, SessionError> {
         let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
         let text = query_text(payload)?;
+        if let Some(found) = self.commented_token(text, frame) {
+            return self.query_without_comment(frame, found, now, out);
+        }
         let read = self.reading().read(text);
+        if let Some(script) = read.as_ref().ok().filter(|script| self.shows_token(script, frame)) {
+            return self.query_with_token(frame, (text, script), now, out);
+        }
         match self.permit(Subject::Text { text, script: read.as_ref().map_err(|unread| *unread) }, now) {
             Permit::Granted => (),
             Permit::Refused(refusal) => {
@@ -107,7 +113,7 @@ impl<T: Tenancy> Engine<T> {
         out: &mut Output,
     ) -> Step {
         let fate = self.query_fate(frame, script);
-        out.backend.input(frame.range_after(0));
+        frame.pass(0..frame.bytes.len(), out);
         self.query_sent(script, fate);
         if self.scope == SessionScope::Open {
             self.close_session_scope(out);
@@ -123,24 +129,23 @@ impl<T: Tenancy> Engine<T> {
         script: Option<&Script>,
         out: &mut Output,
     ) -> Step {
-        let Some(carrier) = self.tenancy.carrier() else {
+        let Some(contexts) = Contexts::of(&self.tenancy) else {
             let released = self.tx.exempt();
             return self.send_query(frame, script, released, out);
         };
-        let plan = Plan::new(text, script, self, (carrier.text.len(), carrier.statements));
-        let length = frame.length + plan.offsets.len() * carrier.text.len() - 1;
+        let plan = Plan::new(text, script, self, contexts);
+        let length = frame.length + plan.inserted() - 1;
         let field = i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes();
-        let carrier = carrier.sealed_for(self.lease.as_deref_mut());
         out.backend.bytes(b"Q");
         out.backend.bytes(&field);
-        let start = frame.at + HEADER;
-        let mut from = 0;
-        for offset in &plan.offsets {
-            out.backend.input(start + from..start + offset);
+        let mut from = HEADER;
+        for (offset, carrier) in &plan.offsets {
+            frame.pass(from..HEADER + offset, out);
+            let carrier = carrier.sealed_for(self.lease.as_deref_mut());
             carrier.text().iter().for_each(|part| out.backend.bytes(part));
-            from = *offset;
+            from = HEADER + offset;
         }
-        out.backend.input(start + from..frame.at + frame.length);
+        frame.pass(from..frame.length, out);
         if !plan.offsets.is_empty() {
             self.activity.text += 1;
             let _released = self.tx.injected();
@@ -150,6 +155,7 @@ impl<T: Tenancy> Engine<T> {
             insertions.resets = Resetting::Settings;
         }
         insertions.again = self.again(text, script);
+        frame.edits.note(&mut insertions);
         self.query_sent(script, Fate::Script(Box::new(insertions)));
         if self.scope == SessionScope::Open {
             self.close_session_scope(out);
@@ -162,10 +168,13 @@ impl<T: Tenancy> Engine<T> {
         if script.is_some_and(resets_all) {
             return Fate::Command(Effect::Reset);
         }
-        match self.again(text.strip_suffix(b"\0").unwrap_or(text), script) {
-            Again::Never => Fate::Client,
-            again => Fate::Script(Box::new(Insertions { again, ..Insertions::default() })),
+        let again = self.again(text.strip_suffix(b"\0").unwrap_or(text), script);
+        if matches!(again, Again::Never) && !frame.edits.is_seen_in_replies() {
+            return Fate::Client;
         }
+        let mut insertions = Insertions { again, ..Insertions::default() };
+        frame.edits.note(&mut insertions);
+        Fate::Script(Box::new(insertions))
     }
 
     /// Outside of a block, a statement of an unknown kind may turn out to refuse the block that its context makes.
@@ -202,6 +211,9 @@ impl<T: Tenancy> Engine<T> {
     pub(crate) fn statement_sent(&mut self, statement: &Statement) {
         self.tx.statement_sent(statement);
         self.follow(statement);
+        if matches!(statement.verb, Verb::DiscardAll | Verb::ResetAll) {
+            self.tenancy.reset(self.tx.place());
+        }
         if matches!(statement.verb, Verb::DiscardAll | Verb::Deallocate { .. }) {
             self.barrier = Barrier::Due;
         }
@@ -275,6 +287,7 @@ fn changes_context_midway(script: &Script, tenancy: &impl Tenancy, reassert: Rea
         let disturbs = statement.verb.controls_transaction()
             || statement.verb == Verb::SetTransaction
             || loses_context(statement)
+            || statement.verb == Verb::ResetAll
             || (needs && reassert == Reassert::Statement);
         undisturbed &= !disturbs;
         lost = loses_context(statement) && !ends_transaction(statement);

@@ -1,7 +1,7 @@
 //! Prepared statements: what the client named, and where a backend knows them.
 
 use crate::reading::{Reading, Unread};
-use pgwarden_sql::Script;
+use pgwarden_sql::{Script, Verb};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -76,6 +76,11 @@ impl Statement {
     #[must_use]
     pub fn script(&self) -> Option<&Script> {
         self.script.as_ref().ok()
+    }
+
+    /// Whether it shows a token, and does nothing else.
+    pub(crate) fn is_token(&self) -> bool {
+        self.script().and_then(Script::single).is_some_and(|one| one.verb == Verb::Token)
     }
 
     /// Rises when every backend has to parse the statement anew.

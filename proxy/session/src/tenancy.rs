@@ -4,7 +4,7 @@ use crate::carrier::Carrier;
 use crate::reading::Unread;
 use crate::refusal::Refusal;
 use pgwarden_sql::{Script, Statement};
-use pgwarden_wire::Status;
+use std::sync::Arc;
 
 /// What a client wants to run.
 #[derive(Debug, Clone, Copy)]
@@ -31,13 +31,98 @@ pub enum Ruling {
     Ask,
 }
 
+/// How far a transaction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// It begins: nothing of it has been sent.
+    Begins,
+    /// Nothing has run with its context: it may still become another's.
+    Open,
+    /// Something has: it stays whose it is.
+    Bound,
+}
+
+/// What ends a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The transaction is over.
+    Transaction,
+    /// RESET ALL or DISCARD ALL.
+    Reset,
+}
+
+/// How long what a client shows is to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Term {
+    /// Until the transaction ends.
+    Transaction,
+    /// Until the session ends, or something else is shown.
+    Session,
+}
+
+/// How a client shows a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bearer {
+    /// `SET pgwarden.token`.
+    Set,
+    /// `SELECT set_config('pgwarden.token', …, …)`.
+    SetConfig,
+    /// A comment of a statement.
+    Comment,
+}
+
+/// What a client shows.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// The token; `None` takes back what was shown.
+    pub token: Option<&'a [u8]>,
+    /// For how long it is to count.
+    pub term: Term,
+    /// How it came.
+    pub bearer: Bearer,
+}
+
+impl<'a> Shown<'a> {
+    /// A token in a comment: it counts for the transaction of its statement.
+    pub(crate) fn comment(token: &'a [u8]) -> Self {
+        Self { token: Some(token), term: Term::Transaction, bearer: Bearer::Comment }
+    }
+}
+
+/// Where a subject stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The number of its transaction among all of the session.
+    pub transaction: u64,
+    /// How far that transaction is.
+    pub moment: Moment,
+}
+
 /// Decides about one client's statements and knows its context.
 pub trait Tenancy {
     /// The encoded context; `None` when the configuration names no variable at all.
-    fn carrier(&self) -> Option<&Carrier>;
+    fn carrier(&self) -> Option<&Arc<Carrier>>;
 
     /// Decides about `subject` before a byte of it reaches the server. `now` is in seconds since 1970.
-    fn rule(&mut self, subject: Subject<'_>, status: Status, now: u64) -> Ruling;
+    fn rule(&mut self, subject: Subject<'_>, place: Place, now: u64) -> Ruling;
+
+    /// The client shows a token, or takes back what it has shown. A tenancy that knows no tokens takes no notice.
+    fn show(&mut self, _shown: Shown<'_>, _place: Place, _now: u64) -> Ruling {
+        Ruling::Allow
+    }
+
+    /// Whether comments of statements may hold a token.
+    fn reads_comments(&self) -> bool {
+        false
+    }
+
+    /// RESET ALL or DISCARD ALL was sent.
+    fn reset(&mut self, _place: Place) {}
+
+    /// The encoded context that follows the present one.
+    fn carrier_behind(&self, _end: End) -> Option<&Arc<Carrier>> {
+        self.carrier()
+    }
 
     /// Whether a statement is refused rather than run without its context.
     fn fails_closed(&self) -> bool;
@@ -58,6 +143,7 @@ pub(crate) fn needs_context(statement: &Statement, tenancy: &impl Tenancy) -> bo
         Verb::Set
         | Verb::Reset
         | Verb::ResetAll
+        | Verb::Token
         | Verb::SetTransaction
         | Verb::SetConstraints
         | Verb::SetSessionCharacteristics

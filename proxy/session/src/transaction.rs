@@ -9,6 +9,7 @@
 //! Whether the context is there is never guessed optimistically: where replies are outstanding it is injected again,
 //! which is idempotent.
 
+use crate::tenancy::{Moment, Place};
 use pgwarden_sql::{Statement, Verb};
 use pgwarden_wire::Status;
 
@@ -48,11 +49,13 @@ pub(crate) struct Transaction {
     context: Context,
     batch: Batch,
     number: u64,
+    place: Place,
 }
 
 impl Default for Transaction {
     fn default() -> Self {
-        Self { status: Status::Idle, context: Context::Absent, batch: Batch::Fresh, number: 0 }
+        let place = Place { transaction: 0, moment: Moment::Open };
+        Self { status: Status::Idle, context: Context::Absent, batch: Batch::Fresh, number: 0, place }
     }
 }
 
@@ -65,6 +68,12 @@ impl Transaction {
     /// How far the open batch is.
     pub(crate) fn batch(&self) -> Batch {
         self.batch
+    }
+
+    /// Which transaction this is, and how far.
+    pub(crate) fn place(&self) -> Place {
+        let begins = self.place.moment == Moment::Open && self.status == Status::Idle;
+        if begins { Place { moment: Moment::Begins, ..self.place } } else { self.place }
     }
 
     /// The number of the open batch; distinguishes it from earlier ones.
@@ -89,12 +98,14 @@ impl Transaction {
 
     /// The context was queued in front of the message, in the same transaction on the same backend.
     pub(crate) fn injected(&mut self) -> Released {
+        self.place.moment = Moment::Bound;
         self.context = Context::Bound;
         Released(())
     }
 
     /// The context was set for the session, and acknowledged.
     pub(crate) fn session_scope(&mut self) -> Released {
+        self.place.moment = Moment::Bound;
         self.context = Context::Session;
         Released(())
     }
@@ -130,6 +141,19 @@ impl Transaction {
         if self.status == Status::Idle && self.context == Context::Lost {
             self.context = Context::Absent;
         }
+        if ends_transaction(statement) {
+            self.ended();
+        }
+    }
+
+    /// A query was refused that would have been a transaction of its own.
+    pub(crate) fn refused(&mut self) {
+        self.ended();
+    }
+
+    /// What follows is another transaction.
+    fn ended(&mut self) {
+        self.place = Place { transaction: self.place.transaction + 1, moment: Moment::Open };
     }
 
     /// Whether the statement reads what the transaction left behind while its context was there, and it is gone:
@@ -150,10 +174,16 @@ impl Transaction {
         if self.status == Status::Idle || self.context == Context::Session {
             self.context = Context::Absent;
         }
+        if self.status == Status::Idle {
+            self.ended();
+        }
     }
 
     /// ReadyForQuery was read and nothing is outstanding: the server's word counts.
     pub(crate) fn settled(&mut self, status: Status) {
+        if status == Status::Idle && self.status != Status::Idle {
+            self.ended();
+        }
         self.status = status;
         if status == Status::Failed {
             self.doubt();

@@ -109,6 +109,11 @@ impl<'a> Lexer<'a> {
         self.text
     }
 
+    /// The end of the last token.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
     pub(crate) fn strings(&self) -> StringSyntax {
         self.strings
     }

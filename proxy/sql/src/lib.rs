@@ -20,6 +20,7 @@ mod bytes;
 #[cfg(feature = "parser")]
 mod catalog;
 mod classify;
+mod comment;
 mod error;
 mod head;
 mod lexer;
@@ -36,7 +37,9 @@ mod split;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod token;
 
+pub use comment::{Uncommented, without_token};
 pub use error::LexError;
 pub use lexer::StringSyntax;
 pub use literal::string_literals;
@@ -46,3 +49,4 @@ pub use relation::{MAX_PARSE_BYTES, ParseError, Relation, user_relations};
 pub use set_config::{SetConfigTarget, set_config_is_local, set_config_targets};
 pub use split::analyse;
 pub use statement::{Script, Setting, Statement, Verb};
+pub use token::{Given, Lasting, TokenUse, token_use};

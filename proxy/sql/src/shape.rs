@@ -78,6 +78,16 @@ impl<'a> Cursor<'a> {
         self.shape()
     }
 
+    /// The offset behind the last token.
+    pub(crate) fn position(&self) -> usize {
+        self.lexer.at()
+    }
+
+    /// The same statement from the offset `start` on, which is between two tokens.
+    pub(crate) fn behind(self, start: usize) -> Self {
+        Self { lexer: Lexer::new(self.lexer.text(), start, self.lexer.strings()) }
+    }
+
     /// The offset of the statement's end.
     pub(crate) fn end(&self) -> usize {
         self.lexer.text().len()

@@ -11,7 +11,7 @@ use crate::lexer::{Kind, Lexer, Literal, Token};
 use crate::literal::identifier;
 use crate::marks::fold;
 use crate::shape::Cursor;
-use crate::{LexError, Marks, Script, Statement, StringSyntax, Verb};
+use crate::{LexError, Marks, Script, Statement, StringSyntax, Verb, token};
 
 /// Splits a query string into statements and classifies each.
 ///
@@ -160,17 +160,25 @@ impl<'a> Splitter<'a> {
         }
     }
 
+    fn cursor(&self, span: &std::ops::Range<usize>) -> Cursor<'a> {
+        Cursor::new(self.text, span.start, span.end, self.strings)
+    }
+
     /// Ends the statement and forgets what belonged to it.
     fn close(&mut self, end: usize) {
         let span = self.start..end;
         let (verb, setting) = match self.lead {
             Lead::Missing => return,
             Lead::Query => (Verb::Query, None),
-            Lead::Keywords => classify(Cursor::new(self.text, span.start, span.end, self.strings)),
+            Lead::Keywords => classify(self.cursor(&span)),
+        };
+        let verb = match setting.is_some() || self.marks.contains(Marks::SET_CONFIG) {
+            true => token::recognised(self.cursor(&span), verb, setting.as_ref()),
+            false => verb,
         };
         let mut marks = self.marks | verb.marks();
         if marks.contains(Marks::TEMP_WORD) {
-            let temporary = makes_temporary(Cursor::new(self.text, span.start, span.end, self.strings));
+            let temporary = makes_temporary(self.cursor(&span));
             marks = marks.without(Marks::TEMP_WORD) | temporary;
         }
         self.script.statements.push(Statement { span, verb, marks, setting });

@@ -90,6 +90,8 @@ pub enum Verb {
     Reset,
     /// RESET ALL.
     ResetAll,
+    /// SET or RESET of `pgwarden.token`, or a SELECT of nothing but `set_config` of it: see [`crate::token_use`].
+    Token,
     /// SHOW.
     Show,
     /// `SET [LOCAL] TRANSACTION`.

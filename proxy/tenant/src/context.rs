@@ -2,6 +2,7 @@
 
 use crate::value::{Kind, ValueError};
 use pgwarden_auth::jwt::{ClaimPath, Claims};
+use std::collections::BTreeMap;
 use thiserror::Error;
 
 /// Where a variable's value comes from.
@@ -15,6 +16,8 @@ pub enum Source {
     Claim(ClaimPath, String),
     /// All claims of the verified token, as JSON.
     Claims,
+    /// A column of the row that was looked up.
+    Column(String),
     /// A text of the configuration.
     Literal(String),
 }
@@ -41,6 +44,8 @@ pub struct Identity {
     pub user: Option<String>,
     /// The claims of a verified token.
     pub claims: Option<Claims>,
+    /// What a look-up says besides.
+    pub columns: BTreeMap<String, String>,
 }
 
 /// The values of all variables for one client.
@@ -107,6 +112,7 @@ fn value_of(variable: &Variable, identity: &Identity) -> Result<String, ContextE
         Source::Literal(text) => Some(text.clone()),
         Source::Tenant => identity.tenant.clone(),
         Source::User => identity.user.clone(),
+        Source::Column(name) => identity.columns.get(name).cloned(),
         Source::Claims => identity.claims.as_ref().map(|claims| claims.text.clone()),
         Source::Claim(path, written) => match &identity.claims {
             None => None,

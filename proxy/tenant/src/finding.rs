@@ -9,6 +9,10 @@ pub enum Finding {
     ContextMissing,
     /// The client's token has expired.
     ContextExpired,
+    /// What it shows of its tenant stands for nothing.
+    ContextDenied,
+    /// It would change the tenant within a transaction.
+    ContextChanged,
     /// It touches a setting that pgwarden sets.
     SettingTouched,
     /// It changes the role, the session authorization or row security.
@@ -19,9 +23,11 @@ pub enum Finding {
 
 impl Finding {
     /// Every finding.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::ContextMissing,
         Self::ContextExpired,
+        Self::ContextDenied,
+        Self::ContextChanged,
         Self::SettingTouched,
         Self::RoleTouched,
         Self::Unreadable,
@@ -33,6 +39,8 @@ impl Finding {
         match self {
             Self::ContextMissing => "context_missing",
             Self::ContextExpired => "context_expired",
+            Self::ContextDenied => "context_denied",
+            Self::ContextChanged => "context_changed",
             Self::SettingTouched => "setting_touched",
             Self::RoleTouched => "role_touched",
             Self::Unreadable => "unreadable",

@@ -20,10 +20,11 @@ pub struct Protected {
 }
 
 impl Protected {
-    /// Protects the settings of these names; case does not matter.
+    /// Protects the settings of these names, and the token; case does not matter. No name: nothing is protected.
     #[must_use]
     pub fn new(names: &[&str]) -> Self {
-        Self { names: names.iter().map(|name| name.to_ascii_lowercase()).collect() }
+        let token = (!names.is_empty()).then_some(&"pgwarden.token");
+        Self { names: names.iter().chain(token).map(|name| name.to_ascii_lowercase()).collect() }
     }
 
     /// Whether the setting is one that pgwarden sets.
@@ -66,6 +67,9 @@ impl Protected {
         statement: &Statement,
         strings: StringSyntax,
     ) -> Option<Finding> {
+        if statement.verb == Verb::Token {
+            return None;
+        }
         let direct = match (&statement.verb, &statement.setting) {
             (Verb::SetRole | Verb::SetSessionAuthorization, _) => Some(Finding::RoleTouched),
             (Verb::Set | Verb::Reset, Some(setting)) => self.finding_for(&setting.name),

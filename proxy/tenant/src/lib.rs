@@ -1,22 +1,31 @@
 //! The tenant context: what it is made of, how it travels, and who may not touch it.
 //!
-//! [`Context`] is what a client acts for; [`encode()`] makes it travel; [`Warden`] is the [`pgwarden_session::Tenancy`]
+//! [`Evidence`] is what a client shows; a [`Grant`] is what it gets for it: a [`Context`], and the same as [`encode()`]
+//! makes it travel; [`Warden`] is the [`pgwarden_session::Tenancy`]
 //! of one client: it refuses what the mode says must be refused, before a byte of it reaches the server.
 
 mod context;
 mod encode;
+mod evidence;
 mod finding;
+mod grant;
 mod guard;
+mod holder;
 mod relations;
 mod seal;
+mod tokens;
 mod value;
 mod warden;
 
 pub use context::{Context, ContextError, Identity, Presence, Source, Variable};
 pub use encode::encode;
+pub use evidence::Evidence;
 pub use finding::{Finding, Observer};
+pub use grant::{Authority, Denial, Grant, Known, Standing};
 pub use guard::Protected;
+pub use holder::Held;
 pub use relations::{Names, RelationCache};
 pub use seal::{NotASealKey, Pads, SealKey, encode_sealed};
+pub use tokens::{Permission, TokenRules};
 pub use value::{Kind, ValueError};
 pub use warden::{Missing, Mode, Shared, Warden};

@@ -1,12 +1,15 @@
 //! Who decides about one client's statements.
 
-use crate::context::{Context, Presence};
+use crate::context::Presence;
+use crate::evidence::Evidence;
 use crate::finding::{Finding, Observer};
+use crate::grant::{Authority, Denial, Grant};
 use crate::guard::Protected;
+use crate::holder::{Appraisal, Held, Holder};
 use crate::relations::{Names, RelationCache};
-use pgwarden_session::{Carrier, Refusal, Ruling, Subject, Tenancy};
-use pgwarden_sql::{Marks, StringSyntax};
-use pgwarden_wire::Status;
+use crate::tokens::{Permission, TokenRules, unwanted};
+use pgwarden_session::{Carrier, End, Moment, Place, Refusal, Ruling, Shown, Subject, Tenancy};
+use pgwarden_sql::{Marks, StringSyntax, Verb};
 use std::sync::Arc;
 
 /// What happens to a finding.
@@ -34,11 +37,11 @@ pub enum Missing {
 pub struct Warden {
     mode: Mode,
     missing: Missing,
-    context: Context,
-    carrier: Option<Arc<Carrier>>,
+    holder: Holder,
     protected: Arc<Protected>,
     observer: Arc<dyn Observer>,
     relations: Arc<RelationCache>,
+    tokens: TokenRules,
 }
 
 /// What all clients share.
@@ -50,32 +53,53 @@ pub struct Shared {
     pub observer: Arc<dyn Observer>,
     /// Which texts name a relation.
     pub relations: Arc<RelationCache>,
+    /// Who knows what evidence stands for.
+    pub authority: Arc<dyn Authority>,
+    /// What is in force for who has nothing.
+    pub blank: Arc<Grant>,
+    /// How tokens are shown.
+    pub tokens: TokenRules,
 }
 
 impl Warden {
-    /// The tenancy of a client with this context; `carrier` is `None` when no variable is configured.
+    /// The tenancy of a client that has logged in with this context.
     #[must_use]
-    pub fn new(
-        (mode, missing): (Mode, Missing),
-        context: Context,
-        carrier: Option<Arc<Carrier>>,
-        shared: &Shared,
-    ) -> Self {
+    pub fn new((mode, missing): (Mode, Missing), login: Held, shared: &Shared) -> Self {
+        let (authority, blank) = (Arc::clone(&shared.authority), Arc::clone(&shared.blank));
         Self {
             mode,
             missing,
-            context,
-            carrier,
+            holder: Holder::new(authority, blank, login),
             protected: Arc::clone(&shared.protected),
             observer: Arc::clone(&shared.observer),
             relations: Arc::clone(&shared.relations),
+            tokens: shared.tokens,
         }
     }
 
+    /// What has to be looked up before the statement that [`Ruling::Ask`] answered is asked about again; `None` where it
+    /// is the text of the statement.
+    pub fn question(&mut self) -> Option<Evidence> {
+        self.holder.question()
+    }
+
+    /// What the look-up found.
+    pub fn answered(&mut self, evidence: Evidence, found: Result<Arc<Grant>, Denial>) {
+        self.holder.answered(evidence, found);
+    }
+
     /// A finding: refused in `enforce`, otherwise only counted.
-    fn judge(&self, finding: Finding) -> Ruling {
+    fn judge(&self, finding: Finding, refusal: Refusal) -> Ruling {
         self.observer.found(finding, self.mode);
-        if self.mode == Mode::Enforce { Ruling::Refuse(Box::new(refusal(finding))) } else { Ruling::Allow }
+        if self.mode == Mode::Enforce { Ruling::Refuse(Box::new(refusal)) } else { Ruling::Allow }
+    }
+
+    fn rule_on(&self, appraisal: Appraisal) -> Ruling {
+        match appraisal {
+            Appraisal::Good => Ruling::Allow,
+            Appraisal::Ask => Ruling::Ask,
+            Appraisal::Denied(denial) => self.judge(denial.finding, denial.refusal),
+        }
     }
 
     /// Whether a client without a context names a relation of the application.
@@ -87,33 +111,71 @@ impl Warden {
         match self.relations.names_relation(text) {
             None => Ruling::Ask,
             Some(Names::Nothing) => Ruling::Allow,
-            Some(Names::Relation) => self.judge(Finding::ContextMissing),
+            Some(Names::Relation) => self.judge(Finding::ContextMissing, refusal(Finding::ContextMissing)),
         }
     }
 }
 
 impl Tenancy for Warden {
-    fn carrier(&self) -> Option<&Carrier> {
-        self.carrier.as_deref()
+    fn carrier(&self) -> Option<&Arc<Carrier>> {
+        self.holder.grant().carrier.as_ref()
     }
 
-    fn rule(&mut self, subject: Subject<'_>, status: Status, now: u64) -> Ruling {
-        if self.mode == Mode::Passthrough || self.carrier.is_none() {
+    fn rule(&mut self, subject: Subject<'_>, place: Place, now: u64) -> Ruling {
+        self.holder.enter(place.transaction);
+        if self.mode == Mode::Passthrough || self.carrier().is_none() {
             return Ruling::Allow;
         }
-        if status == Status::Idle && self.context.expires_at.is_some_and(|end| end <= now) {
-            return self.judge(Finding::ContextExpired);
+        if place.moment == Moment::Begins && !gives_up_context(subject) {
+            let appraisal = self.holder.renew(now);
+            match self.rule_on(appraisal) {
+                Ruling::Allow => (),
+                ruling => return ruling,
+            }
         }
         if let Some(finding) = self.protected.inspect(subject, StringSyntax::Standard) {
-            return self.judge(finding);
+            return self.judge(finding, refusal(finding));
         }
         match subject {
             Subject::Text { text, script: Ok(script) }
-                if self.context.presence == Presence::Missing && self.missing == Missing::Refuse =>
+                if self.holder.grant().context.presence == Presence::Missing
+                    && self.missing == Missing::Refuse =>
             {
                 self.missing_context(text, script.statements().iter().map(|one| one.marks))
             }
             _ => Ruling::Allow,
+        }
+    }
+
+    fn show(&mut self, shown: Shown<'_>, place: Place, now: u64) -> Ruling {
+        if self.mode == Mode::Passthrough || self.carrier().is_none() {
+            return Ruling::Allow;
+        }
+        let Shown { token, term, bearer } = shown;
+        if self.tokens.permit(bearer) == Permission::Withheld {
+            let denied = self.holder.deny(unwanted(), term, place);
+            return self.rule_on(denied);
+        }
+        let appraisal = match token.map(|token| self.tokens.read(token)) {
+            None => self.holder.take_back(term, place),
+            Some(Ok(evidence)) => self.holder.show(&evidence, term, place, now),
+            Some(Err(denial)) => self.holder.deny(denial, term, place),
+        };
+        self.rule_on(appraisal)
+    }
+
+    fn reads_comments(&self) -> bool {
+        self.mode != Mode::Passthrough && self.tokens.comment == Permission::Granted
+    }
+
+    fn reset(&mut self, place: Place) {
+        self.holder.reset(place);
+    }
+
+    fn carrier_behind(&self, end: End) -> Option<&Arc<Carrier>> {
+        match end {
+            End::Transaction => self.holder.grant_afterwards().carrier.as_ref(),
+            End::Reset => self.holder.grant_of_login().carrier.as_ref(),
         }
     }
 
@@ -126,19 +188,22 @@ impl Tenancy for Warden {
     }
 }
 
+/// Whether a context that is not good any more is no matter: the statement takes it back, or puts another in its place.
+fn gives_up_context(subject: Subject<'_>) -> bool {
+    let Subject::Text { script: Ok(script), .. } = subject else { return false };
+    script.single().is_some_and(|one| matches!(one.verb, Verb::Token | Verb::ResetAll | Verb::DiscardAll))
+}
+
 fn refusal(finding: Finding) -> Refusal {
     match finding {
-        Finding::ContextMissing => Refusal::new(
+        Finding::ContextMissing
+        | Finding::ContextExpired
+        | Finding::ContextDenied
+        | Finding::ContextChanged => Refusal::new(
             "42501",
             "no tenant context for a statement that names a table",
             "This connection has no tenant, and pgwarden enforces one: the statement was not sent to the server.",
             "Connect as a user that has a tenant, or give this one a tenant in context.fixed.",
-        ),
-        Finding::ContextExpired => Refusal::new(
-            "28000",
-            "the token of this connection has expired",
-            "A transaction cannot begin after the token's \"exp\".",
-            "Open a new connection with a fresh token.",
         ),
         Finding::SettingTouched => Refusal::new(
             "42501",

@@ -102,6 +102,44 @@ pub fn bind_head(payload: &[u8]) -> Option<BindHead<'_>> {
     Some(BindHead { portal, statement, length: portal.len() + statement.len() + 2 })
 }
 
+/// The parameters of a Bind message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindValues<'a> {
+    /// The values in order; `None` is NULL.
+    pub values: Vec<Option<&'a [u8]>>,
+    /// Where each value's length stands, from the start of what was read.
+    pub places: Vec<usize>,
+}
+
+impl<'a> BindValues<'a> {
+    /// Reads what follows the names of a Bind message.
+    ///
+    /// # Errors
+    /// [`Malformed`] when a count or a length does not fit.
+    pub fn read(rest: &'a [u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields::new(rest);
+        let formats = count(&mut fields)?;
+        fields.bytes(formats * 2)?;
+        let (mut values, mut places) = (Vec::new(), Vec::new());
+        for _ in 0..count(&mut fields)? {
+            places.push(rest.len() - fields.rest().len());
+            let length = fields.int32()?;
+            values.push(match usize::try_from(length) {
+                Ok(length) => Some(fields.bytes(length)?),
+                Err(_) => None,
+            });
+        }
+        let formats = count(&mut fields)?;
+        fields.bytes(formats * 2)?;
+        fields.end()?;
+        Ok(Self { values, places })
+    }
+}
+
+fn count(fields: &mut Fields<'_>) -> Result<usize, Malformed> {
+    usize::try_from(fields.int16()?).map_err(|_| Malformed)
+}
+
 /// What a Describe or Close message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetKind {
@@ -193,6 +231,15 @@ mod tests {
     fn a_bind_head_needs_both_names() {
         assert_eq!(bind_head(b"p\0s"), None);
         assert_eq!(bind_head(b"p\0s\0x"), Some(BindHead { portal: b"p", statement: b"s", length: 4 }));
+    }
+
+    #[test]
+    fn the_values_of_a_bind_are_found_with_their_places() {
+        let rest = b"\0\x01\0\0\0\x02\0\0\0\x03abc\xff\xff\xff\xff\0\0";
+        let values = BindValues { values: vec![Some(b"abc".as_slice()), None], places: vec![6, 13] };
+        assert_eq!(BindValues::read(rest), Ok(values));
+        assert_eq!(BindValues::read(&rest[..10]), Err(Malformed));
+        assert_eq!(BindValues::read(b"\0\0\xff\xff\0\0"), Err(Malformed));
     }
 
     #[test]

@@ -17,7 +17,9 @@ pub use backend::{BackendTag, ErrorFields, Status, parameter_status, tag_of_comm
 pub use encode::{Payload, Severity, Writer};
 pub use fields::{Fields, Malformed};
 pub use frame::{FrameError, HEADER, Header, header};
-pub use frontend::{BindHead, Execute, FrontendTag, FunctionCall, Parse, Target, TargetKind, bind_head};
+pub use frontend::{
+    BindHead, BindValues, Execute, FrontendTag, FunctionCall, Parse, Target, TargetKind, bind_head,
+};
 pub use proxy_header::{
     PROXY_HEADER, PROXY_LIMIT, ProxyError, ProxyHead, ProxySource, proxy_head, proxy_source,
 };

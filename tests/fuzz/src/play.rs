@@ -5,11 +5,10 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use pgwarden_session::{
-    Backend, Capabilities, Carrier, Engine, Faults, Interner, Limits, Options, Output, PinPolicy, Pooling,
-    Profile, Reassert, Refusal, Route, Ruling, Segments, SessionError, SimpleForm, Stop, Subject, Tenancy,
-    Vehicle,
+    Backend, Capabilities, Carrier, Engine, Faults, Interner, Limits, Options, Output, PinPolicy, Place,
+    Pooling, Profile, Reassert, Refusal, Route, Ruling, Segments, SessionError, SimpleForm, Stop, Subject,
+    Tenancy, Vehicle,
 };
-use pgwarden_wire::Status;
 
 use crate::choices::Choices;
 use crate::server::Tenant;
@@ -21,16 +20,16 @@ const LIMITS: Limits =
 /// Everything may run except what says `forbidden`; what says `question` is looked at elsewhere first.
 #[derive(Debug)]
 pub(crate) struct Everything {
-    carrier: Carrier,
+    carrier: Arc<Carrier>,
     seen: HashSet<Vec<u8>>,
 }
 
 impl Tenancy for Everything {
-    fn carrier(&self) -> Option<&Carrier> {
+    fn carrier(&self) -> Option<&Arc<Carrier>> {
         Some(&self.carrier)
     }
 
-    fn rule(&mut self, subject: Subject<'_>, _: Status, _: u64) -> Ruling {
+    fn rule(&mut self, subject: Subject<'_>, _: Place, _: u64) -> Ruling {
         let Subject::Text { text, .. } = subject else { return Ruling::Allow };
         let says = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
         if says(b"forbidden") {
@@ -101,7 +100,8 @@ pub(crate) struct Play {
 impl Play {
     pub(crate) fn begin(manner: &Manner, interner: &Arc<Interner>, tenant: Tenant) -> Play {
         let values = [tenant.value().to_owned(), "somebody".to_owned()];
-        let carrier = pgwarden_tenant::encode(&["app.current_org_id", "app.current_user_id"], &values);
+        let carrier =
+            Arc::new(pgwarden_tenant::encode(&["app.current_org_id", "app.current_user_id"], &values));
         let tenancy = Everything { carrier, seen: HashSet::new() };
         let engine = Engine::new(tenancy, manner.options, Arc::clone(interner), profile());
         let (waiting, incomplete, to_server, to_client) = Default::default();

@@ -7,29 +7,28 @@ use std::sync::Arc;
 
 use pgwarden_session::{
     Backend, Capabilities, Carrier, Engine, Faults, Health, Interner, Limits, Options, Output, PinPolicy,
-    Pooling, Profile, Reassert, Refusal, Route, Ruling, Segments, SimpleForm, Stop, Subject, Tenancy,
+    Place, Pooling, Profile, Reassert, Refusal, Route, Ruling, Segments, SimpleForm, Stop, Subject, Tenancy,
     Vehicle,
 };
 use pgwarden_tests::tenants::{ACME, ANN};
 use pgwarden_tests::wire::PROTOCOL_3_0;
 use pgwarden_tests::{Frontend, Message, Server, Version};
-use pgwarden_wire::Status;
 
 use crate::conversations::Conversation;
 
 /// Everything may run except what says `forbidden`; what says `question` is looked at elsewhere first.
 #[derive(Debug)]
 struct Everything {
-    carrier: Carrier,
+    carrier: Arc<Carrier>,
     seen: HashSet<Vec<u8>>,
 }
 
 impl Tenancy for Everything {
-    fn carrier(&self) -> Option<&Carrier> {
+    fn carrier(&self) -> Option<&Arc<Carrier>> {
         Some(&self.carrier)
     }
 
-    fn rule(&mut self, subject: Subject<'_>, _: Status, _: u64) -> Ruling {
+    fn rule(&mut self, subject: Subject<'_>, _: Place, _: u64) -> Ruling {
         let Subject::Text { text, .. } = subject else { return Ruling::Allow };
         let says = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
         if says(b"forbidden") {
@@ -97,7 +96,7 @@ struct Play {
 impl Play {
     fn begin(beginning: &Beginning) -> Play {
         let names = ["app.current_org_id", "app.current_user_id"];
-        let carrier = pgwarden_tenant::encode(&names, &[ACME.to_owned(), ANN.to_owned()]);
+        let carrier = Arc::new(pgwarden_tenant::encode(&names, &[ACME.to_owned(), ANN.to_owned()]));
         let options = Options {
             pooling: beginning.manner.pooling,
             pins: PinPolicy::Allow,

@@ -184,14 +184,19 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    fn verify(&self, token: &str, now: u64) -> Result<Claims, TokenError> {
+    /// Checks a token; `now` is in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`TokenError`] when it does not fulfil what is demanded.
+    pub(crate) fn verify(&self, token: &str, now: u64) -> Result<Claims, TokenError> {
         match &self.keys {
             Some(keys) => jwt::verify(token, &keys.current(), &self.policy, now),
             None => Err(TokenError::NoMatchingKey),
         }
     }
 
-    fn hint_unknown_key(&self) {
+    /// A token names a key that is not known: it may be new.
+    pub(crate) fn hint_unknown_key(&self) {
         if let Some(keys) = &self.keys {
             keys.hint_unknown_key();
         }

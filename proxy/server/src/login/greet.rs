@@ -70,7 +70,7 @@ pub(super) async fn log_in(
     let shown = authenticate(stream, &newcomer, app).await?;
     let mode = app.mode_for(database, user, shown.claims());
     let is_left_to_server = matches!(shown, Shown::LeftToServer);
-    let warden = identify(user, shown, mode, app)?;
+    let warden = identify(user, shown, mode, app).await?;
     let settings = permitted::settings(startup, mode, app)?;
     let ((pool, profile, link), ahead) = match is_left_to_server {
         true => passthrough::log_in(stream, &newcomer, &settings, app).await?,

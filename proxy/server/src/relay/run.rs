@@ -177,12 +177,23 @@ impl Relay {
             }
             Event::Releasing => self.registration.target.finished().await,
             Event::Question(text) => {
-                self.app.parser.look_at(text).await;
+                self.answer(text).await;
                 self.resume = Resume::Input;
             }
             ending => return Err(ending),
         }
         Ok(())
+    }
+
+    /// Finds out what the tenancy has to know before it can decide about `text`.
+    async fn answer(&mut self, text: Vec<u8>) {
+        match self.engine.tenancy().question() {
+            Some(evidence) => {
+                let found = self.app.identities.resolve(&evidence).await;
+                self.engine.tenancy().answered(evidence, found);
+            }
+            None => self.app.parser.look_at(text).await,
+        }
     }
 
     /// Waits for a backend, unless the client gives up first.

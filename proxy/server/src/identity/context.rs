@@ -1,0 +1,49 @@
+//! From an identity to the values of the context variables.
+
+use crate::identity::Encoding;
+use pgwarden_auth::jwt::{ClaimPath, Claims};
+use pgwarden_config::ContextSettings;
+use pgwarden_session::Refusal;
+use pgwarden_tenant::{Context, Denial, Finding, Grant, Identity};
+
+/// What the claims of a verified token say.
+pub(super) fn of_claims(settings: &ContextSettings, claims: Claims) -> Identity {
+    let claim = |path: &Option<pgwarden_config::ClaimPath>| {
+        let path = ClaimPath::parse(&path.as_ref()?.to_string()).ok()?;
+        path.text(&claims.json)
+    };
+    let (tenant, user) = (claim(&settings.tenant_claim), claim(&settings.user_claim));
+    Identity { tenant, user, claims: Some(claims), ..Identity::default() }
+}
+
+/// The grant of an identity that is known for certain; a token counts for `leeway` seconds longer than it says.
+///
+/// # Errors
+/// [`Denial`] when a claim is missing or a value is not of its kind.
+pub(super) fn granted(encoding: &Encoding, identity: &Identity, leeway: u64) -> Result<Grant, Denial> {
+    let mut context = Context::resolve(&encoding.variables, identity).map_err(|error| {
+        let refusal = Refusal::new(
+            "28000",
+            "no valid tenant context",
+            format!("{error}.").replacen("the ", "The ", 1),
+            "The token or the configuration has to be put right; the value itself is not shown.",
+        );
+        Denial { finding: Finding::ContextDenied, refusal }
+    })?;
+    context.expires_at = context.expires_at.map(|end| end.saturating_add(leeway));
+    let carrier = encoding.carrier(&context.values);
+    Ok(Grant::lasting(context, carrier))
+}
+
+/// The grant of who has shown nothing: every variable that would say who it is, is empty.
+pub(crate) fn blank(encoding: &Encoding) -> Grant {
+    let nobody = Context::resolve(&encoding.variables, &Identity::default());
+    // Of nobody, nothing can be wrong but a text of the configuration.
+    let context = nobody.unwrap_or_else(|_| Context {
+        values: vec![String::new(); encoding.variables.len()],
+        presence: pgwarden_tenant::Presence::Missing,
+        expires_at: None,
+    });
+    let carrier = encoding.carrier(&context.values);
+    Grant::lasting(context, carrier)
+}
