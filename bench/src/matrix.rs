@@ -21,9 +21,11 @@ pub enum Lane {
     PgwardenPassthrough,
     /// pgwarden that injects the context into every transaction.
     PgwardenInject,
+    /// The same, sealed, and the policy verifies the seal.
+    PgwardenSeal,
 }
 
-/// Who puts the tenant context into a transaction. All three leave the same policy to evaluate.
+/// Who puts the tenant context into a transaction. All three leave the same policy to evaluate, unless it is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Context {
     /// `ALTER ROLE … SET`: present when a backend starts, free afterwards.
@@ -71,7 +73,7 @@ pub struct Cell {
 
 impl Lane {
     /// Every lane, in the order of the report.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Direct,
         Self::DirectApp,
         Self::Relay,
@@ -79,13 +81,14 @@ impl Lane {
         Self::PgbouncerApp,
         Self::PgwardenPassthrough,
         Self::PgwardenInject,
+        Self::PgwardenSeal,
     ];
 
     /// Who sets the tenant context in this lane.
     pub fn context(self) -> Context {
         match self {
             Self::DirectApp | Self::PgbouncerApp => Context::Application,
-            Self::PgwardenInject => Context::Proxy,
+            Self::PgwardenInject | Self::PgwardenSeal => Context::Proxy,
             Self::Direct | Self::Relay | Self::Pgbouncer | Self::PgwardenPassthrough => Context::Role,
         }
     }
@@ -94,6 +97,7 @@ impl Lane {
     pub fn user(self) -> &'static str {
         match self.context() {
             Context::Role => "app_fixed",
+            Context::Proxy if self == Self::PgwardenSeal => "app_sealed",
             Context::Application | Context::Proxy => "app",
         }
     }
@@ -108,6 +112,7 @@ impl Lane {
             Self::PgbouncerApp => "pgbouncer-app",
             Self::PgwardenPassthrough => "pgwarden-passthrough",
             Self::PgwardenInject => "pgwarden-inject",
+            Self::PgwardenSeal => "pgwarden-seal",
         }
     }
 }

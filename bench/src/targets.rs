@@ -92,7 +92,9 @@ impl TestBed {
                 self.launch(lane, command, address, Prepares::Yes).await
             }
             Lane::Pgbouncer | Lane::PgbouncerApp => self.add_pgbouncer(lane, plan).await,
-            Lane::PgwardenPassthrough | Lane::PgwardenInject => self.add_pgwarden(lane, plan).await,
+            Lane::PgwardenPassthrough | Lane::PgwardenInject | Lane::PgwardenSeal => {
+                self.add_pgwarden(lane, plan).await
+            }
         }
     }
 
@@ -162,10 +164,13 @@ impl TestBed {
         command.env("PGWARDEN_POOL_SIZE", plan.pool.to_string());
         command.env("PGWARDEN_AUTH", "trust").env("PGWARDEN_ADMIN", "off");
         if lane.context() == Context::Proxy {
-            let fixed = format!("app=tenant:{};user:{}", schema::TENANT, schema::USER);
+            let fixed = format!("{}=tenant:{};user:{}", lane.user(), schema::TENANT, schema::USER);
             command.env("PGWARDEN_MODE", "enforce").env("PGWARDEN_FIXED", fixed);
             let context = "app.current_org_id=tenant:uuid,app.current_user_id=user:uuid";
             command.env("PGWARDEN_CONTEXT", context);
+            if lane == Lane::PgwardenSeal {
+                command.env("PGWARDEN_SEAL_KEY", "env:SEAL_KEY").env("SEAL_KEY", "0".repeat(64));
+            }
         } else {
             command.env("PGWARDEN_MODE", "passthrough");
         }

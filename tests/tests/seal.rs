@@ -179,7 +179,8 @@ fn a_seal_is_made_when_its_transaction_can_begin_whatever_is_in_front_of_it() {
         until("the second statement is sealed when it is its turn", || {
             assert_eq!(error_code(&holder.query("SELECT pg_advisory_lock(1)")), "");
             // Everything at once: the second waits for the first, which waits for the lock.
-            acme.send(&run("SELECT count(pg_advisory_xact_lock(1))").sync().query(OWN));
+            let (waiting, second) = (run("SELECT count(pg_advisory_xact_lock(1))").sync(), run(OWN).sync());
+            acme.send(&waiting.raw(second.bytes()));
             let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
             until("the first statement waits", || (server.psql(waits) == "1").then_some(()));
             let_a_second_pass(server);

@@ -216,6 +216,7 @@ fn colour(lane: Lane) -> &'static str {
         Lane::PgbouncerApp => "#3b7fb6",
         Lane::PgwardenPassthrough => "#f2a58a",
         Lane::PgwardenInject => "#c8401f",
+        Lane::PgwardenSeal => "#7a1f6b",
     }
 }
 

@@ -8,6 +8,7 @@ mod mistakes;
 mod precedence;
 mod reference;
 mod rules;
+mod seal;
 mod secrets;
 mod token_mistakes;
 mod variables;

@@ -1,5 +1,6 @@
 //! The time, asked once per wake-up and handed to everything that is pure.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +16,9 @@ pub(crate) fn uptime() -> u64 {
     START.elapsed().as_secs()
 }
 
-/// Microseconds since the same moment, for what is told by another machine's clock.
+/// Microseconds since the machine has started, those included in which it was suspended: to follow another machine's
+/// clock with.
 pub(crate) fn micros() -> i64 {
-    i64::try_from(START.elapsed().as_micros()).unwrap_or(i64::MAX)
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000)
 }
