@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::Result;
+use crate::encryption::{Stream, Transport};
 use crate::frames::{self, Reply};
 use crate::schema;
 
@@ -13,7 +13,7 @@ use crate::schema;
 const BUFFER: usize = 64 * 1024;
 
 /// Where and as whom to log in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Login {
     /// The server's or proxy's address.
     pub address: SocketAddr,
@@ -21,19 +21,21 @@ pub struct Login {
     pub user: &'static str,
     /// The database.
     pub database: &'static str,
+    /// Whether the connection is encrypted.
+    pub transport: Transport,
 }
 
 impl Login {
-    /// A login to the database under test.
+    /// A login to the database under test, in clear text.
     pub fn new(address: SocketAddr, user: &'static str) -> Self {
-        Self { address, user, database: schema::DATABASE }
+        Self { address, user, database: schema::DATABASE, transport: Transport::Plain }
     }
 }
 
 /// A connection that has been let in, and is idle between calls.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     /// Bytes of `buffer` that hold data.
     filled: usize,
@@ -44,9 +46,10 @@ pub struct Connection {
 
 impl Connection {
     /// Connects and logs in.
-    pub async fn open(login: Login) -> Result<Self> {
+    pub async fn open(login: &Login) -> Result<Self> {
         let stream = TcpStream::connect(login.address).await?;
         stream.set_nodelay(true)?;
+        let stream = login.transport.establish(stream).await?;
         let buffer = vec![0; BUFFER];
         let mut connection = Self { stream, buffer, filled: 0, scanned: 0, reply: Reply::default() };
         let mut startup = Vec::new();
@@ -57,7 +60,7 @@ impl Connection {
 
     /// Sends `request` in one write and reads up to ReadyForQuery. An ErrorResponse is an error.
     pub async fn round_trip(&mut self, request: &[u8]) -> Result<&Reply> {
-        self.stream.write_all(request).await?;
+        self.stream.send(request).await?;
         self.reply.clear();
         while !frames::scan(&self.buffer[..self.filled], &mut self.scanned, &mut self.reply)? {
             self.fill().await?;
@@ -84,8 +87,8 @@ impl Connection {
     pub async fn close(mut self) -> Result<()> {
         let mut request = Vec::new();
         frames::terminate(&mut request);
-        self.stream.write_all(&request).await?;
-        while self.stream.read(&mut self.buffer).await? > 0 {}
+        self.stream.send(&request).await?;
+        while self.stream.receive(&mut self.buffer).await? > 0 {}
         Ok(())
     }
 
@@ -97,7 +100,7 @@ impl Connection {
         if self.filled == self.buffer.len() {
             self.buffer.resize(self.filled * 2, 0);
         }
-        let read = self.stream.read(&mut self.buffer[self.filled..]).await?;
+        let read = self.stream.receive(&mut self.buffer[self.filled..]).await?;
         if read == 0 {
             let why = self.reply.error.take().unwrap_or_else(|| "connection closed in a reply".to_owned());
             return Err(why.into());

@@ -7,6 +7,9 @@ use crate::Result;
 /// Bytes of a message's type and length.
 const HEADER: usize = 5;
 
+/// SSLRequest: a client's first message when it wants TLS.
+pub const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
 /// What one request was answered with, up to and including ReadyForQuery.
 #[derive(Debug, Default)]
 pub struct Reply {

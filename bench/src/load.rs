@@ -68,7 +68,7 @@ struct Run {
 /// Runs the cell against the target: connect, warm up, measure, disconnect.
 pub async fn measure(plan: &Plan, target: &Target, cell: Cell) -> Result<Sample> {
     let run = Rc::new(Run {
-        login: target.login,
+        login: target.login.clone(),
         workload: cell.workload,
         script: Script::new(cell.workload, cell.protocol, target.lane.context()),
         network: Network::new(plan.rtt),
@@ -156,7 +156,7 @@ impl Run {
         while self.phase.get() != Phase::Stop {
             let life = async {
                 self.network.cross().await?;
-                let mut connection = Connection::open(self.login).await?;
+                let mut connection = Connection::open(&self.login).await?;
                 self.transaction(&mut connection, &mut keys, &mut request).await?;
                 connection.close().await
             };
@@ -166,7 +166,7 @@ impl Run {
     }
 
     async fn prepared_connection(&self) -> Result<Connection> {
-        let mut connection = Connection::open(self.login).await?;
+        let mut connection = Connection::open(&self.login).await?;
         let preparation = self.script.preparation();
         if !preparation.is_empty() {
             connection.round_trip(&preparation).await?;

@@ -7,6 +7,7 @@
 //! Exit codes: 0 all measured, 1 a transaction failed or a service did not start, 130 interrupted.
 
 mod connection;
+mod encryption;
 mod frames;
 mod load;
 mod matrix;

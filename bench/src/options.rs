@@ -52,9 +52,9 @@ pub struct Options {
     /// Numbers of clients. [default: 1,16,64]
     #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = clients)]
     clients: Vec<usize>,
-    /// Network round trip to add on the client's side, in microseconds, once per message sent.
-    #[arg(long, value_name = "US", default_value_t = 0)]
-    rtt_us: u64,
+    /// What lies between the clients and whatever they connect to.
+    #[command(flatten)]
+    between: Between,
     /// Backend connections of each pooler.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
     pool: u32,
@@ -64,6 +64,17 @@ pub struct Options {
     /// Where the plot goes. [default: target/bench/bench.svg]
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+}
+
+/// What lies between the clients and whatever they connect to, as written.
+#[derive(Debug, Args)]
+pub struct Between {
+    /// Network round trip to add on the client's side, in microseconds, once per message sent.
+    #[arg(long, value_name = "US", default_value_t = 0)]
+    rtt_us: u64,
+    /// TLS; between poolers and PostgreSQL there is none.
+    #[arg(long)]
+    tls: bool,
 }
 
 /// What to measure, as meant.
@@ -81,6 +92,8 @@ pub struct Plan {
     pub warm_up: Duration,
     /// Added network round trip.
     pub rtt: Duration,
+    /// Whether clients speak TLS to whatever they connect to.
+    pub tls: bool,
     /// Backend connections of each pooler.
     pub pool: u32,
     /// Where the figures go.
@@ -107,7 +120,8 @@ impl Plan {
             rounds: options.rounds.unwrap_or(if quick { 1 } else { 5 }),
             duration,
             warm_up: duration / 5,
-            rtt: Duration::from_micros(options.rtt_us),
+            rtt: Duration::from_micros(options.between.rtt_us),
+            tls: options.between.tls,
             pool: options.pool,
             csv: options.csv.unwrap_or_else(|| directory.join("bench.csv")),
             svg: options.svg.unwrap_or_else(|| directory.join("bench.svg")),

@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::connection::Login;
+use crate::encryption::Identity;
+use crate::options::Plan;
 use crate::process::{self, Account, Service};
 use crate::schema;
 
@@ -32,14 +34,15 @@ const SETTINGS: &[&str] = &[
 #[derive(Debug)]
 pub struct Cluster {
     address: SocketAddr,
+    identity: Option<Identity>,
     // Stopped before the directory goes: fields are dropped in order.
     _service: Service,
     directory: TempDir,
 }
 
 impl Cluster {
-    /// Creates, starts and loads a server that takes as many clients directly as `clients` says, 200 at least.
-    pub async fn start(clients: usize) -> Result<Self> {
+    /// Creates, starts and loads a server that takes as many clients directly as the plan has, 200 at least.
+    pub async fn start(plan: &Plan) -> Result<Self> {
         let binaries = binaries()?;
         let directory = tempfile::Builder::new().prefix("pgwarden-bench-").tempdir()?;
         process::hand_over(directory.path())?;
@@ -48,21 +51,31 @@ impl Cluster {
         let address = process::free_address()?;
         let mut command = process::command(&binaries.join("postgres"), Account::Postgres);
         command.arg("-D").arg(&data).arg("-p").arg(address.port().to_string());
-        command.arg("-c").arg(format!("max_connections={}", (2 * clients + 60).max(200)));
+        command.arg("-c").arg(format!("max_connections={}", (2 * plan.most_clients() + 60).max(200)));
+        let identity = plan.tls.then(|| Identity::create(directory.path())).transpose()?;
+        if let Some(Identity { certificate, key, .. }) = &identity {
+            command.args(["-c", "ssl=on", "-c"]).arg(format!("ssl_cert_file={}", certificate.display()));
+            command.arg("-c").arg(format!("ssl_key_file={}", key.display()));
+        }
         for setting in SETTINGS {
             command.arg("-c").arg(setting);
         }
         // SIGQUIT is an immediate shutdown: it removes the shared memory and writes nothing.
         let mut service = Service::start("postgres", command, directory.path(), "QUIT")?;
-        let initial = Login { address, user: schema::SUPERUSER, database: schema::SUPERUSER };
-        service.ready(initial).await?;
+        let initial = Login { database: schema::SUPERUSER, ..Login::new(address, schema::SUPERUSER) };
+        service.ready(&initial).await?;
         schema::load(address).await?;
-        Ok(Self { address, _service: service, directory })
+        Ok(Self { address, identity, _service: service, directory })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it shows to clients that want TLS, and whatever stands in front of it too; `None` when clients do without.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// A directory that services may keep files in.

@@ -55,7 +55,7 @@ impl Service {
     }
 
     /// Waits until a login succeeds. Fails with the end of the log when the process ends or time runs out.
-    pub async fn ready(&mut self, login: Login) -> Result<()> {
+    pub async fn ready(&mut self, login: &Login) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
         loop {
             let attempt = tokio::time::timeout(START_LIMIT, Connection::open(login)).await;

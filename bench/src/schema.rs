@@ -57,10 +57,10 @@ fn superuser(address: SocketAddr) -> Login {
 /// Creates the database and loads it.
 pub async fn load(address: SocketAddr) -> Result<()> {
     let initial = Login { database: SUPERUSER, ..superuser(address) };
-    let mut connection = Connection::open(initial).await?;
+    let mut connection = Connection::open(&initial).await?;
     connection.execute(&format!("CREATE DATABASE {DATABASE}")).await?;
     connection.close().await?;
-    let mut connection = Connection::open(superuser(address)).await?;
+    let mut connection = Connection::open(&superuser(address)).await?;
     for statement in STATEMENTS {
         connection.execute(statement).await?;
     }
@@ -74,7 +74,7 @@ pub async fn load(address: SocketAddr) -> Result<()> {
 
 /// Brings the tables that transactions write to back to their first size.
 pub async fn tidy(address: SocketAddr) -> Result<()> {
-    let mut connection = Connection::open(superuser(address)).await?;
+    let mut connection = Connection::open(&superuser(address)).await?;
     connection.execute("TRUNCATE history").await?;
     connection.execute("VACUUM accounts, tellers, branches").await?;
     connection.close().await

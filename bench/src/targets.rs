@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::Result;
 use crate::connection::Login;
+use crate::encryption::{Identity, Transport};
 use crate::matrix::{Context, Lane};
 use crate::options::Plan;
 use crate::postgres::Cluster;
@@ -51,7 +52,7 @@ pub struct TestBed {
 impl TestBed {
     /// Starts what the plan's lanes need. A lane whose program is missing is left out, with a note.
     pub async fn start(plan: &Plan) -> Result<Self> {
-        let cluster = Cluster::start(plan.most_clients()).await?;
+        let cluster = Cluster::start(plan).await?;
         let mut bed = Self { targets: Vec::new(), notes: Vec::new(), services: Vec::new(), cluster };
         for &lane in &plan.lanes {
             bed.add(lane, plan).await?;
@@ -80,7 +81,7 @@ impl TestBed {
     async fn add(&mut self, lane: Lane, plan: &Plan) -> Result<()> {
         match lane {
             Lane::Direct | Lane::DirectApp => {
-                let login = Login::new(self.cluster.address(), lane.user());
+                let login = self.login(self.cluster.address(), lane);
                 self.targets.push(Target { lane, login, proxy: None, prepares: Prepares::Yes });
                 Ok(())
             }
@@ -101,8 +102,8 @@ impl TestBed {
     /// Both PgBouncer lanes share one process: they never run at the same time.
     async fn add_pgbouncer(&mut self, lane: Lane, plan: &Plan) -> Result<()> {
         let running = self.targets.iter().find(|target| target.lane == Lane::Pgbouncer);
-        if let Some(&Target { login, proxy, prepares, .. }) = running {
-            let login = Login { user: lane.user(), ..login };
+        if let Some(&Target { ref login, proxy, prepares, .. }) = running {
+            let login = Login { user: lane.user(), ..login.clone() };
             self.targets.push(Target { lane, login, proxy, prepares });
             return Ok(());
         }
@@ -133,7 +134,8 @@ impl TestBed {
             "[databases]\n{database} = host=127.0.0.1 port={upstream} dbname={database}\n\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
              auth_type = trust\nauth_file = {users}\npool_mode = transaction\ndefault_pool_size = {pool}\n\
-             max_client_conn = {most}\nlog_connections = 0\nlog_disconnections = 0\nlog_stats = 0\n",
+             max_client_conn = {most}\nlog_connections = 0\nlog_disconnections = 0\nlog_stats = 0\n\
+             server_tls_sslmode = disable\n",
             upstream = self.cluster.address().port(),
             port = address.port(),
             users = users.display(),
@@ -142,6 +144,11 @@ impl TestBed {
         );
         if prepares == Prepares::Yes {
             text.push_str("max_prepared_statements = 200\n");
+        }
+        if let Some(Identity { certificate, key, .. }) = self.cluster.identity() {
+            let (certificate, key) = (certificate.display(), key.display());
+            let files = format!("client_tls_cert_file = {certificate}\nclient_tls_key_file = {key}\n");
+            text.push_str(&format!("client_tls_sslmode = require\n{files}"));
         }
         fs::write(file, text)?;
         Ok(())
@@ -155,7 +162,12 @@ impl TestBed {
         };
         let address = process::free_address()?;
         let mut command = process::command(&program, Account::Own);
-        let upstream = format!("postgres://{}:app@{}/{}", lane.user(), self.database(), schema::DATABASE);
+        let upstream = format!(
+            "postgres://{}:app@{}/{}?sslmode=disable",
+            lane.user(),
+            self.database(),
+            schema::DATABASE
+        );
         command.arg("serve").current_dir(self.cluster.directory());
         command
             .env_remove("PGWARDEN_BIN")
@@ -163,6 +175,10 @@ impl TestBed {
             .env("PGWARDEN_UPSTREAM", upstream);
         command.env("PGWARDEN_POOL_SIZE", plan.pool.to_string());
         command.env("PGWARDEN_AUTH", "trust").env("PGWARDEN_ADMIN", "off");
+        if let Some(Identity { certificate, key, .. }) = self.cluster.identity() {
+            command.env("PGWARDEN_TLS_MODE", "require");
+            command.env("PGWARDEN_TLS_CERT", certificate).env("PGWARDEN_TLS_KEY", key);
+        }
         if lane.context() == Context::Proxy {
             let fixed = format!("{}=tenant:{};user:{}", lane.user(), schema::TENANT, schema::USER);
             command.env("PGWARDEN_MODE", "enforce").env("PGWARDEN_FIXED", fixed);
@@ -177,6 +193,12 @@ impl TestBed {
         self.launch(lane, command, address, Prepares::Yes).await
     }
 
+    /// How clients of a lane log in at `address`.
+    fn login(&self, address: SocketAddr, lane: Lane) -> Login {
+        let transport = self.cluster.identity().map_or(Transport::Plain, Identity::transport);
+        Login { transport, ..Login::new(address, lane.user()) }
+    }
+
     /// Starts a proxy and waits until it lets a client in.
     async fn launch(
         &mut self,
@@ -186,8 +208,8 @@ impl TestBed {
         prepares: Prepares,
     ) -> Result<()> {
         let mut service = Service::start(lane.name(), command, self.cluster.directory(), "TERM")?;
-        let login = Login::new(address, lane.user());
-        service.ready(login).await?;
+        let login = self.login(address, lane);
+        service.ready(&login).await?;
         self.targets.push(Target { lane, login, proxy: Some(service.pid()), prepares });
         self.services.push(service);
         Ok(())

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::auth_query::{self, AuthQuery};
 use crate::mistake::Fault;
 use crate::reader::Reader;
 use crate::rule_reader::{self, Placed};
 use crate::rules::{Attempt, Rule};
 use crate::secret::SecretText;
+use crate::upstream::Upstream;
 use crate::word::words;
 
 const REFRESH: Duration = Duration::from_secs(300);
@@ -104,8 +106,10 @@ pub struct Auth {
     pub method: Method,
     /// The rules, of which the first that matches decides.
     pub rules: Vec<Rule>,
-    /// The file with names and secrets; present for `password`, `md5` and SCRAM.
+    /// The file with names and secrets; this or the query is present for `password`, `md5` and SCRAM.
     pub users_file: Option<PathBuf>,
+    /// How the secrets of users are found whom the file does not name.
+    pub query: Option<AuthQuery>,
     /// Whether `trust` may be offered to other machines.
     pub trust_remote: TrustRemote,
     /// How tokens are verified; present for `jwt`.
@@ -113,9 +117,9 @@ pub struct Auth {
 }
 
 impl Method {
-    /// Whether the users file holds what it checks.
+    /// Whether it checks a secret: from the users file, or looked up.
     #[must_use]
-    pub fn needs_users_file(self) -> bool {
+    pub fn needs_secrets(self) -> bool {
         matches!(self, Self::Password | Self::Md5) || self.is_scram()
     }
 
@@ -144,12 +148,13 @@ impl Auth {
 }
 
 /// Reads `[auth]`, and where its rules stand.
-pub(crate) fn resolve(reader: &mut Reader<'_>) -> (Auth, Vec<Placed>) {
+pub(crate) fn resolve(reader: &mut Reader<'_>, upstream: Option<&Upstream>) -> (Auth, Vec<Placed>) {
     let placed = rule_reader::resolve(reader);
     let auth = Auth {
         method: reader.word("auth.method").unwrap_or(Method::ScramSha256),
         rules: placed.iter().map(|placed| placed.rule.clone()).collect(),
         users_file: reader.path("auth.users_file"),
+        query: auth_query::resolve(reader, upstream),
         trust_remote: reader.word("auth.trust_remote").unwrap_or(TrustRemote::Refuse),
         jwt: jwt(reader),
     };

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::auth::{Auth, KeySource};
+use crate::auth_query::AuthQuery;
 use crate::context::ContextSettings;
 use crate::endpoint::Endpoint;
 use crate::limits::Limits;
@@ -125,6 +126,9 @@ impl Page {
         for rule in &auth.rules {
             self.rule(rule);
         }
+        if let Some(query) = &auth.query {
+            self.auth_query(query);
+        }
         let Some(jwt) = &auth.jwt else { return };
         self.section("auth.jwt");
         let key = match &jwt.key {
@@ -138,6 +142,18 @@ impl Page {
         self.list("audience", jwt.audience.iter().cloned());
         self.list("algorithms", jwt.algorithms.iter().cloned());
         self.text("leeway", &units::show(jwt.leeway));
+    }
+
+    fn auth_query(&mut self, query: &AuthQuery) {
+        self.section("auth.query");
+        self.text("user", &query.user);
+        self.optional("password", query.password.as_ref().map(|_| HIDDEN));
+        self.text("database", &query.database);
+        self.text("sql", &query.sql);
+        self.text("ttl", &units::show(query.ttl));
+        self.text("unknown_ttl", &units::show(query.unknown_ttl));
+        self.text("timeout", &units::show(query.timeout));
+        self.bare("max_entries", query.max_entries);
     }
 
     fn rule(&mut self, rule: &Rule) {

@@ -9,6 +9,7 @@
 //! lists every key.
 
 mod auth;
+mod auth_query;
 mod context;
 mod effective;
 mod endpoint;
@@ -44,6 +45,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use crate::auth::{Auth, Jwt, KeySource, Method, TrustRemote};
+pub use crate::auth_query::AuthQuery;
 pub use crate::context::{ContextSettings, Missing};
 pub use crate::effective::effective;
 pub use crate::endpoint::Endpoint;

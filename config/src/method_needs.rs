@@ -57,10 +57,11 @@ pub(crate) fn check(reader: &mut Reader<'_>, auth: &Auth, rules: &[Placed], surr
         false if reader.is_spoiled(METHOD) => return,
         false => vec![Use { method: auth.method, origin: reader.origin(METHOD), key: METHOD, clients: None }],
     };
-    let files = uses.iter().find(|one| one.method.needs_users_file());
-    if let Some(one) = files.filter(|_| !reader.is_written("auth.users_file")) {
+    let secrets = uses.iter().find(|one| one.method.needs_secrets());
+    let is_known = ["auth.users_file", "auth.query.user"].iter().any(|key| reader.is_written(key));
+    if let Some(one) = secrets.filter(|_| !is_known) {
         let problem = format!("is missing, {} needs it", one.method.as_str());
-        let expected = "the path of a file with lines \"name\" \"secret\"";
+        let expected = "the path of a file with lines \"name\" \"secret\", or auth.query.user";
         reader.wrong_at(one.origin.clone(), "auth.users_file", Fault::new(problem, expected));
     }
     for one in &uses {

@@ -122,7 +122,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let proxy_protocol = proxy_protocol(reader);
     let upstream = upstream::resolve(reader);
     let pool = pool::resolve(reader);
-    let (auth, rules) = auth::resolve(reader);
+    let (auth, rules) = auth::resolve(reader, upstream.as_ref());
     let tls = tls::resolve(reader);
     let (proxies, behind) = (proxy_protocol.as_slice(), upstream.as_ref());
     let surroundings = Surroundings { listen: &listen, proxies, upstream: behind, tls: &tls, pool: &pool };

@@ -11,7 +11,8 @@ packages=(
     postgresql-15           # server, psql, pgbench, pg_dump
     postgresql-client-15
     pgbouncer               # the neighbour in the benchmarks, and in chained set-ups
-    libpostgresql-jdbc-java php-cli php-pgsql ruby-pg golang-go # drivers under test
+    libfaketime             # a clock of pgwarden's own, which the tests put forward and back
+    libpostgresql-jdbc-java php-cli php-pgsql ruby-pg ruby-activerecord golang-go # drivers under test
 )
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 command -v javac >/dev/null || packages+=(default-jdk-headless)

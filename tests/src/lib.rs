@@ -12,6 +12,7 @@
 //! * [`certificates`]: an authority for TLS tests;
 //! * [`tokens`]: issuers of JSON Web Tokens;
 //! * [`encryption`]: how psql got in;
+//! * [`identities`]: the example platform, look-ups and the triggers that tell changes;
 //! * [`platform`]: the example schema with its policies;
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`seal`]: a sealed context with its readers;
@@ -24,6 +25,7 @@ pub mod certificates;
 pub mod client;
 mod directory;
 pub mod encryption;
+pub mod identities;
 mod launch;
 pub mod manager;
 mod pgbouncer;

@@ -184,7 +184,7 @@ fn a_stored_hash_answers_a_server_that_asks_for_md5_and_no_other() {
         format!("\"acme\" \"{secret}\"\n")
     };
     for (method, encryption, serves) in
-        [("md5", "md5", true), ("password", "md5", false), ("scram-sha-256", "scram-sha-256", false)]
+        [("md5", "md5", true), ("password", "md5", false), ("password", "scram-sha-256", false)]
     {
         let server =
             Server::builder(versions()[0]).access(&format!("host all acme 127.0.0.1/32 {method}")).start();

@@ -253,6 +253,9 @@ fn every_variable_has_a_flag_and_both_say_the_same() {
         ("pins", "refuse", "pins = \"refuse\""),
         ("auth", "password", "method = \"password\""),
         ("users-file", "users.txt", "users_file = \"users.txt\""),
+        ("auth-query-user", "warden", "user = \"warden\""),
+        ("auth-query-password", "file:key", "password = \"[hidden]\""),
+        ("auth-query", "SELECT $1", "sql = \"SELECT $1\""),
         ("jwt-key", "file:key", "key = \"file:key\""),
         ("jwt-issuer", "me", "issuer = \"me\""),
         ("jwt-audience", "you", "audience = [\"you\"]"),
@@ -276,7 +279,7 @@ fn every_variable_has_a_flag_and_both_say_the_same() {
             let file = format!(
                 "mode = \"passthrough\"\nupstream.url = \"{UPSTREAM}\"\nauth.method = \"jwt\"\n\
                  auth.users_file = \"./users.txt\"\nauth.jwt.key = \"file:./key\"\n\
-                 tls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\n"
+                 auth.query.user = \"asker\"\ntls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\n"
             );
             with_file(builder, &file)
         };

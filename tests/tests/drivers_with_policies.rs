@@ -123,6 +123,8 @@ const KNEX: Driver = driver("Knex", node("node/knex_policies.mjs"));
 const PGJDBC: Driver = driver("pgjdbc", Program::run_by("java", JAVA, "java/PgjdbcPolicies.java"));
 const PDO: Driver = driver("PDO (PHP)", Program::run_by("php", &[], "php/pdo_policies.php"));
 const RUBY_PG: Driver = driver("ruby-pg", Program::run_by("ruby", &[], "ruby/pg_policies.rb"));
+const ACTIVE_RECORD: Driver =
+    driver("ActiveRecord (Rails)", Program::run_by("ruby", &[], "ruby/active_record_policies.rb"));
 const DBD_PG: Driver = driver("DBD::Pg (Perl)", Program::run_by("perl", PERL, "perl/dbd_pg_policies.pl"));
 const PGX: Driver = driver("pgx (Go)", Program::run_by(".cache/go/pgx_policies", &[], ""));
 const SQLX: Driver = driver("sqlx (Rust)", Program::run_by(".cache/sqlx/sqlx_policies", &[], ""));
@@ -166,6 +168,7 @@ in_both_modes! {
     pgjdbc: PGJDBC,
     pdo: PDO,
     ruby_pg: RUBY_PG,
+    active_record: ACTIVE_RECORD,
     dbd_pg: DBD_PG,
     pgx: PGX,
     sqlx: SQLX,
@@ -175,11 +178,16 @@ in_both_modes! {
 macro_rules! on_another_version {
     ($($module:ident: $major:literal,)*) => { $(
         mod $module {
-            use super::{DJANGO, PGJDBC, PGX, SQLX};
+            use super::{ACTIVE_RECORD, DJANGO, PGJDBC, PGX, SQLX};
 
             #[test]
             fn django() {
                 DJANGO.run_elsewhere($major);
+            }
+
+            #[test]
+            fn active_record() {
+                ACTIVE_RECORD.run_elsewhere($major);
             }
 
             #[test]

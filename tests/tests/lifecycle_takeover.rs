@@ -85,6 +85,37 @@ fn nobody_is_refused_while_one_process_after_the_other_takes_over() {
 }
 
 #[test]
+fn processes_that_start_at_the_same_time_take_over_one_after_the_other() {
+    for_each_version(async |server| {
+        Tenants::load(server);
+        let before = told(server).start();
+        let mut kept = client(&before, "acme", "");
+        kept.query("BEGIN");
+        let (done, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let all: Vec<Pgwarden> = std::thread::scope(|scope| {
+            scope.spawn(|| keep_coming(before.port(), &done, &served));
+            let starting: Vec<_> =
+                (0..3).map(|_| scope.spawn(|| told(server).in_place_of(&before).start_unasked())).collect();
+            let all: Vec<_> = starting.into_iter().map(|one| one.join().expect("it starts")).collect();
+            for one in &all {
+                one.until_logged("taken over from the process before", 0);
+            }
+            done.store(true, Ordering::Relaxed);
+            all
+        });
+        let is_last = |one: &&Pgwarden| one.logged("another process has taken over") == 0;
+        until("one is left", || (all.iter().filter(is_last).count() == 1).then_some(()));
+        for one in all.iter().filter(|one| !is_last(one)) {
+            assert_left(one);
+        }
+        let last = all.iter().find(is_last).expect("one is left");
+        assert_eq!(org(&mut client(last, "acme", "")), [ACME]);
+        assert_eq!(kept.query("COMMIT")[0].command(), "COMMIT");
+        assert_left(&before);
+    });
+}
+
+#[test]
 fn what_runs_in_the_old_process_finishes_and_idle_clients_are_told_to_go() {
     for_each_version(async |server| {
         Tenants::load(server);

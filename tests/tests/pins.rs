@@ -91,6 +91,30 @@ fn a_role_that_was_put_back_pins_nobody() {
 }
 
 #[test]
+fn what_was_set_as_another_role_stays_with_the_client_that_set_it() {
+    for_each_version(async |server| {
+        Tenants::load(server);
+        server.psql("CREATE ROLE boss SUPERUSER; GRANT boss TO app");
+        let upstream = format!("{}?sslmode=disable", server.url_for("app", "", "postgres"));
+        let pgwarden =
+            Tenants::builder(&upstream).env("PGWARDEN_MODE", "shadow").env("PGWARDEN_POOL_SIZE", "2").start();
+        let stage = Tenants { server, pgwarden };
+        let mut acme = stage.client("acme");
+        for sql in ["SET ROLE boss", "SET log_min_messages = 'error'", "RESET ROLE"] {
+            assert_eq!(error_code(&acme.query(sql)), "", "{sql}");
+        }
+        let pid = values(&acme.query(PID));
+        assert_eq!(values(&acme.query("SHOW log_min_messages")), ["error"]);
+        // Nobody else could put it back.
+        assert_ne!(values(&stage.client("globex").query(PID)), pid);
+        drop(acme);
+        let count = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {}", pid[0]);
+        until("its backend is closed", || (server.psql(&count) == "0").then_some(()));
+        assert_shared(&stage, "and the others go on");
+    });
+}
+
+#[test]
 fn a_pin_stays_while_one_cause_is_left() {
     for_each_version(async |server| {
         let stage = one_backend(server);
@@ -218,6 +242,37 @@ fn settings_that_are_not_reported_go_with_their_client() {
             assert_eq!(values(&acme.query(show)), [value]);
         }
         assert_eq!(stage.pgwarden.metric("pgwarden_pins_total{reason=\"setting\"}"), Some(0.0));
+    });
+}
+
+#[test]
+fn a_setting_that_the_client_may_not_set_is_carried_nowhere() {
+    for_each_version(async |server| {
+        let stage = one_backend(server);
+        let (mut acme, mut globex) = (stage.client("acme"), stage.client("globex"));
+        assert_eq!(error_code(&acme.query("SET work_mem = '5MB'")), "");
+        for (set, sqlstate) in [
+            ("SET no_such_setting = 1", "42704"),
+            ("RESET no_such_setting", "42704"),
+            ("SELECT set_config('no_such_setting', '1', false)", "42704"),
+            ("SELECT set_config('custom.\"bad-name\"', '1', false)", "42602"),
+            ("SET log_statement = 'none'", "42501"),
+            ("RESET log_statement", "42501"),
+            ("SET session_preload_libraries = 'none'", "42501"),
+            ("SELECT set_config('session_replication_role', 'replica', false)", "42501"),
+            ("SET shared_buffers = '1MB'", "55P02"),
+            ("SET Wal_Level = 'minimal'", "55P02"),
+            ("SET server_version_num = 1", "55P02"),
+            ("SET work_mem = 'much'", "22023"),
+        ] {
+            assert_eq!(error_code(&acme.query(set)), sqlstate, "{set}");
+            // The backend goes from one to the other and back.
+            for (client, tenant) in [(&mut globex, GLOBEX), (&mut acme, ACME)] {
+                assert_eq!(values(&client.query("SELECT org()")), [tenant], "{set}");
+            }
+        }
+        assert_eq!(values(&acme.query("SHOW work_mem")), ["5MB"], "what it had set is its own still");
+        assert_eq!(values(&globex.query("SHOW work_mem")), ["4MB"]);
     });
 }
 

@@ -65,7 +65,7 @@ fn claims_swapped_under_a_valid_seal_are_refused() {
         let mut acme = stage.client("acme");
         assert_eq!(values(&acme.query("SELECT pgwarden.jwt_claims() ->> 'role'")), ["member"]);
         for claims in ["{\"role\": \"admin\"}", "{\"role\":  \"member\"}", ""] {
-            let set = format!("BEGIN; SELECT set_config('request.jwt.claims', '{claims}', true)");
+            let set = format!("BEGIN; SELECT pretend('request.jwt.claims', '{claims}')");
             assert_eq!(error_code(&acme.query(&set)), "");
             assert_eq!(error_code(&acme.query("SELECT pgwarden.jwt_claims()")), "42501", "{claims}");
             assert_eq!(error_code(&acme.query("ROLLBACK")), "");
@@ -102,6 +102,7 @@ fn a_seal_of_another_database_is_refused() {
         seal::run(server, &other, &seal::printed(pgwarden_tests::Pgwarden::builder(), &["install"]));
         let key = seal::with_key(Tenants::builder("postgres://h"), seal::KEY);
         seal::run(server, &other, &seal::printed(key, &["key"]));
+        seal::run(server, &other, seal::PRETEND);
         let mut globex = Wire::open(stage.pgwarden.port(), "globex", "", "other");
         assert_eq!(error_code(&globex.query("SELECT pgwarden.current_org_id()")), "");
         assert_eq!(error_code(&globex.query(&format!("BEGIN; {}", theirs.set()))), "");
@@ -184,7 +185,7 @@ fn a_context_changed_within_the_statement_gives_nothing_away() {
     for_each_version(async |server| {
         let stage = start(server);
         let mut globex = stage.client("globex");
-        let change = format!("set_config('app.current_org_id', '{ACME}', true)");
+        let change = format!("pretend('app.current_org_id', '{ACME}')");
         for sql in [
             format!("SELECT name FROM sealed, (SELECT {change}) AS changed"),
             format!("WITH changed AS MATERIALIZED (SELECT {change}) SELECT name FROM changed, sealed"),

@@ -43,9 +43,9 @@ fn assert_readers_hold(server: &Server, client: &mut Wire, what: &str) {
     let before = server.log().len();
     for change in [
         "",
-        &format!("SELECT set_config('app.current_org_id', '{ACME}', true);"),
-        "SELECT set_config('app.context_seal', repeat('0', 105), true);",
-        "SELECT set_config('app.context_seal', overlay(current_setting('app.context_seal') placing 'zz' from 50), true);",
+        &format!("SELECT public.pretend('app.current_org_id', '{ACME}');"),
+        "SELECT public.pretend('app.context_seal', repeat('0', 105));",
+        "SELECT public.pretend('app.context_seal', overlay(current_setting('app.context_seal') placing 'zz' from 50));",
     ] {
         for reader in READERS {
             let replies = client.query(&format!("BEGIN; {change} {reader}"));
@@ -185,7 +185,7 @@ fn operators_and_functions_of_a_search_path_are_not_those_of_the_readers() {
             assert_eq!(error_code(&replies), "", "{reader}");
             assert_nothing_shown(reader, &shown(&replies));
         }
-        let change = format!("BEGIN; SELECT pg_catalog.set_config('app.current_org_id', '{ACME}', true)");
+        let change = format!("BEGIN; SELECT public.pretend('app.current_org_id', '{ACME}')");
         assert_eq!(error_code(&globex.query(&change)), "");
         assert_eq!(error_code(&globex.query("SELECT pgwarden.current_org_id()")), "42501");
     });

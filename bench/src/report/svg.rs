@@ -95,10 +95,11 @@ fn rows(results: &[CellResult]) -> Vec<Vec<Panel>> {
 fn heading(out: &mut String, plan: &Plan, results: &[CellResult]) {
     let rtt = plan.rtt.as_micros();
     let network = if rtt == 0 { "loopback".to_owned() } else { format!("{rtt} µs network round trip") };
+    let tls = if plan.tls { ", TLS to clients" } else { "" };
     let _ = writeln!(
         out,
         "<text x=\"24\" y=\"34\" font-size=\"20\" font-weight=\"600\">Tenant-scoped transactions, side by side</text>\n\
-         <text x=\"24\" y=\"56\" fill=\"#555\">median of {} × {} s, pool {}, {network}; \
+         <text x=\"24\" y=\"56\" fill=\"#555\">median of {} × {} s, pool {}, {network}{tls}; \
          more is better for transactions/s, less for CPU</text>",
         plan.rounds,
         plan.duration.as_secs_f64(),

@@ -107,7 +107,7 @@ fn nothing_at_all_is_configured() {
             "configuration: upstream.url: is missing; \
              expected postgres://user:password@host:port/database, or PGWARDEN_UPSTREAM",
             "configuration: auth.users_file: is missing, scram-sha-256 needs it; \
-             expected the path of a file with lines \"name\" \"secret\"",
+             expected the path of a file with lines \"name\" \"secret\", or auth.query.user",
         ]
     );
 }
@@ -295,7 +295,7 @@ fn authentication() {
             &[("PGWARDEN_AUTH", method)],
             &format!(
                 "PGWARDEN_AUTH: auth.users_file: is missing, {method} needs it; \
-                 expected the path of a file with lines \"name\" \"secret\""
+                 expected the path of a file with lines \"name\" \"secret\", or auth.query.user"
             ),
         );
     }

@@ -265,7 +265,7 @@ fn what_a_method_needs_is_asked_of_each_rule() {
         bare("auth.rules = [{ type = \"hostssl\", method = \"md5\" }]"),
         [
             "pgwarden.toml:2:15: auth.users_file: is missing, md5 needs it; \
-             expected the path of a file with lines \"name\" \"secret\"",
+             expected the path of a file with lines \"name\" \"secret\", or auth.query.user",
             "pgwarden.toml:2:15: auth.rules: hostssl matches nobody, because there is no TLS; \
              expected tls.cert and tls.key as well",
         ]

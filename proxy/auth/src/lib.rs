@@ -11,6 +11,7 @@
 //! | [`users`] | a PgBouncer `userlist.txt` |
 //! | [`password`] | `password` and `md5`, both roles |
 //! | [`scram`] | SCRAM-SHA-256(-PLUS) towards clients |
+//! | [`scram_keys`] | what a client's proof leaves, good for servers with the same verifier |
 //! | [`scram_client`] | SCRAM-SHA-256(-PLUS) towards servers, by password or by keys |
 //! | [`jwt`] | signed tokens |
 //! | [`throttle`] | slowing down who guesses |
@@ -24,6 +25,7 @@ pub mod jwt;
 pub mod password;
 pub mod scram;
 pub mod scram_client;
+pub mod scram_keys;
 mod scram_message;
 pub mod secret;
 pub mod throttle;

@@ -15,6 +15,7 @@ use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use crate::crypto::{Key, hmac_sha256, sha256, xor};
+use crate::scram_keys::ScramKeys;
 use crate::scram_message::{ClientFinal, ClientFirst, MAX_CLIENT_NONCE, MessageError};
 use crate::secret::{DEFAULT_ITERATIONS, ScramVerifier, Secret, parse_key};
 
@@ -112,10 +113,8 @@ pub struct ScramAwaitingFinal {
 pub struct ScramSuccess {
     /// The body of `AuthenticationSASLFinal`.
     pub server_final: Vec<u8>,
-    /// `ClientKey`: with `server_key`, enough to log in wherever the same verifier is stored.
-    pub client_key: [u8; 32],
-    /// `ServerKey`, to check that such a server knows the verifier too.
-    pub server_key: [u8; 32],
+    /// Enough to log in wherever the same verifier is stored.
+    pub keys: ScramKeys,
 }
 
 /// The verifier to check against, and whether the exchange may succeed at all.
@@ -300,10 +299,10 @@ impl ScramAwaitingFinal {
         let auth_message =
             [self.client_first_bare.as_str(), &self.server_first, message.without_proof].join(",");
         let client_key = Zeroizing::new(self.account.client_key(&proof, &auth_message)?);
-        let server_key = *self.account.verifier.server_key();
-        let signature = hmac_sha256(&server_key, &[auth_message.as_bytes()]);
+        let server_key = Zeroizing::new(*self.account.verifier.server_key());
+        let signature = hmac_sha256(server_key.as_ref(), &[auth_message.as_bytes()]);
         let server_final = format!("v={}", STANDARD.encode(signature)).into_bytes();
-        Ok(ScramSuccess { server_final, client_key: *client_key, server_key })
+        Ok(ScramSuccess { server_final, keys: ScramKeys { client_key, server_key } })
     }
 }
 

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::{Key, hmac_sha256, salted_password, sha256, xor};
 use crate::scram::{ChannelBinding, Mechanism};
+use crate::scram_keys::ScramKeys;
 use crate::scram_message::{MAX_SERVER_NONCE, MessageError, ServerFirst};
 use crate::secret::{parse_iterations, parse_key};
 
@@ -34,12 +35,7 @@ pub enum ScramLogin {
     Password(Zeroizing<Vec<u8>>),
     /// The keys of a client that proved itself (see [`crate::scram::ScramSuccess`]), good on every
     /// server that stores the very same verifier.
-    Keys {
-        /// `ClientKey` of RFC 5802.
-        client_key: Zeroizing<[u8; 32]>,
-        /// `ServerKey` of RFC 5802.
-        server_key: Zeroizing<[u8; 32]>,
-    },
+    Keys(ScramKeys),
 }
 
 /// A message of the server that belongs to the exchange.
@@ -219,7 +215,7 @@ impl<'a> Challenge<'a> {
 impl ScramLogin {
     fn keys(&self, salt: &[u8], iterations: NonZeroU32) -> (Zeroizing<Key>, Zeroizing<Key>) {
         match self {
-            ScramLogin::Keys { client_key, server_key } => (client_key.clone(), server_key.clone()),
+            ScramLogin::Keys(keys) => (keys.client_key.clone(), keys.server_key.clone()),
             ScramLogin::Password(password) => {
                 let salted = salted_password(password, salt, iterations);
                 let key = |label: &[u8]| Zeroizing::new(hmac_sha256(salted.as_ref(), &[label]));
@@ -253,7 +249,7 @@ impl std::fmt::Debug for ScramLogin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             ScramLogin::Password(_) => "Password(..)",
-            ScramLogin::Keys { .. } => "Keys(..)",
+            ScramLogin::Keys(_) => "Keys(..)",
         })
     }
 }

@@ -4,7 +4,7 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
-use crate::identity::{self, Encoding, Identities};
+use crate::identity::{self, Identities, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
@@ -16,15 +16,15 @@ use crate::start_error::StartError;
 use crate::status::Board;
 use crate::tls::Acceptor;
 use crate::upstream::{Credentials, Seals, Server};
-use crate::users::Users;
+use crate::users::Accounts;
 use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
-use pgwarden_config::{ContextSettings, Method, PoolMode, Settings, TokenCarrier};
+use pgwarden_auth::secret::Secret;
+use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_tenant::{
-    Authority, Grant, Missing, Mode, Permission, Protected, RelationCache, SealKey, Shared, TokenRules,
-    Variable,
+    Authority, ClaimRules, Grant, Missing, Mode, Permission, Protected, RelationCache, Shared, TokenRules,
 };
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) server: Arc<Server>,
     pub(crate) acceptor: Option<Acceptor>,
-    pub(crate) users: Arc<Users>,
+    pub(crate) accounts: Accounts,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) identities: Arc<Identities>,
     /// The settings that pgwarden sets, that of the seal included.
@@ -72,16 +72,25 @@ impl App {
         let connector = loaded.connector.clone();
         let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
-        let sealing = sealing(None, &settings.context, loaded.seal_key);
-        let encoding = encoding(loaded.variables, sealing.as_ref(), &settings.context);
-        let names = encoding.names();
+        let accounts = accounts(&settings, &loaded, &server);
+        let seal = settings.context.seal.as_ref();
+        let sealing = Sealing::after(None, seal, loaded.seal_key);
+        let variables = Variables::new(loaded.variables, seal, sealing.as_ref());
+        let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
-        let blank = Arc::new(identity::blank(&encoding));
-        let identities = identities(encoding, &settings, &tokens);
+        let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
+        let identities = identities(&variables, &settings, &tokens, origin, &meters);
+        let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         Ok(Self {
             server,
-            tenancy: tenancy(&names, &meters, relations, (&identities, blank, token_rules)),
+            tenancy: tenancy(
+                &names,
+                &meters,
+                relations,
+                (&identities, blank, token_rules),
+                ClaimRules::new(&variables),
+            ),
             identities,
             names,
             sealing,
@@ -99,7 +108,7 @@ impl App {
             admission: Arc::new(Admission::default()),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
-            users: loaded.users,
+            accounts,
             tokens,
             settings,
         })
@@ -111,20 +120,33 @@ impl App {
         let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters);
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
+        let accounts = accounts(&settings, &loaded, &server);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
-        let sealing = sealing(self.sealing.as_ref(), &settings.context, loaded.seal_key);
-        let encoding = encoding(loaded.variables, sealing.as_ref(), &settings.context);
-        let names = encoding.names();
+        let seal = settings.context.seal.as_ref();
+        let sealing = Sealing::after(self.sealing.as_ref(), seal, loaded.seal_key);
+        let variables = Variables::new(loaded.variables, seal, sealing.as_ref());
+        let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
-        let blank = Arc::new(identity::blank(&encoding));
-        let identities = identities(encoding, &settings, &tokens);
+        let origin =
+            origin(&settings, loaded.lookup_secret, &server).map(|next| match self.identities.origin() {
+                Some(before) if before.is_like(&next) => Arc::clone(before),
+                _ => Arc::new(next),
+            });
+        let identities = identities(&variables, &settings, &tokens, origin, &self.meters);
+        let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
             server,
-            tenancy: tenancy(&names, &self.meters, relations, (&identities, blank, token_rules)),
+            tenancy: tenancy(
+                &names,
+                &self.meters,
+                relations,
+                (&identities, blank, token_rules),
+                ClaimRules::new(&variables),
+            ),
             identities,
             names,
             sealing,
@@ -142,7 +164,7 @@ impl App {
             admission: Arc::clone(&self.admission),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
-            users: loaded.users,
+            accounts,
             tokens,
             settings,
         }
@@ -208,10 +230,20 @@ impl App {
     }
 }
 
+/// Who may log in with a secret. What was looked up before a reload is looked up anew.
+fn accounts(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Accounts {
+    let query = settings.auth.query.as_ref().map(|query| (query, loaded.query_secret.clone()));
+    Accounts::new(Arc::clone(&loaded.users), query, server, loaded.mock_key)
+}
+
 /// What the settings say about pools.
 fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
     let logins = match &settings.upstream.user {
-        Some(user) => Logins::One(Credentials { user: user.clone(), secret: loaded.upstream_secret.clone() }),
+        Some(user) => Logins::One(Credentials {
+            user: user.clone(),
+            secret: loaded.upstream_secret.clone(),
+            keys: None,
+        }),
         None => Logins::Own(Arc::clone(&loaded.users)),
     };
     let max_backends = settings.upstream.max_backends.unwrap_or(usize::MAX);
@@ -233,30 +265,21 @@ fn token_rules(settings: &Settings) -> TokenRules {
     }
 }
 
-/// Who seals contexts. Sessions that go on take the new key along.
-fn sealing(
-    before: Option<&Arc<Sealing>>,
-    context: &ContextSettings,
-    key: Option<SealKey>,
-) -> Option<Arc<Sealing>> {
-    let (seal, key) = context.seal.as_ref().zip(key)?;
-    Some(match before {
-        Some(sealing) => {
-            sealing.follow(key, seal.lifetime);
-            Arc::clone(sealing)
-        }
-        None => Arc::new(Sealing::new(key, seal.lifetime)),
-    })
+/// Where contexts are looked up, if the settings ask for it.
+fn origin(settings: &Settings, secret: Option<Secret>, server: &Arc<Server>) -> Option<Origin> {
+    let lookup = settings.context.lookups.lookup.clone()?;
+    Some(Origin::new(lookup, secret, server))
 }
 
-fn encoding(variables: Vec<Variable>, sealing: Option<&Arc<Sealing>>, context: &ContextSettings) -> Encoding {
-    let seal = sealing.zip(context.seal.as_ref());
-    let seal = seal.map(|(sealing, seal)| (Arc::clone(sealing), seal.variable.clone()));
-    Encoding { variables, seal }
-}
-
-fn identities(encoding: Encoding, settings: &Settings, tokens: &Arc<Tokens>) -> Arc<Identities> {
-    Arc::new(Identities::new(encoding, settings.context.clone(), Arc::clone(tokens)))
+fn identities(
+    variables: &Variables,
+    settings: &Settings,
+    tokens: &Arc<Tokens>,
+    origin: Option<Arc<Origin>>,
+    meters: &Arc<Meters>,
+) -> Arc<Identities> {
+    let (variables, context) = (variables.clone(), settings.context.clone());
+    Arc::new(Identities::new(variables, context, Arc::clone(tokens), origin, meters))
 }
 
 fn tenancy(
@@ -264,11 +287,20 @@ fn tenancy(
     meters: &Arc<Meters>,
     relations: Arc<RelationCache>,
     (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
+    claims: ClaimRules,
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Shared { protected: Arc::new(Protected::new(&names)), observer, relations, authority, blank, tokens }
+    let (names, claims): (Vec<&str>, _) = (names.iter().map(String::as_str).collect(), Arc::new(claims));
+    Shared {
+        protected: Arc::new(Protected::new(&names)),
+        observer,
+        relations,
+        authority,
+        blank,
+        tokens,
+        claims,
+    }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

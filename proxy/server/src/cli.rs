@@ -134,6 +134,15 @@ pub(crate) struct Settings {
     /// Lines `"name" "secret"`.
     #[arg(long)]
     users_file: Option<String>,
+    /// The role that looks up secrets on the server.
+    #[arg(long)]
+    auth_query_user: Option<String>,
+    /// Its password: `file:…` or `env:…`.
+    #[arg(long)]
+    auth_query_password: Option<String>,
+    /// The statement that finds the secret of the user `$1`.
+    #[arg(long)]
+    auth_query: Option<String>,
     /// What verifies tokens: `file:…`, `env:…`, or a URL.
     #[arg(long)]
     jwt_key: Option<String>,
@@ -209,6 +218,9 @@ impl Settings {
             ("POOL_SIZE", &self.pool_size),
             ("AUTH", &self.auth),
             ("USERS_FILE", &self.users_file),
+            ("AUTH_QUERY_USER", &self.auth_query_user),
+            ("AUTH_QUERY_PASSWORD", &self.auth_query_password),
+            ("AUTH_QUERY", &self.auth_query),
             ("JWT_KEY", &self.jwt_key),
             ("JWT_ISSUER", &self.jwt_issuer),
             ("JWT_AUDIENCE", &self.jwt_audience),

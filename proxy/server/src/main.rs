@@ -15,6 +15,7 @@ mod listen;
 mod loaded;
 mod logging;
 mod login;
+mod lookup;
 mod meters;
 mod notify;
 mod packet;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// How often the server is tried while it cannot be reached.
 const RETRY: Duration = Duration::from_secs(2);
@@ -89,6 +89,7 @@ async fn run(
     if predecessor.is_some() {
         try_upstream(&app).await.map_err(StartError::Upstream)?;
     }
+    app.identities.listen();
     let (files, estate) = (sockets.files(), sockets.estate(&app.settings));
     start_admin(sockets.admin, current, &told)?;
     tokio::spawn(watch_upstream(Arc::clone(current), told.server));
@@ -108,18 +109,20 @@ async fn run(
         version = env!("CARGO_PKG_VERSION"),
         "ready"
     );
-    match predecessor {
+    let standing = match predecessor {
         Some(predecessor) => {
             succeed(predecessor, &files, &app).await;
-            stand_by(estate, &app);
+            let standing = stand_by(estate, &app);
             tracing::info!("taken over from the process before");
             notify::succeeded();
+            standing
         }
         None => {
-            stand_by(estate, &app);
+            let standing = stand_by(estate, &app);
             notify::ready(notify::SERVING);
+            standing
         }
-    }
+    };
     tokio::spawn(notify::keep_watchdog_calm(Arc::clone(&app.workers)));
     // A reload replaces it, and what it holds should be gone then.
     drop(app);
@@ -129,6 +132,10 @@ async fn run(
         let _ended = task.await;
     }
     leave(current).await;
+    // Whoever comes to take over finds this process until the next one can be found.
+    if let Some(standing) = standing {
+        let _ended = standing.await;
+    }
     Ok(())
 }
 
@@ -143,14 +150,17 @@ async fn succeed(predecessor: Predecessor, files: &[Arc<SocketFile>], app: &App)
     }
 }
 
-/// Lets another process take over, if the settings say where.
-fn stand_by(estate: std::io::Result<Estate>, app: &App) {
-    let Some(path) = &app.settings.takeover else { return };
+/// Lets another process take over, if the settings say where; the task ends when that has happened, or pgwarden drains.
+fn stand_by(estate: std::io::Result<Estate>, app: &App) -> Option<JoinHandle<()>> {
+    let path = app.settings.takeover.as_ref()?;
     let (shutdown, cancels) = (app.shutdown.clone(), Arc::clone(&app.cancels));
     let waiting = estate.and_then(|estate| takeover::leave(Door::open(path)?, estate, shutdown, cancels));
     match waiting {
-        Ok(waiting) => drop(tokio::spawn(waiting)),
-        Err(error) => tracing::warn!(%error, path = %path.display(), "no process will be able to take over"),
+        Ok(waiting) => Some(tokio::spawn(waiting)),
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "no process will be able to take over");
+            None
+        }
     }
 }
 

@@ -38,11 +38,14 @@ pub(crate) enum StartError {
         source: UserListError,
     },
     /// Configuration: the server's password.
-    #[error("the password for the server (upstream.url or upstream.password)")]
+    #[error("the password for the server (upstream.url, upstream.password or auth.query.password)")]
     Password(#[from] SecretError),
     /// Configuration: the key that seals contexts.
     #[error("context.seal.key")]
     SealKey(#[from] NotASealKey),
+    /// Configuration: the password for look-ups.
+    #[error("the password for look-ups (context.lookup.password)")]
+    LookupPassword(#[source] SecretError),
     /// Configuration: a claim path.
     #[error("{0}")]
     Variable(String),
@@ -99,6 +102,7 @@ impl StartError {
             | Self::Users { .. }
             | Self::Password(_)
             | Self::SealKey(_)
+            | Self::LookupPassword(_)
             | Self::Variable(_)
             | Self::Inherited { .. }
             | Self::Sockets(_)

@@ -94,6 +94,15 @@ impl Stream {
         Pin::new(self).poll_read(&mut context, &mut buffer).is_pending()
     }
 
+    /// Says that nothing more comes, where that is a message of its own: TLS' close_notify, as `be_tls_close` of
+    /// PostgreSQL does. What the socket does not take at once stays unsaid.
+    pub(crate) fn say_end(&mut self) {
+        if let Self::Tls(encrypted) = self {
+            let mut context = Context::from_waker(Waker::noop());
+            let _unsaid = Pin::new(&mut encrypted.stream).poll_shutdown(&mut context);
+        }
+    }
+
     /// Moves the socket of a peer that should be silent to the reactor of the calling worker; a TLS stream stays where
     /// it is and works from there.
     ///

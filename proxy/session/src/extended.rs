@@ -70,6 +70,10 @@ impl<T: Tenancy> Engine<T> {
         {
             return self.bind_token((frame, &head), token, now, out);
         }
+        let claim = statement.as_deref().filter(|_| frame.edits.is_token_unread());
+        if let Some(claim) = claim.filter(|one| self.claims_something(one)) {
+            return self.bind_claim((frame, &head), claim, now, out);
+        }
         if let Some(statement) = &statement {
             match self.gate(statement, Purposes::Run, frame, now, out) {
                 Gate::Open(_released) => (),

@@ -17,6 +17,7 @@ const FEATURE_NOT_SUPPORTED: &[u8; 5] = b"0A000";
 impl<T: Tenancy> Engine<T> {
     pub(crate) fn error(&mut self, payload: &[u8], out: &mut Output) -> Result<Delivery, SessionError> {
         self.tx.doubt();
+        self.doubts.error();
         self.outline = Outline::default();
         // A COPY that fails ends at once: the server waits for a Sync again.
         self.copy = CopyIn::Closed;

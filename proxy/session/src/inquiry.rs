@@ -34,6 +34,18 @@ pub(crate) struct Doubts {
     made: Pins,
     /// Whether the causes of pins are there.
     causes: Causes,
+    /// Whether the settings were set.
+    course: Course,
+}
+
+/// What became of the statements that set something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Course {
+    /// All have succeeded: the settings exist, and are the client's to set.
+    #[default]
+    Smooth,
+    /// Some of them, or others among them, have failed.
+    Errors,
 }
 
 /// Whether the causes of pins are there.
@@ -48,6 +60,7 @@ enum Causes {
 #[derive(Debug)]
 pub(crate) struct Inquiry {
     settings: Vec<(Box<str>, Change)>,
+    course: Course,
     pins: Vec<Pin>,
     answer: Option<Vec<Option<Box<[u8]>>>>,
 }
@@ -56,6 +69,13 @@ impl Doubts {
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.settings.is_empty() && self.reset.is_empty() && self.causes == Causes::Known
+    }
+
+    /// The server has reported an error.
+    pub(crate) fn error(&mut self) {
+        if !self.settings.is_empty() {
+            self.course = Course::Errors;
+        }
     }
 
     fn of(&mut self, name: &str, change: Change) {
@@ -133,6 +153,8 @@ impl<T: Tenancy> Engine<T> {
         let is_role = ["role", "session_authorization"].iter().any(|one| one.eq_ignore_ascii_case(name));
         match () {
             () if is_role => Some(Pin::Role),
+            // What another role may set, the login may not set back.
+            () if self.pins.contains(Pin::Role) => Some(Pin::Setting),
             // What the connection to a pooler has, its servers have not.
             () if self.is_behind_pooler() => Some(Pin::Setting),
             () => None,
@@ -176,6 +198,7 @@ impl<T: Tenancy> Engine<T> {
         let inquiry = Inquiry {
             pins: pins.iter().filter(|pin| query::cause(*pin).is_some()).collect(),
             settings: doubts.settings.into_iter().collect(),
+            course: doubts.course,
             answer: None,
         };
         if inquiry.pins.is_empty() && inquiry.settings.is_empty() {

@@ -52,4 +52,4 @@ pub use refusal::{Refusal, SessionError};
 pub use seal::{Process, SEAL_LENGTH, Seal, Sealer, Sealing};
 pub use settings::{Profile, Settings, bring_along};
 pub use statement::{Interner, Statement};
-pub use tenancy::{Bearer, End, Moment, Place, Ruling, Shown, Subject, Tenancy, Term};
+pub use tenancy::{Bearer, Claim, End, Moment, Place, Ruling, Shown, Subject, Tenancy, Term};

@@ -47,6 +47,17 @@ impl Settings {
         true
     }
 
+    /// Sets a value, or forgets the setting where there is none.
+    pub(crate) fn put(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => _ = self.set(name, value),
+            None => {
+                self.values.remove(name);
+                self.reading = Reading::under(self);
+            }
+        }
+    }
+
     /// How texts read under these settings.
     pub(crate) fn reading(&self) -> Reading {
         self.reading

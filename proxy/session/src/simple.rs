@@ -25,11 +25,16 @@ impl<T: Tenancy> Engine<T> {
         let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
         let text = query_text(payload)?;
         if let Some(found) = self.commented_token(text, frame) {
-            return self.query_without_comment(frame, found, now, out);
+            return self.query_without_comment(frame, &found, now, out);
         }
         let read = self.reading().read(text);
         if let Some(script) = read.as_ref().ok().filter(|script| self.shows_token(script, frame)) {
             return self.query_with_token(frame, (text, script), now, out);
+        }
+        let claimed =
+            read.as_ref().ok().and_then(|script| self.claim_by_query(frame, (text, script), now, out));
+        if let Some(step) = claimed {
+            return Ok(step);
         }
         match self.permit(Subject::Text { text, script: read.as_ref().map_err(|unread| *unread) }, now) {
             Permit::Granted => (),

@@ -82,6 +82,17 @@ pub struct Shown<'a> {
     pub bearer: Bearer,
 }
 
+/// What a client says of whom it acts for, by setting a variable itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The variable.
+    pub setting: String,
+    /// Its value; `None` takes back what was said.
+    pub value: Option<Vec<u8>>,
+    /// For how long it is to count.
+    pub term: Term,
+}
+
 impl<'a> Shown<'a> {
     /// A token in a comment: it counts for the transaction of its statement.
     pub(crate) fn comment(token: &'a [u8]) -> Self {
@@ -116,6 +127,16 @@ pub trait Tenancy {
         false
     }
 
+    /// Whether the client may say by this setting whom it acts for.
+    fn hears(&self, _setting: &str) -> bool {
+        false
+    }
+
+    /// The client says whom it acts for.
+    fn claim(&mut self, _claims: &[Claim], _place: Place, _now: u64) -> Ruling {
+        Ruling::Allow
+    }
+
     /// RESET ALL or DISCARD ALL was sent.
     fn reset(&mut self, _place: Place) {}
 
@@ -144,6 +165,7 @@ pub(crate) fn needs_context(statement: &Statement, tenancy: &impl Tenancy) -> bo
         | Verb::Reset
         | Verb::ResetAll
         | Verb::Token
+        | Verb::SetConfig
         | Verb::SetTransaction
         | Verb::SetConstraints
         | Verb::SetSessionCharacteristics

@@ -212,6 +212,7 @@ pub(crate) fn loses_context(statement: &Statement) -> bool {
             | Verb::RollbackTo
             | Verb::PrepareTransaction
             | Verb::Set
+            | Verb::SetConfig
             | Verb::Reset
             | Verb::ResetAll
             | Verb::DiscardAll

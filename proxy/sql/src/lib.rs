@@ -16,6 +16,7 @@
 //! Texts in a client encoding whose multi-byte characters may contain the byte 0x5C (SJIS, BIG5, GBK, UHC,
 //! GB18030, JOHAB) are not handled; the caller refuses those encodings.
 
+mod assignment;
 mod bytes;
 #[cfg(feature = "parser")]
 mod catalog;
@@ -39,6 +40,7 @@ mod statement;
 mod tests;
 mod token;
 
+pub use assignment::{Assignment, Given, Lasting, assignments};
 pub use comment::{Uncommented, without_token};
 pub use error::LexError;
 pub use lexer::StringSyntax;
@@ -49,4 +51,4 @@ pub use relation::{MAX_PARSE_BYTES, ParseError, Relation, user_relations};
 pub use set_config::{SetConfigTarget, set_config_is_local, set_config_targets};
 pub use split::analyse;
 pub use statement::{Script, Setting, Statement, Verb};
-pub use token::{Given, Lasting, TokenUse, token_use};
+pub use token::{TokenUse, token_use};

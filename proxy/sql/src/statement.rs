@@ -92,6 +92,8 @@ pub enum Verb {
     ResetAll,
     /// SET or RESET of `pgwarden.token`, or a SELECT of nothing but `set_config` of it: see [`crate::token_use`].
     Token,
+    /// A SELECT of nothing but `set_config` of other settings: see [`crate::assignments`].
+    SetConfig,
     /// SHOW.
     Show,
     /// `SET [LOCAL] TRANSACTION`.

@@ -2,15 +2,18 @@
 //!
 //! No server knows the setting; whoever reads these statements takes the token out.
 
-use std::ops::Range;
-
-use crate::lexer::{Kind, Literal};
-use crate::literal::string_value;
+use crate::assignment::{Assignment, Given, Lasting, assigned, assignments, called};
 use crate::shape::Cursor;
 use crate::{Setting, Statement, StringSyntax, Verb};
 
 /// The setting's name.
-pub(crate) const NAME: &str = "pgwarden.token";
+const NAME: &str = "pgwarden.token";
+
+impl Assignment {
+    fn is_token(&self) -> bool {
+        self.name.eq_ignore_ascii_case(NAME)
+    }
+}
 
 /// Which token a statement of [`Verb::Token`] gives, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,153 +24,28 @@ pub struct TokenUse {
     pub lasting: Lasting,
 }
 
-/// Where a token stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Given {
-    /// In the text, as a string constant.
-    Literal {
-        /// What the constant means.
-        value: Vec<u8>,
-        /// The constant in the text, quotes and UESCAPE clause included.
-        span: Range<usize>,
-    },
-    /// In the parameter of this number, counted from 1.
-    Parameter(u16),
-    /// Nowhere: the setting is reset.
-    Nothing,
-}
-
-/// For how long a token counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lasting {
-    /// Until the transaction ends.
-    Transaction,
-    /// Until the session ends.
-    Session,
-    /// As the parameter of this number says, counted from 1: true for the transaction.
-    Parameter(u16),
-}
-
 /// Reads a statement of [`Verb::Token`].
 #[must_use]
 pub fn token_use(text: &[u8], statement: &Statement, strings: StringSyntax) -> Option<TokenUse> {
-    if statement.verb != Verb::Token {
-        return None;
-    }
-    let cursor = Cursor::new(text, statement.span.start, statement.span.end, strings);
-    match &statement.setting {
-        Some(setting) => assigned(cursor, setting),
-        None => called(cursor),
-    }
+    let assigned =
+        (statement.verb == Verb::Token).then(|| assignments(text, statement, strings)).flatten()?;
+    let [Assignment { given, lasting, .. }] = assigned.as_slice() else { return None };
+    Some(TokenUse { token: given.clone(), lasting: *lasting })
 }
 
-/// What a SET, RESET or a SELECT of `set_config` becomes if it is about the token and says nothing else.
+/// What a SET, a RESET or a query becomes if it does nothing but assign.
 pub(crate) fn recognised(cursor: Cursor<'_>, verb: Verb, setting: Option<&Setting>) -> Verb {
-    let read = match (verb, setting) {
-        (Verb::Set | Verb::Reset, Some(setting)) if &*setting.name == NAME => assigned(cursor, setting),
-        (Verb::Query, None) => called(cursor),
-        _ => None,
-    };
-    if read.is_some() { Verb::Token } else { verb }
-}
-
-/// `SET … = 'token'`, `SET … TO DEFAULT` and RESET.
-fn assigned(cursor: Cursor<'_>, setting: &Setting) -> Option<TokenUse> {
-    let lasting = if setting.local { Lasting::Transaction } else { Lasting::Session };
-    let mut value = cursor.behind(setting.value.start);
-    let token = match value.peek().as_bytes() {
-        b"" | b"default" => Given::Nothing,
-        _ => literal(&mut value)?,
-    };
-    if token == Given::Nothing {
-        value.token();
-    }
-    value.token().is_none().then_some(TokenUse { token, lasting })
-}
-
-/// `SELECT [pg_catalog.]set_config('pgwarden.token', value, local) [[AS] name]`, and nothing behind it.
-fn called(cursor: Cursor<'_>) -> Option<TokenUse> {
-    let mut rest = cursor;
-    expect(&mut rest, b"select")?;
-    if rest.peek().as_bytes() == b"pg_catalog" {
-        rest.token();
-        expect(&mut rest, b".")?;
-    }
-    expect(&mut rest, b"set_config")?;
-    expect(&mut rest, b"(")?;
-    let Given::Literal { value: name, .. } = literal(&mut rest)? else { return None };
-    cast(&mut rest)?;
-    expect(&mut rest, b",")?;
-    let token = match rest.peek().as_bytes() {
-        b"null" => {
-            rest.token();
-            Given::Nothing
+    match (verb, setting) {
+        (Verb::Set | Verb::Reset, Some(setting)) if &*setting.name == NAME => {
+            if assigned(cursor, setting).is_some() { Verb::Token } else { verb }
         }
-        b"'" => literal(&mut rest)?,
-        _ => Given::Parameter(parameter(&mut rest)?),
-    };
-    cast(&mut rest)?;
-    expect(&mut rest, b",")?;
-    let lasting = lasting(&mut rest)?;
-    cast(&mut rest)?;
-    expect(&mut rest, b")")?;
-    alias(&mut rest)?;
-    (name.eq_ignore_ascii_case(NAME.as_bytes())).then_some(TokenUse { token, lasting })
-}
-
-fn expect(cursor: &mut Cursor<'_>, shape: &[u8]) -> Option<()> {
-    (cursor.shape().as_bytes() == shape).then_some(())
-}
-
-/// One string constant that is not a bit string.
-fn literal(cursor: &mut Cursor<'_>) -> Option<Given> {
-    let token = cursor.token()?;
-    let Kind::String(literal) = token.kind else { return None };
-    if matches!(literal, Literal::Bits | Literal::National) {
-        return None;
+        (Verb::Query, None) => match called(cursor).as_deref() {
+            Some([one]) if one.is_token() => Verb::Token,
+            Some(all) if !all.iter().any(Assignment::is_token) => Verb::SetConfig,
+            _ => verb,
+        },
+        _ => verb,
     }
-    let value = string_value(token, literal, cursor).into_owned();
-    Some(Given::Literal { value, span: token.start..cursor.position().max(token.end) })
-}
-
-fn parameter(cursor: &mut Cursor<'_>) -> Option<u16> {
-    let token = cursor.token()?;
-    let digits = cursor.lexer().slice(token).strip_prefix(b"$")?;
-    (token.kind == Kind::Parameter).then_some(())?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-fn lasting(cursor: &mut Cursor<'_>) -> Option<Lasting> {
-    match cursor.peek().as_bytes() {
-        b"true" => cursor.token().map(|_| Lasting::Transaction),
-        b"false" => cursor.token().map(|_| Lasting::Session),
-        _ => parameter(cursor).map(Lasting::Parameter),
-    }
-}
-
-/// `::text`, `::varchar`, `::bool` and the like: one word, or `pg_catalog.` and one.
-fn cast(cursor: &mut Cursor<'_>) -> Option<()> {
-    while cursor.peek().as_bytes() == b":" {
-        expect(cursor, b":")?;
-        expect(cursor, b":")?;
-        if cursor.peek().as_bytes() == b"pg_catalog" {
-            cursor.token();
-            expect(cursor, b".")?;
-        }
-        matches!(cursor.shape().as_bytes(), b"text" | b"varchar" | b"bool" | b"boolean").then_some(())?;
-    }
-    Some(())
-}
-
-/// `AS name`, `name` or nothing, up to the end. A lone key word there is a syntax error of the server's.
-fn alias(cursor: &mut Cursor<'_>) -> Option<()> {
-    if cursor.peek().as_bytes() == b"as" {
-        cursor.token();
-    }
-    if let Some(token) = cursor.token() {
-        matches!(token.kind, Kind::Word | Kind::Quoted).then_some(())?;
-    }
-    cursor.token().is_none().then_some(())
 }
 
 #[cfg(test)]

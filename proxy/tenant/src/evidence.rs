@@ -41,7 +41,7 @@ impl Hash for Identity {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.tenant.hash(state);
         self.user.hash(state);
-        self.columns.hash(state);
         self.claims.as_ref().map(|claims| &claims.text).hash(state);
+        self.columns.hash(state);
     }
 }

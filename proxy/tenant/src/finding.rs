@@ -13,6 +13,8 @@ pub enum Finding {
     ContextDenied,
     /// It would change the tenant within a transaction.
     ContextChanged,
+    /// The application says something else of itself than its token.
+    ClaimDisagrees,
     /// It touches a setting that pgwarden sets.
     SettingTouched,
     /// It changes the role, the session authorization or row security.
@@ -23,11 +25,12 @@ pub enum Finding {
 
 impl Finding {
     /// Every finding.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ContextMissing,
         Self::ContextExpired,
         Self::ContextDenied,
         Self::ContextChanged,
+        Self::ClaimDisagrees,
         Self::SettingTouched,
         Self::RoleTouched,
         Self::Unreadable,
@@ -41,6 +44,7 @@ impl Finding {
             Self::ContextExpired => "context_expired",
             Self::ContextDenied => "context_denied",
             Self::ContextChanged => "context_changed",
+            Self::ClaimDisagrees => "claim_disagrees",
             Self::SettingTouched => "setting_touched",
             Self::RoleTouched => "role_touched",
             Self::Unreadable => "unreadable",

@@ -1,5 +1,6 @@
 //! Which context is in force: the transaction's own, else the session's, else the login's.
 
+use crate::context::Identity;
 use crate::evidence::Evidence;
 use crate::finding::Finding;
 use crate::grant::{Authority, Denial, Grant, Known, Standing};
@@ -112,7 +113,9 @@ impl Holder {
         if place.moment == Moment::Bound && grant.context.values != self.grant().context.values {
             return Appraisal::Denied(other_tenant());
         }
-        self.hold(Held { evidence: Some(evidence.clone()), grant: Arc::clone(grant) }, term);
+        // What was refused is not asked about again: the client knows, and may show something else.
+        let shown = found.is_ok().then(|| evidence.clone());
+        self.hold(Held { evidence: shown, grant: Arc::clone(grant) }, term);
         found.map_or_else(|appraisal| appraisal, |_| Appraisal::Good)
     }
 
@@ -123,6 +126,35 @@ impl Holder {
             self.hold(Held { evidence: None, grant: Arc::clone(&self.blank) }, term);
         }
         Appraisal::Denied(denial)
+    }
+
+    /// What was claimed for this term, as far as it still counts; the transaction's own comes first.
+    pub(crate) fn claimed(&mut self, term: Term, place: Place) -> Option<Arc<Identity>> {
+        self.enter(place.transaction);
+        let local = self.local.as_ref().filter(|_| term == Term::Transaction);
+        match local.or(self.session.as_ref())?.evidence.as_ref()? {
+            Evidence::Claim(identity) => Some(Arc::clone(identity)),
+            Evidence::Token(_) | Evidence::Login(_) => None,
+        }
+    }
+
+    /// Whether a token says whom the client acts for.
+    pub(crate) fn has_token(&self) -> bool {
+        match &self.held().evidence {
+            Some(Evidence::Token(_)) => true,
+            Some(Evidence::Login(identity)) => identity.claims.is_some(),
+            Some(Evidence::Claim(_)) | None => false,
+        }
+    }
+
+    /// The client has said only a part of whom it acts for: until it has said all, it acts for nobody.
+    pub(crate) fn await_more(&mut self, evidence: Evidence, term: Term, place: Place) -> Appraisal {
+        self.enter(place.transaction);
+        if place.moment == Moment::Bound && self.blank.context.values != self.grant().context.values {
+            return Appraisal::Denied(other_tenant());
+        }
+        self.hold(Held { evidence: Some(evidence), grant: Arc::clone(&self.blank) }, term);
+        Appraisal::Good
     }
 
     /// The client takes back what it has shown.

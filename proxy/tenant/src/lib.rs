@@ -4,6 +4,7 @@
 //! makes it travel; [`Warden`] is the [`pgwarden_session::Tenancy`]
 //! of one client: it refuses what the mode says must be refused, before a byte of it reaches the server.
 
+mod claims;
 mod context;
 mod encode;
 mod evidence;
@@ -17,6 +18,7 @@ mod tokens;
 mod value;
 mod warden;
 
+pub use claims::{ClaimRules, Claimant};
 pub use context::{Context, ContextError, Identity, Presence, Source, Variable};
 pub use encode::encode;
 pub use evidence::Evidence;

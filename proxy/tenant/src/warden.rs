@@ -1,5 +1,6 @@
 //! Who decides about one client's statements.
 
+use crate::claims::{ClaimRules, Claimant, disagreement};
 use crate::context::Presence;
 use crate::evidence::Evidence;
 use crate::finding::{Finding, Observer};
@@ -8,8 +9,8 @@ use crate::guard::Protected;
 use crate::holder::{Appraisal, Held, Holder};
 use crate::relations::{Names, RelationCache};
 use crate::tokens::{Permission, TokenRules, unwanted};
-use pgwarden_session::{Carrier, End, Moment, Place, Refusal, Ruling, Shown, Subject, Tenancy};
-use pgwarden_sql::{Marks, StringSyntax, Verb};
+use pgwarden_session::{Carrier, Claim, End, Moment, Place, Refusal, Ruling, Shown, Subject, Tenancy};
+use pgwarden_sql::{Marks, StringSyntax, Verb, assignments};
 use std::sync::Arc;
 
 /// What happens to a finding.
@@ -42,6 +43,8 @@ pub struct Warden {
     observer: Arc<dyn Observer>,
     relations: Arc<RelationCache>,
     tokens: TokenRules,
+    claims: Arc<ClaimRules>,
+    claimant: Option<Claimant>,
 }
 
 /// What all clients share.
@@ -59,6 +62,8 @@ pub struct Shared {
     pub blank: Arc<Grant>,
     /// How tokens are shown.
     pub tokens: TokenRules,
+    /// What variables say when an application sets them itself.
+    pub claims: Arc<ClaimRules>,
 }
 
 impl Warden {
@@ -74,7 +79,15 @@ impl Warden {
             observer: Arc::clone(&shared.observer),
             relations: Arc::clone(&shared.relations),
             tokens: shared.tokens,
+            claims: Arc::clone(&shared.claims),
+            claimant: None,
         }
+    }
+
+    /// The same for a client that may say itself whom it acts for.
+    #[must_use]
+    pub fn listening_to(self, claimant: Claimant) -> Self {
+        Self { claimant: Some(claimant), ..self }
     }
 
     /// What has to be looked up before the statement that [`Ruling::Ask`] answered is asked about again; `None` where it
@@ -90,7 +103,9 @@ impl Warden {
 
     /// A finding: refused in `enforce`, otherwise only counted.
     fn judge(&self, finding: Finding, refusal: Refusal) -> Ruling {
-        self.observer.found(finding, self.mode);
+        if self.mode != Mode::Passthrough {
+            self.observer.found(finding, self.mode);
+        }
         if self.mode == Mode::Enforce { Ruling::Refuse(Box::new(refusal)) } else { Ruling::Allow }
     }
 
@@ -100,6 +115,14 @@ impl Warden {
             Appraisal::Ask => Ruling::Ask,
             Appraisal::Denied(denial) => self.judge(denial.finding, denial.refusal),
         }
+    }
+
+    /// Whether the statement does nothing but say whom the client acts for, which it may: that is no guard's business.
+    fn is_claim(&self, subject: Subject<'_>) -> bool {
+        let Subject::Text { text, script: Ok(script) } = subject else { return false };
+        let single = script.single().filter(|_| self.claimant.is_some());
+        let all = single.and_then(|one| assignments(text, one, StringSyntax::Standard));
+        all.is_some_and(|all| all.iter().all(|one| self.hears(&one.name)))
     }
 
     /// Whether a client without a context names a relation of the application.
@@ -123,7 +146,7 @@ impl Tenancy for Warden {
 
     fn rule(&mut self, subject: Subject<'_>, place: Place, now: u64) -> Ruling {
         self.holder.enter(place.transaction);
-        if self.mode == Mode::Passthrough || self.carrier().is_none() {
+        if self.carrier().is_none() {
             return Ruling::Allow;
         }
         if place.moment == Moment::Begins && !gives_up_context(subject) {
@@ -132,6 +155,9 @@ impl Tenancy for Warden {
                 Ruling::Allow => (),
                 ruling => return ruling,
             }
+        }
+        if self.mode == Mode::Passthrough || self.is_claim(subject) {
+            return Ruling::Allow;
         }
         if let Some(finding) = self.protected.inspect(subject, StringSyntax::Standard) {
             return self.judge(finding, refusal(finding));
@@ -168,6 +194,31 @@ impl Tenancy for Warden {
         self.mode != Mode::Passthrough && self.tokens.comment == Permission::Granted
     }
 
+    fn hears(&self, setting: &str) -> bool {
+        self.claimant.is_some() && self.mode != Mode::Passthrough && self.claims.knows(setting)
+    }
+
+    fn claim(&mut self, claims: &[Claim], place: Place, now: u64) -> Ruling {
+        let (Some(claimant), Some(term)) = (&self.claimant, claims.first().map(|claim| claim.term)) else {
+            return Ruling::Allow;
+        };
+        let before = self.holder.claimed(term, place);
+        if before.is_none() && self.holder.has_token() {
+            let agrees = self.claims.agree(claims, &self.holder.grant().context.values);
+            return if agrees { Ruling::Allow } else { self.rule_on(Appraisal::Denied(disagreement())) };
+        }
+        let said = before.as_ref().unwrap_or(&claimant.login);
+        let appraisal = match self.claims.add(said, claims) {
+            Err(denial) => self.holder.deny(denial, term, place),
+            Ok(identity) if identity == *claimant.login => self.holder.take_back(term, place),
+            Ok(identity) if identity.tenant.is_none() || identity.user.is_none() => {
+                self.holder.await_more(Evidence::Claim(Arc::new(identity)), term, place)
+            }
+            Ok(identity) => self.holder.show(&Evidence::Claim(Arc::new(identity)), term, place, now),
+        };
+        self.rule_on(appraisal)
+    }
+
     fn reset(&mut self, place: Place) {
         self.holder.reset(place);
     }
@@ -199,7 +250,8 @@ fn refusal(finding: Finding) -> Refusal {
         Finding::ContextMissing
         | Finding::ContextExpired
         | Finding::ContextDenied
-        | Finding::ContextChanged => Refusal::new(
+        | Finding::ContextChanged
+        | Finding::ClaimDisagrees => Refusal::new(
             "42501",
             "no tenant context for a statement that names a table",
             "This connection has no tenant, and pgwarden enforces one: the statement was not sent to the server.",

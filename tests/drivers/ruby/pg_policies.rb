@@ -1,14 +1,9 @@
 # ruby-pg as two tenants, with what Rails' adapter does. What the environment means: ../python/scenario.py.
 
 require "pg"
+require_relative "scenario"
 
-CONTEXT = "current_setting('app.current_org_id', true)"
-ACME = ["acme", ENV["DATABASE_URL"], ENV["EXPECT_TENANT_VALUE"]].freeze
-GLOBEX = ["globex", ENV["OTHER_URL"], ENV["OTHER_EXPECT_TENANT_VALUE"]].freeze
 TENANTS = [ACME, GLOBEX].freeze
-SCENARIOS = {}
-
-def scenario(name, &block) = SCENARIOS[name] = block
 
 def connected(tenant, **options)
   connection = PG.connect(tenant[1], **options)
@@ -21,10 +16,6 @@ def one(connection, sql, values = []) = connection.exec_params(sql, values).getv
 
 def bodies(connection, ending)
   connection.exec_params("SELECT body FROM notes WHERE body LIKE $1 ORDER BY id", ["%: #{ending}"]).column_values(0)
-end
-
-def equal(got, want, what)
-  raise "#{what}: expected #{want.inspect}, got #{got.inspect}" unless got == want
 end
 
 def fails(state, exception, what)
@@ -226,13 +217,4 @@ scenario "habits" do
   end
 end
 
-outcomes = SCENARIOS.select { |name, _| ARGV.empty? || ARGV.include?(name) }.map do |name, block|
-  block.call
-  puts "ok #{name}"
-  true
-rescue StandardError => problem
-  puts "FAILED #{name}: #{problem.full_message(highlight: false)}"
-  false
-end
-puts "#{outcomes.count(true)} passed, #{outcomes.count(false)} failed"
-exit outcomes.all?
+run_scenarios

@@ -6,7 +6,8 @@ use pgwarden_session::{Interner, Pooling, Stop};
 use pgwarden_wire::Writer;
 
 use crate::choices::Choices;
-use crate::play::{Manner, Play, pieces};
+use crate::manner::Manner;
+use crate::play::pieces;
 use crate::server::Tenant;
 
 /// What the client has sent before the server speaks.
@@ -45,7 +46,7 @@ pub(crate) fn run(input: &[u8]) {
 type Outcome = (String, String, Option<String>);
 
 fn converse(manner: &Manner, question: &[u8], replies: &[u8], size: usize) -> (Stop, Outcome) {
-    let mut play = Play::begin(manner, &Arc::new(Interner::default()), Tenant::A);
+    let mut play = manner.begin(&Arc::new(Interner::default()), Tenant::A);
     let mut idle = Some(manner.backend());
     play.client_sends(question, &mut idle).expect("the client does nothing wrong");
     let stop = play.stop.clone();

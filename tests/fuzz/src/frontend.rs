@@ -5,7 +5,8 @@ use std::sync::Arc;
 use pgwarden_session::Interner;
 
 use crate::choices::Choices;
-use crate::play::{Manner, Play, pieces};
+use crate::manner::Manner;
+use crate::play::pieces;
 use crate::server::{Server, Tenant};
 
 pub(crate) fn run(input: &[u8]) {
@@ -32,7 +33,7 @@ pub(crate) fn run(input: &[u8]) {
 
 /// What reached the server and the client, and how it ended; the server answers when all has been sent.
 fn converse(manner: &Manner, stream: &[u8], size: usize) -> (String, String, Option<String>) {
-    let mut play = Play::begin(manner, &Arc::new(Interner::default()), Tenant::A);
+    let mut play = manner.begin(&Arc::new(Interner::default()), Tenant::A);
     let mut idle = Some(manner.backend());
     let mut failed = None;
     for piece in pieces(stream, size) {

@@ -15,7 +15,8 @@
 mod backend;
 mod choices;
 mod frontend;
-mod play;
+mod manner;
+pub mod play;
 mod scram;
 mod server;
 pub mod session;

@@ -1,25 +1,18 @@
-//! A session's engine with what it was given and what it gave, for any split of the bytes.
+//! A session's engine with what it was given and what it gave, for any split of the bytes. The targets play on it, and so
+//! do the black-box tests of chunking with what a real server said.
 
 use std::collections::HashSet;
 use std::io::IoSlice;
 use std::sync::Arc;
 
 use pgwarden_session::{
-    Backend, Capabilities, Carrier, Engine, Faults, Interner, Limits, Options, Output, PinPolicy, Place,
-    Pooling, Profile, Reassert, Refusal, Route, Ruling, Segments, SessionError, SimpleForm, Stop, Subject,
-    Tenancy, Vehicle,
+    Backend, Carrier, Engine, Interner, Options, Output, Place, Profile, Refusal, Ruling, Segments,
+    SessionError, Stop, Subject, Tenancy,
 };
-
-use crate::choices::Choices;
-use crate::server::Tenant;
-
-/// Longer messages are refused.
-const LIMITS: Limits =
-    Limits { message: 1 << 20, held: 1 << 16, client_statements: 8, backend_statements: 4 };
 
 /// Everything may run except what says `forbidden`; what says `question` is looked at elsewhere first.
 #[derive(Debug)]
-pub(crate) struct Everything {
+pub struct Everything {
     carrier: Arc<Carrier>,
     seen: HashSet<Vec<u8>>,
 }
@@ -47,68 +40,45 @@ impl Tenancy for Everything {
     }
 }
 
-/// How sessions work, and what the server can do.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Manner {
-    pub(crate) options: Options,
-    pub(crate) capabilities: Capabilities,
-}
-
-impl Manner {
-    pub(crate) fn choose(choices: &mut Choices<'_>) -> Manner {
-        let (vehicle, form, route) = choices.one_of(&[
-            (Vehicle::Prepared, SimpleForm::Front, Route::Direct),
-            (Vehicle::Prepared, SimpleForm::Text, Route::Direct),
-            (Vehicle::InBatch, SimpleForm::Text, Route::Pooler),
-            (Vehicle::Commands, SimpleForm::Text, Route::Direct),
-        ]);
-        let options = Options {
-            pooling: choices.one_of(&[Pooling::Transaction, Pooling::Transaction, Pooling::Session]),
-            pins: choices.one_of(&[PinPolicy::Allow, PinPolicy::Refuse]),
-            reassert: choices.one_of(&[Reassert::Transaction, Reassert::Statement]),
-            limits: LIMITS,
-            faults: Faults::default(),
-        };
-        Manner { options, capabilities: Capabilities { vehicle, form, route } }
-    }
-
-    pub(crate) fn backend(&self) -> Box<Backend> {
-        Box::new(Backend::new(self.capabilities, profile(), 7))
-    }
-}
-
-fn profile() -> Arc<Profile> {
-    let mut profile = Profile::default();
-    profile.reported.set("client_encoding", "UTF8");
-    profile.reported.set("standard_conforming_strings", "on");
-    Arc::new(profile)
-}
-
-/// One client's session.
+/// One client's session, and everything that left it.
 #[derive(Debug)]
-pub(crate) struct Play {
-    pub(crate) engine: Engine<Everything>,
+pub struct Play {
+    /// The engine; it may hold a backend.
+    pub engine: Engine<Everything>,
     /// What the client sent and the engine did not take yet.
     waiting: Vec<u8>,
     /// The same of the server.
     incomplete: Vec<u8>,
-    pub(crate) stop: Stop,
-    pub(crate) to_server: Vec<u8>,
-    pub(crate) to_client: Vec<u8>,
+    /// What the engine waits for.
+    pub stop: Stop,
+    /// What has left for the server.
+    pub to_server: Vec<u8>,
+    /// What has left for the client.
+    pub to_client: Vec<u8>,
 }
 
 impl Play {
-    pub(crate) fn begin(manner: &Manner, interner: &Arc<Interner>, tenant: Tenant) -> Play {
-        let values = [tenant.value().to_owned(), "somebody".to_owned()];
+    /// A session with the values of its organisation and user, that starts from `profile`.
+    #[must_use]
+    pub fn begin(
+        options: Options,
+        context: &[String; 2],
+        interner: Arc<Interner>,
+        profile: Arc<Profile>,
+    ) -> Play {
         let carrier =
-            Arc::new(pgwarden_tenant::encode(&["app.current_org_id", "app.current_user_id"], &values));
+            Arc::new(pgwarden_tenant::encode(&["app.current_org_id", "app.current_user_id"], context));
         let tenancy = Everything { carrier, seen: HashSet::new() };
-        let engine = Engine::new(tenancy, manner.options, Arc::clone(interner), profile());
+        let engine = Engine::new(tenancy, options, interner, profile);
         let (waiting, incomplete, to_server, to_client) = Default::default();
         Play { engine, waiting, incomplete, stop: Stop::Input, to_server, to_client }
     }
 
-    pub(crate) fn client_sends(
+    /// Bytes of the client; a backend is taken on the way if it is idle.
+    ///
+    /// # Errors
+    /// What ends the session.
+    pub fn client_sends(
         &mut self,
         bytes: &[u8],
         idle: &mut Option<Box<Backend>>,
@@ -117,7 +87,11 @@ impl Play {
         if self.stop == Stop::Input { self.take(idle) } else { Ok(()) }
     }
 
-    pub(crate) fn server_sends(
+    /// Bytes of the server; a backend is taken on the way if it is idle.
+    ///
+    /// # Errors
+    /// What ends the session.
+    pub fn server_sends(
         &mut self,
         bytes: &[u8],
         idle: &mut Option<Box<Backend>>,
@@ -131,7 +105,10 @@ impl Play {
     }
 
     /// Lets the engine take what it can of the client's input; a backend is taken on the way if it is idle.
-    pub(crate) fn take(&mut self, idle: &mut Option<Box<Backend>>) -> Result<(), SessionError> {
+    ///
+    /// # Errors
+    /// What ends the session.
+    pub fn take(&mut self, idle: &mut Option<Box<Backend>>) -> Result<(), SessionError> {
         let input = std::mem::take(&mut self.waiting);
         let mut rest = input.as_slice();
         let mut out = Output::default();
@@ -159,7 +136,8 @@ impl Play {
     }
 
     /// Whether the backend can go back: the engine is done with it, and nothing of the server is half through.
-    pub(crate) fn is_releasable(&self) -> bool {
+    #[must_use]
+    pub fn is_releasable(&self) -> bool {
         self.engine.is_releasable() && self.incomplete.is_empty()
     }
 

@@ -13,7 +13,8 @@ use pgwarden_session::{Backend, Health, Interner, SessionError, Stop};
 use pgwarden_wire::Writer;
 
 use crate::choices::Choices;
-use crate::play::{Manner, Play, pieces};
+use crate::manner::Manner;
+use crate::play::{Play, pieces};
 use crate::server::{Server, Tenant, split};
 
 /// What the clients say.
@@ -125,7 +126,7 @@ pub(crate) fn run(input: &[u8]) {
 impl Stage {
     fn begin(manner: Manner, clients: usize, size: usize) -> Stage {
         let interner = Arc::new(Interner::default());
-        let plays = Tenant::BOTH.map(|tenant| Play::begin(&manner, &interner, tenant));
+        let plays = Tenant::BOTH.map(|tenant| manner.begin(&interner, tenant));
         Stage {
             idle: Some(manner.backend()),
             manner,
@@ -353,7 +354,7 @@ impl Stage {
         }
         assert!(rest.is_empty() || self.holder == Some(who), "half a message: {}", rest.escape_ascii());
         self.read.push_str(&bytes.escape_ascii().to_string());
-        self.plays[who] = Play::begin(&self.manner, &self.interner, Tenant::BOTH[who]);
+        self.plays[who] = self.manner.begin(&self.interner, Tenant::BOTH[who]);
     }
 }
 

@@ -1,50 +1,19 @@
 //! Recording what passes through a session, and playing it again in other pieces.
 
-use std::collections::HashSet;
-use std::io::{IoSlice, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use pgwarden_fuzz::play::Play;
 use pgwarden_session::{
-    Backend, Capabilities, Carrier, Engine, Faults, Health, Interner, Limits, Options, Output, PinPolicy,
-    Place, Pooling, Profile, Reassert, Refusal, Route, Ruling, Segments, SimpleForm, Stop, Subject, Tenancy,
-    Vehicle,
+    Backend, Capabilities, Faults, Health, Interner, Limits, Options, PinPolicy, Pooling, Profile, Reassert,
+    Route, SimpleForm, Stop, Vehicle,
 };
 use pgwarden_tests::tenants::{ACME, ANN};
 use pgwarden_tests::wire::PROTOCOL_3_0;
 use pgwarden_tests::{Frontend, Message, Server, Version};
 
 use crate::conversations::Conversation;
-
-/// Everything may run except what says `forbidden`; what says `question` is looked at elsewhere first.
-#[derive(Debug)]
-struct Everything {
-    carrier: Arc<Carrier>,
-    seen: HashSet<Vec<u8>>,
-}
-
-impl Tenancy for Everything {
-    fn carrier(&self) -> Option<&Arc<Carrier>> {
-        Some(&self.carrier)
-    }
-
-    fn rule(&mut self, subject: Subject<'_>, _: Place, _: u64) -> Ruling {
-        let Subject::Text { text, .. } = subject else { return Ruling::Allow };
-        let says = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
-        if says(b"forbidden") {
-            return Ruling::Refuse(Box::new(Refusal::new("42501", "not allowed", "", "")));
-        }
-        if says(b"question") && !self.seen.contains(text) { Ruling::Ask } else { Ruling::Allow }
-    }
-
-    fn fails_closed(&self) -> bool {
-        true
-    }
-
-    fn protects(&self, setting: &str) -> bool {
-        setting.starts_with("app.")
-    }
-}
 
 /// How a session works.
 #[derive(Clone, Copy, Debug)]
@@ -80,23 +49,14 @@ struct Beginning {
     reported: Arc<Profile>,
 }
 
-/// A session with the backend it may hold, and everything that left it.
-struct Play {
-    engine: Engine<Everything>,
+/// A session, and the backend while it does not hold it.
+struct Alone {
+    play: Play,
     idle: Option<Box<Backend>>,
-    /// What the client sent and the engine did not take yet.
-    waiting: Vec<u8>,
-    /// The same of the server.
-    incomplete: Vec<u8>,
-    stop: Stop,
-    to_server: Vec<u8>,
-    to_client: Vec<u8>,
 }
 
-impl Play {
-    fn begin(beginning: &Beginning) -> Play {
-        let names = ["app.current_org_id", "app.current_user_id"];
-        let carrier = Arc::new(pgwarden_tenant::encode(&names, &[ACME.to_owned(), ANN.to_owned()]));
+impl Alone {
+    fn begin(beginning: &Beginning) -> Alone {
         let options = Options {
             pooling: beginning.manner.pooling,
             pins: PinPolicy::Allow,
@@ -112,61 +72,26 @@ impl Play {
         // The client started with something else: it is brought along whenever a backend is taken.
         let mut profile = Profile::clone(&beginning.reported);
         profile.carried.set("lock_timeout", "54321");
-        let tenancy = Everything { carrier, seen: HashSet::new() };
-        let engine = Engine::new(tenancy, options, Arc::new(Interner::default()), Arc::new(profile));
+        let context = [ACME.to_owned(), ANN.to_owned()];
+        let play = Play::begin(options, &context, Arc::new(Interner::default()), Arc::new(profile));
         let idle = Some(Box::new(Backend::new(beginning.capabilities, Arc::clone(&beginning.reported), 7)));
-        let (waiting, incomplete, to_server, to_client) = Default::default();
-        Play { engine, idle, waiting, incomplete, stop: Stop::Input, to_server, to_client }
+        Alone { play, idle }
     }
 
     fn client_sends(&mut self, bytes: &[u8]) {
-        self.waiting.extend_from_slice(bytes);
-        if self.stop == Stop::Input {
-            self.take();
-        }
+        self.play.client_sends(bytes, &mut self.idle).expect("the client does nothing wrong");
         self.release();
     }
 
     fn server_sends(&mut self, bytes: &[u8]) {
-        self.incomplete.extend_from_slice(bytes);
-        let (input, mut out) = (std::mem::take(&mut self.incomplete), Output::default());
-        let consumed = self.engine.backend_bytes(&input, &mut out).expect("the replies fit");
-        self.keep(&out, &input);
-        self.incomplete = input[consumed..].to_vec();
-        if self.stop == Stop::Replies {
-            self.take();
-        }
+        self.play.server_sends(bytes, &mut self.idle).expect("the replies fit");
         self.release();
     }
 
-    /// Lets the engine take what it can of the client's input.
-    fn take(&mut self) {
-        let input = std::mem::take(&mut self.waiting);
-        let mut rest = input.as_slice();
-        let mut out = Output::default();
-        loop {
-            let taken = self.engine.client_bytes(rest, 0, &mut out).expect("the client does nothing wrong");
-            self.keep(&out, rest);
-            out.clear();
-            rest = &rest[taken.consumed..];
-            self.stop = taken.stop;
-            match &self.stop {
-                Stop::Backend => {
-                    let backend = self.idle.take().expect("the backend is free");
-                    self.engine.attach(backend, &mut out);
-                }
-                Stop::Question(text) => {
-                    self.engine.tenancy().seen.insert(text.clone());
-                }
-                _ => break,
-            }
-        }
-        self.waiting = rest.to_vec();
-    }
-
     fn release(&mut self) {
-        if self.engine.is_releasable() {
-            let backend = self.engine.detach().expect("a backend is held");
+        assert_ne!(self.play.stop, Stop::Backend, "the backend is free");
+        if self.play.engine.is_releasable() {
+            let backend = self.play.engine.detach().expect("a backend is held");
             assert_eq!(
                 backend.health,
                 Health::Sound,
@@ -175,17 +100,6 @@ impl Play {
             self.idle = Some(backend);
         }
     }
-
-    fn keep(&mut self, out: &Output, input: &[u8]) {
-        append(&mut self.to_server, &out.backend, input);
-        append(&mut self.to_client, &out.client, input);
-    }
-}
-
-fn append(to: &mut Vec<u8>, segments: &Segments, input: &[u8]) {
-    let mut slices: Vec<IoSlice<'_>> = Vec::new();
-    segments.slices(input, &mut slices);
-    slices.iter().for_each(|slice| to.extend_from_slice(slice));
 }
 
 /// What arrived, in the order of arrival.
@@ -216,20 +130,20 @@ impl Recording {
 
     /// Plays it again; `cuts` says where the bytes of an event of some length are split. Says what differs.
     pub fn replay(&self, cuts: impl Fn(usize, usize) -> Vec<usize>) -> Result<(), String> {
-        let mut play = Play::begin(&self.beginning);
+        let mut alone = Alone::begin(&self.beginning);
         for (index, (arrival, to_server, to_client)) in self.arrivals.iter().enumerate() {
             let (Arrival::Client(bytes) | Arrival::Server(bytes)) = arrival;
             let mut from = 0;
             for to in cuts(index, bytes.len()).into_iter().chain([bytes.len()]) {
                 let piece = &bytes[from..to];
                 match arrival {
-                    Arrival::Client(_) => play.client_sends(piece),
-                    Arrival::Server(_) => play.server_sends(piece),
+                    Arrival::Client(_) => alone.client_sends(piece),
+                    Arrival::Server(_) => alone.server_sends(piece),
                 }
                 from = to;
             }
-            same("the server", index, &play.to_server, &self.to_server[..*to_server])?;
-            same("the client", index, &play.to_client, &self.to_client[..*to_client])?;
+            same("the server", index, &alone.play.to_server, &self.to_server[..*to_server])?;
+            same("the client", index, &alone.play.to_client, &self.to_client[..*to_client])?;
         }
         Ok(())
     }
@@ -252,33 +166,33 @@ pub fn record(server: &Server, conversation: &Conversation, manner: Manner) -> R
     let (mut socket, reported) = log_in(server.port());
     let route = if vehicle == Vehicle::InBatch { Route::Pooler } else { Route::Direct };
     let beginning = Beginning { manner, capabilities: Capabilities { vehicle, form, route }, reported };
-    let mut play = Play::begin(&beginning);
+    let mut alone = Alone::begin(&beginning);
     let mut arrivals: Vec<(Arrival, usize, usize)> = Vec::new();
     let mut sent = 0;
     for turn in &conversation.turns {
-        let from = play.to_client.len();
-        play.client_sends(turn.messages.bytes());
+        let from = alone.play.to_client.len();
+        alone.client_sends(turn.messages.bytes());
         let bytes = turn.messages.bytes().to_vec();
-        arrivals.push((Arrival::Client(bytes), play.to_server.len(), play.to_client.len()));
-        while !turn.is_answered(&Message::split(&play.to_client[from..])) {
+        arrivals.push((Arrival::Client(bytes), alone.play.to_server.len(), alone.play.to_client.len()));
+        while !turn.is_answered(&Message::split(&alone.play.to_client[from..])) {
             let mut before = None;
-            if play.to_server.len() > sent {
-                socket.write_all(&play.to_server[sent..]).expect("the server listens");
-                sent = play.to_server.len();
+            if alone.play.to_server.len() > sent {
+                socket.write_all(&alone.play.to_server[sent..]).expect("the server listens");
+                sent = alone.play.to_server.len();
             } else if matches!(arrivals.last(), Some((Arrival::Server(_), _, _))) {
                 // What the server sends without being asked again may as well arrive in one piece.
                 before = arrivals.pop();
             }
             let message = read(&mut socket);
-            play.server_sends(&message);
+            alone.server_sends(&message);
             let mut bytes =
                 if let Some((Arrival::Server(bytes), _, _)) = before { bytes } else { Vec::new() };
             bytes.extend(message);
-            arrivals.push((Arrival::Server(bytes), play.to_server.len(), play.to_client.len()));
+            arrivals.push((Arrival::Server(bytes), alone.play.to_server.len(), alone.play.to_client.len()));
         }
     }
     let name = format!("{} ({manner:?})", conversation.name);
-    Recording { name, beginning, arrivals, to_server: play.to_server, to_client: play.to_client }
+    Recording { name, beginning, arrivals, to_server: alone.play.to_server, to_client: alone.play.to_client }
 }
 
 /// A connection of pgwarden's login, and what the server reported.

@@ -107,8 +107,8 @@ fn every_kind_of_password_logs_in() {
         assert!(needs_derivation(&secret));
         let success = login_with_foreign_client(Some(&secret), password.as_bytes()).unwrap();
         let verifier = derive_verifier(password, "alice", &MOCK_KEY);
-        assert_eq!(sha256(&success.client_key), *verifier.stored_key());
-        assert_eq!(success.server_key, *verifier.server_key());
+        assert_eq!(sha256(success.keys.client_key.as_ref()), *verifier.stored_key());
+        assert_eq!(*success.keys.server_key, *verifier.server_key());
 
         let stored: Secret =
             Secret::parse(&postgres_protocol::password::scram_sha_256(password.as_bytes())).unwrap();

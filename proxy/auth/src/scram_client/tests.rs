@@ -106,10 +106,7 @@ fn log_in(login: ScramLogin, verifier: &ScramVerifier) -> Option<ScramLogin> {
     let success = server.client_final(&message).ok()?;
     let done = next.step(ServerMessage::Final(&success.server_final));
     assert!(matches!(done, Ok(ScramStep::Authenticated)));
-    Some(ScramLogin::Keys {
-        client_key: Zeroizing::new(success.client_key),
-        server_key: Zeroizing::new(success.server_key),
-    })
+    Some(ScramLogin::Keys(success.keys))
 }
 
 #[test]
@@ -120,6 +117,8 @@ fn the_keys_of_one_login_are_good_for_the_next() {
     assert!(log_in(password("password"), &verifier).is_none());
     let other_salt = ScramVerifier::derive("pässword".as_bytes(), b"another salt....", DEFAULT_ITERATIONS);
     assert!(log_in(keys.clone(), &other_salt).is_none());
+    let derived = ScramLogin::Keys(ScramKeys::derive("pässword".as_bytes(), &verifier));
+    assert!(log_in(derived, &verifier).is_some(), "who has the password has the keys");
     let (_, client) = ScramClient::start(keys, Mechanism::ScramSha256, NO_BINDING, [1; 18]);
     assert!(!client.is_expensive());
 }

@@ -1,10 +1,11 @@
 //! From an identity to the values of the context variables.
 
-use crate::identity::Encoding;
+use crate::identity::Variables;
 use pgwarden_auth::jwt::{ClaimPath, Claims};
 use pgwarden_config::ContextSettings;
-use pgwarden_session::Refusal;
-use pgwarden_tenant::{Context, Denial, Finding, Grant, Identity};
+use pgwarden_session::{Carrier, Refusal};
+use pgwarden_tenant::{Context, Denial, Finding, Grant, Identity, Variable};
+use std::sync::Arc;
 
 /// What the claims of a verified token say.
 pub(super) fn of_claims(settings: &ContextSettings, claims: Claims) -> Identity {
@@ -16,12 +17,12 @@ pub(super) fn of_claims(settings: &ContextSettings, claims: Claims) -> Identity 
     Identity { tenant, user, claims: Some(claims), ..Identity::default() }
 }
 
-/// The grant of an identity that is known for certain; a token counts for `leeway` seconds longer than it says.
+/// The context of an identity that is known for certain; a token counts for `leeway` seconds longer than it says.
 ///
 /// # Errors
 /// [`Denial`] when a claim is missing or a value is not of its kind.
-pub(super) fn granted(encoding: &Encoding, identity: &Identity, leeway: u64) -> Result<Grant, Denial> {
-    let mut context = Context::resolve(&encoding.variables, identity).map_err(|error| {
+pub(super) fn of(variables: &[Variable], identity: &Identity, leeway: u64) -> Result<Context, Denial> {
+    let mut context = Context::resolve(variables, identity).map_err(|error| {
         let refusal = Refusal::new(
             "28000",
             "no valid tenant context",
@@ -31,19 +32,24 @@ pub(super) fn granted(encoding: &Encoding, identity: &Identity, leeway: u64) -> 
         Denial { finding: Finding::ContextDenied, refusal }
     })?;
     context.expires_at = context.expires_at.map(|end| end.saturating_add(leeway));
-    let carrier = encoding.carrier(&context.values);
-    Ok(Grant::lasting(context, carrier))
+    Ok(context)
 }
 
-/// The grant of who has shown nothing: every variable that would say who it is, is empty.
-pub(crate) fn blank(encoding: &Encoding) -> Grant {
-    let nobody = Context::resolve(&encoding.variables, &Identity::default());
+/// The context as it travels; `None` when no variable is configured.
+pub(super) fn carrier(variables: &Variables, context: &Context) -> Option<Arc<Carrier>> {
+    (!variables.is_empty()).then(|| Arc::new(variables.encode(&context.values)))
+}
+
+/// What is in force for who has nothing: every variable that would say who it is, is empty. It never stands: whoever
+/// was denied something is asked about again before each transaction.
+pub(crate) fn blank(variables: &Variables) -> Grant {
+    let nobody = Context::resolve(variables, &Identity::default());
     // Of nobody, nothing can be wrong but a text of the configuration.
     let context = nobody.unwrap_or_else(|_| Context {
-        values: vec![String::new(); encoding.variables.len()],
+        values: vec![String::new(); variables.len()],
         presence: pgwarden_tenant::Presence::Missing,
         expires_at: None,
     });
-    let carrier = encoding.carrier(&context.values);
-    Grant::lasting(context, carrier)
+    let carrier = carrier(variables, &context);
+    Grant::until(context, carrier, 0, 0)
 }

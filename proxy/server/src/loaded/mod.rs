@@ -11,7 +11,7 @@ use crate::users::{Users, Verifiers};
 use pgwarden_auth::jwt::JwtPolicy;
 use pgwarden_auth::secret::Secret;
 use pgwarden_auth::users::UserList;
-use pgwarden_config::{Endpoint, KeySource, Method, Settings};
+use pgwarden_config::{Endpoint, KeySource, Method, SecretText, Settings};
 use pgwarden_tenant::{SealKey, Variable};
 use std::sync::Arc;
 
@@ -38,6 +38,10 @@ pub(crate) struct Loaded {
     pub(crate) seal_key: Option<SealKey>,
     /// The secret of the login that `upstream.url` names.
     pub(crate) upstream_secret: Option<Secret>,
+    /// The secret of the login that looks up those of users.
+    pub(crate) query_secret: Option<Secret>,
+    /// The secret of the login that looks contexts up.
+    pub(crate) lookup_secret: Option<Secret>,
     /// What the salts of users that do not exist are made of.
     pub(crate) mock_key: [u8; 32],
 }
@@ -57,16 +61,20 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
         Endpoint::Unix { .. } => "",
     };
     let connector = mistakes.keep(tls::connector(&settings.upstream.tls, host));
-    let upstream_secret = mistakes.keep(upstream_secret(settings));
+    let upstream_secret = mistakes.keep(secret(settings.upstream.password.as_ref()));
+    let query = settings.auth.query.as_ref();
+    let query_secret = mistakes.keep(secret(query.and_then(|query| query.password.as_ref())));
+    let lookup_secret = mistakes.keep(lookup_secret(settings));
     let acceptor = mistakes.keep(tls::acceptor(&settings.tls));
     let users = mistakes.keep(users(settings, &mock_key, purpose));
     let tokens = mistakes.keep(tokens(settings, purpose));
     let variables = mistakes.keep(assemble::variables(settings));
+    let secrets = upstream_secret.zip(query_secret).zip(lookup_secret);
     let seal_key = mistakes.keep(seal_key(settings));
-    match (connector, upstream_secret, acceptor, users, tokens, variables.zip(seal_key)) {
+    match (connector, secrets, acceptor, users, tokens, variables.zip(seal_key)) {
         (
             Some(connector),
-            Some(upstream_secret),
+            Some(((upstream_secret, query_secret), lookup_secret)),
             Some(acceptor),
             Some(users),
             Some(tokens),
@@ -79,6 +87,8 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
             variables,
             seal_key,
             upstream_secret,
+            query_secret,
+            lookup_secret,
             mock_key,
         }),
         _ => Err(mistakes.0),
@@ -94,14 +104,18 @@ impl Mistakes {
     }
 }
 
-fn upstream_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {
-    let password = settings.upstream.password.as_ref();
+fn secret(password: Option<&SecretText>) -> Result<Option<Secret>, StartError> {
     Ok(password.map(|text| Secret::parse(text.expose())).transpose()?)
 }
 
 fn seal_key(settings: &Settings) -> Result<Option<SealKey>, StartError> {
     let seal = settings.context.seal.as_ref();
     Ok(seal.map(|seal| SealKey::parse(seal.key.expose())).transpose()?)
+}
+
+fn lookup_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {
+    let password = settings.context.lookups.lookup.as_ref().and_then(|lookup| lookup.password.as_ref());
+    password.map(|text| Secret::parse(text.expose())).transpose().map_err(StartError::LookupPassword)
 }
 
 fn users(settings: &Settings, mock_key: &[u8; 32], purpose: Purpose<'_>) -> Result<Users, StartError> {

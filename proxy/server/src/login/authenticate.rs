@@ -4,12 +4,12 @@ use crate::app::App;
 use crate::clock;
 use crate::login::rules::{self, Newcomer};
 use crate::login::scram::{self, Offer};
-use crate::login::{Denied, certificate, peer};
+use crate::login::{Denied, certificate, peer, secret};
 use crate::meters::LoginOutcome;
 use crate::packet;
+use crate::pool::Lent;
 use crate::stream::Stream;
 use pgwarden_auth::jwt::{self, Claims, TokenError};
-use pgwarden_auth::password::{check_md5, check_password};
 use pgwarden_config::Method;
 use pgwarden_session::Refusal;
 use pgwarden_wire::Writer;
@@ -21,8 +21,8 @@ const PASSWORD_LIMIT: usize = 65_535 + 6;
 /// What a client has shown.
 #[derive(Debug)]
 pub(super) enum Shown {
-    /// That it is the user.
-    Name,
+    /// That it is the user, and what its proof leaves for logins to the server.
+    Name(Option<Lent>),
     /// A token, which says nothing about the user's name.
     Token(Claims),
     /// Nothing yet: the server will ask.
@@ -30,11 +30,19 @@ pub(super) enum Shown {
 }
 
 impl Shown {
+    /// Takes what the proof leaves for logins to the server.
+    pub(super) fn lent(&mut self) -> Option<Lent> {
+        match self {
+            Self::Name(lent) => lent.take(),
+            Self::Token(_) | Self::LeftToServer => None,
+        }
+    }
+
     /// The claims of a token, if it is one.
     pub(super) fn claims(&self) -> Option<&Claims> {
         match self {
             Self::Token(claims) => Some(claims),
-            Self::Name | Self::LeftToServer => None,
+            Self::Name(_) | Self::LeftToServer => None,
         }
     }
 }
@@ -57,26 +65,16 @@ pub(super) async fn authenticate(
         Method::Reject => return Err(rules::rejected(stream, newcomer)),
         Method::Cert => certificate::names(stream, user)?,
         Method::Jwt => return token(stream, newcomer, app).await.map(Shown::Token),
-        Method::Password => {
-            let given = ask_in_clear(stream, "password", newcomer, app).await?;
-            let (app, name) = (Arc::clone(app), user.to_owned());
-            let check = move || check_password(&name, app.users.secret(&name), &given);
-            verdict(&off_reactor(check).await, user)?;
+        Method::Password => return secret::password(stream, newcomer, app).await.map(Shown::Name),
+        Method::Md5 => return secret::md5(stream, newcomer, app).await.map(Shown::Name),
+        Method::ScramSha256 => {
+            return scram::exchange(stream, newcomer, Offer::Either, app).await.map(Shown::Name);
         }
-        // As PostgreSQL's pg_hba.conf has it: "md5" means SCRAM for a user whose secret can answer nothing else.
-        Method::Md5 if app.users.answers_only_scram(user) => {
-            scram::exchange(stream, newcomer, Offer::Either, app).await?;
+        Method::ScramSha256Plus => {
+            return scram::exchange(stream, newcomer, Offer::Bound, app).await.map(Shown::Name);
         }
-        Method::Md5 => {
-            let salt: [u8; 4] = rand::random();
-            let given = ask(stream, 5, &salt).await?;
-            app.suspicion.hold_proof(newcomer, app).await?;
-            verdict(&proof(check_md5(user, app.users.secret(user), salt, &given)), user)?;
-        }
-        Method::ScramSha256 => scram::exchange(stream, newcomer, Offer::Either, app).await?,
-        Method::ScramSha256Plus => scram::exchange(stream, newcomer, Offer::Bound, app).await?,
     }
-    Ok(Shown::Name)
+    Ok(Shown::Name(None))
 }
 
 /// Whether a client has shown that it knows the secret.
@@ -86,15 +84,6 @@ pub(super) enum Proof {
     Given,
     /// It has not, or there is nothing to know.
     Wrong,
-}
-
-fn proof(checked: impl Into<Option<bool>>) -> Proof {
-    if checked.into() == Some(true) { Proof::Given } else { Proof::Wrong }
-}
-
-/// Runs what costs about a millisecond of CPU on another thread; a thread that dies counts as a failed check.
-async fn off_reactor(check: impl FnOnce() -> bool + Send + 'static) -> Proof {
-    proof(tokio::task::spawn_blocking(check).await.ok())
 }
 
 /// One text for a wrong password and for a user that does not exist.
@@ -107,7 +96,7 @@ pub(super) fn verdict(proof: &Proof, user: &str) -> Result<(), Denied> {
 }
 
 /// Sends an authentication request and reads the answer, without the zero byte that ends it.
-async fn ask(stream: &mut Stream, kind: i32, data: &[u8]) -> Result<Vec<u8>, Denied> {
+pub(super) async fn ask(stream: &mut Stream, kind: i32, data: &[u8]) -> Result<Vec<u8>, Denied> {
     let mut answer = ask_sasl(stream, kind, data).await?;
     match answer.pop() {
         Some(0) if !answer.contains(&0) => Ok(answer),
@@ -116,7 +105,7 @@ async fn ask(stream: &mut Stream, kind: i32, data: &[u8]) -> Result<Vec<u8>, Den
 }
 
 /// Asks for a password or token in clear text, of at most `limits.token_bytes`.
-async fn ask_in_clear(
+pub(super) async fn ask_in_clear(
     stream: &mut Stream,
     what: &str,
     newcomer: &Newcomer<'_>,

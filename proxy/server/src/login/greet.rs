@@ -13,7 +13,7 @@ use crate::login::permitted;
 use crate::login::rules::Newcomer;
 use crate::meters::LoginOutcome;
 use crate::packet;
-use crate::pool::{AcquireError, Link, Pool};
+use crate::pool::{AcquireError, Lent, Link, Pool};
 use crate::relay::Relay;
 use crate::stream::{Peer, Stream};
 use pgwarden_auth::throttle::Suspect;
@@ -67,7 +67,8 @@ pub(super) async fn log_in(
     let waited = app.suspicion.hold(&Suspect { address: peer.address(), user }, app).await?;
     let mut place = app.admission.admit(limits).map_err(full)?;
     let newcomer = Newcomer { user, database, peer, waited };
-    let shown = authenticate(stream, &newcomer, app).await?;
+    let mut shown = authenticate(stream, &newcomer, app).await?;
+    let lent = shown.lent();
     let mode = app.mode_for(database, user, shown.claims());
     let is_left_to_server = matches!(shown, Shown::LeftToServer);
     let warden = identify(user, shown, mode, app).await?;
@@ -76,7 +77,7 @@ pub(super) async fn log_in(
         true => passthrough::log_in(stream, &newcomer, &settings, app).await?,
         false => {
             place.name(user, limits).map_err(full)?;
-            meanwhile(stream, backing(&newcomer, &settings, app)).await?
+            meanwhile(stream, backing(&newcomer, &settings, lent, app)).await?
         }
     };
     if is_left_to_server {
@@ -105,9 +106,13 @@ pub(super) type Backing = (Arc<Pool>, Arc<Profile>, Option<Link>);
 async fn backing(
     newcomer: &Newcomer<'_>,
     settings: &[(String, String)],
+    lent: Option<Lent>,
     app: &App,
 ) -> Result<Backing, Denied> {
     let pool = app.pool(newcomer.database, newcomer.user);
+    if let Some(lent) = lent {
+        pool.lend(lent);
+    }
     match app.settings.pool.mode {
         PoolMode::Transaction => {
             let profile = profile(&pool, settings, app).await?;

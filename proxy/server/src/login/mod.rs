@@ -13,6 +13,7 @@ mod permitted;
 mod proxied;
 mod rules;
 mod scram;
+mod secret;
 mod suspicion;
 
 pub(crate) use authenticate::Tokens;
@@ -102,10 +103,11 @@ async fn log_in(stream: Stream, peer: Peer, app: Arc<App>) -> Option<Box<Relay>>
         }
     };
     match request {
-        Request::Cancel(stream, key) => {
+        Request::Cancel(mut stream, key) => {
             let outcome = app.cancels.cancel(&key).await;
             app.meters.cancel(outcome);
-            drop(stream);
+            // libpq of PostgreSQL 17 takes an end without it for a failure.
+            stream.say_end();
         }
         Request::Session(mut stream, startup) => {
             let logging_in = greet::log_in(&mut stream, &startup, peer, &app);

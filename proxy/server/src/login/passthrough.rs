@@ -38,7 +38,7 @@ pub(super) async fn log_in(
         let established = app.server.finish(server, user, database, app.seals()).await.map_err(failed)?;
         let pool = app.pool_of_login(database, user);
         let slot = pool.slot(app).await.map_err(|error| greet::denied(&error))?;
-        let login = Credentials { user: user.to_owned(), secret: None };
+        let login = Credentials { user: user.to_owned(), secret: None, keys: None };
         let target = Arc::new(Target { server: Arc::clone(&app.server), login });
         let link = pool.adopt(app, slot, established, target);
         Ok(greet::holding(pool, link))

@@ -4,10 +4,14 @@ use crate::app::App;
 use crate::login::Denied;
 use crate::login::authenticate::{Proof, ask_sasl, verdict};
 use crate::login::rules::Newcomer;
+use crate::login::secret::{self, Wanted};
 use crate::meters::LoginOutcome;
 use crate::packet;
+use crate::pool::Lent;
 use crate::stream::Stream;
+use crate::users::Account;
 use pgwarden_auth::scram::{ChannelBinding, Mechanism, ScramError, ScramServer};
+use pgwarden_auth::secret::Secret;
 use pgwarden_session::Refusal;
 use pgwarden_wire::{Fields, Writer};
 use std::sync::Arc;
@@ -21,7 +25,7 @@ pub(super) enum Offer {
     Bound,
 }
 
-/// Runs the exchange.
+/// Runs the exchange. Returns what the proof leaves for logins to the server.
 ///
 /// # Errors
 /// [`Denied`] when the proof is wrong, the client is bound to another connection, or does not bind where it has to.
@@ -30,7 +34,22 @@ pub(super) async fn exchange(
     newcomer: &Newcomer<'_>,
     offer: Offer,
     app: &Arc<App>,
-) -> Result<(), Denied> {
+) -> Result<Option<Lent>, Denied> {
+    exchange_with(stream, newcomer, offer, app, None).await
+}
+
+/// Runs the exchange with what is known of the user; looks it up where that is nothing yet, as soon as the client has
+/// shown that it knows the mechanism.
+///
+/// # Errors
+/// As [`exchange`].
+pub(super) async fn exchange_with(
+    stream: &mut Stream,
+    newcomer: &Newcomer<'_>,
+    offer: Offer,
+    app: &Arc<App>,
+    known: Option<Account>,
+) -> Result<Option<Lent>, Denied> {
     let (user, binding) = (newcomer.user, stream.channel_binding());
     let offered = offered(offer, &binding);
     if offered.is_empty() {
@@ -39,16 +58,29 @@ pub(super) async fn exchange(
     let names: Vec<u8> = offered.iter().flat_map(|known| [known.name().as_bytes(), b"\0"].concat()).collect();
     let initial = ask_sasl(stream, 10, &[&names[..], b"\0"].concat()).await?;
     let (mechanism, first) = initial_response(&initial, offered)?;
-    let server = ScramServer::new(app.users.verifier(user), user, &app.mock_key, rand::random());
+    let known = match known {
+        Some(known) => known,
+        None => secret::account(newcomer, app).await?,
+    };
+    let server = ScramServer::new(known.verifier.as_ref(), user, &app.mock_key, rand::random());
     let server = server.with_channel_binding(mechanism, binding);
     let (challenge, awaiting) = server.client_first(&first).map_err(|error| denied(error, user))?;
     let last = ask_sasl(stream, 11, &challenge).await?;
     app.suspicion.hold_proof(newcomer, app).await?;
-    let success = awaiting.client_final(&last).map_err(|error| denied(error, user))?;
+    let success = awaiting.client_final(&last).map_err(|error| {
+        if error == ScramError::WrongProof {
+            app.accounts.doubt(&known);
+        }
+        denied(error, user)
+    })?;
     let mut done = Vec::new();
     Writer::new(&mut done).authentication(12, &success.server_final);
     packet::write(stream, &done).await?;
-    Ok(())
+    Ok(match (&known.secret, secret::wanted(app)) {
+        (Some(Secret::Scram(_)), Wanted::ForServer) => Some(Lent::Keys(success.keys)),
+        // The verifier of this exchange was made here: the server does not store it.
+        _ => secret::told(&known),
+    })
 }
 
 const UNBOUND: &str = "Connect over TLS, with sslmode=require or a stricter one.";

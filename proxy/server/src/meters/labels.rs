@@ -92,6 +92,44 @@ impl Label for Mode {
 }
 
 labels!(
+    /// What came of finding out whom evidence stands for.
+    IdentityOutcome {
+        /// A context.
+        Granted = "granted",
+        /// It stands for nobody, or may not be acted for.
+        Denied = "denied",
+        /// It took too long.
+        TimedOut = "timed_out",
+        /// Nobody could be asked, or the answer could not be used.
+        Failed = "failed",
+    }
+);
+
+labels!(
+    /// Where an answer about evidence came from.
+    RememberedOrNot {
+        /// It was known.
+        Remembered = "remembered",
+        /// It had to be found out.
+        LookedUp = "looked_up",
+    }
+);
+
+labels!(
+    /// What a change is about.
+    ChangeKind {
+        /// A user.
+        User = "user",
+        /// A tenant.
+        Tenant = "tenant",
+        /// A token.
+        Token = "token",
+        /// Anybody.
+        Everything = "all",
+    }
+);
+
+labels!(
     /// How an attempt to open a backend ended.
     ConnectOutcome {
         /// Logged in.

@@ -7,6 +7,7 @@
 mod connections;
 mod family;
 mod histogram;
+mod identities;
 mod labels;
 mod sqlstate;
 #[cfg(test)]
@@ -24,9 +25,10 @@ use pgwarden_tenant::{Finding, Mode};
 
 use self::connections::Connections;
 use self::family::{Family, Registry};
+use self::identities::IdentityMeters;
 pub(crate) use self::labels::{
-    CancelOutcome, CloseReason, ConnectFailure, ConnectOutcome, HandshakeOutcome, InjectionForm, Label,
-    LoginOutcome, ReloadOutcome, Side,
+    CancelOutcome, ChangeKind, CloseReason, ConnectFailure, ConnectOutcome, HandshakeOutcome,
+    IdentityOutcome, InjectionForm, Label, LoginOutcome, ReloadOutcome, Side,
 };
 use self::sqlstate::ErrorClass;
 use self::timings::Timings;
@@ -87,6 +89,8 @@ pub(crate) struct Meters {
     desyncs: Counter,
     reloads: Family<ReloadOutcome, Counter>,
     errors: Family<ErrorClass, Counter>,
+    /// Contexts that are looked up.
+    pub(crate) identities: IdentityMeters,
     /// How long things take.
     pub(crate) timings: Timings,
 }
@@ -142,6 +146,7 @@ impl Meters {
                 "class",
                 "Errors that clients were told, the server's and pgwarden's own, by class of SQLSTATE.",
             ),
+            identities: IdentityMeters::new(r),
             timings: Timings::default(),
         }
     }

@@ -13,6 +13,8 @@ pub(crate) struct Timings {
     pub(crate) backend_connect: Histogram,
     /// Waiting for a backend.
     pub(crate) checkout_wait: Histogram,
+    /// Finding out whom evidence stands for.
+    pub(crate) identity_lookup: Histogram,
     /// From a client's bytes to their being written to the server; one wake-up in some is measured.
     pub(crate) from_client: Histogram,
     /// From the server's bytes to their being written to the client; likewise.
@@ -42,6 +44,11 @@ impl Default for Timings {
                 "Time clients waited for a backend, whether they got one or gave up; those served at once are not in it.",
                 WAITS,
             ),
+            identity_lookup: Histogram::new(
+                "pgwarden_identity_lookup_duration_seconds",
+                "Time to find out whom evidence stands for, all queries and signatures included.",
+                WAITS,
+            ),
             from_client: Histogram::new(
                 "pgwarden_frontend_overhead_seconds",
                 "Time from having read a client's bytes to having written what goes to the server; a sample.",
@@ -59,8 +66,18 @@ impl Default for Timings {
 impl Timings {
     /// All of them, in Prometheus' text form.
     pub(super) fn render(&self, text: &mut String) {
-        let Self { login, tls_handshake, backend_connect, checkout_wait, from_client, from_server } = self;
-        for histogram in [login, tls_handshake, backend_connect, checkout_wait, from_client, from_server] {
+        let Self {
+            login,
+            tls_handshake,
+            backend_connect,
+            checkout_wait,
+            identity_lookup,
+            from_client,
+            from_server,
+        } = self;
+        for histogram in
+            [login, tls_handshake, backend_connect, checkout_wait, identity_lookup, from_client, from_server]
+        {
             histogram.render(text);
         }
     }

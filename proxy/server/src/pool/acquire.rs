@@ -145,6 +145,9 @@ impl Pool {
         let started = Instant::now();
         let target = Arc::clone(&self.terms().target);
         let connected = self.connect(&target, settings).await;
+        if let Err(UpstreamError::Outdated { user }) = &connected {
+            app.accounts.forget(user);
+        }
         app.meters.timings.backend_connect.record(started.elapsed());
         let established = match connected {
             Ok(established) => established,
@@ -159,7 +162,7 @@ impl Pool {
 
     /// Says in the log, and to readiness, why there is no connection.
     pub(crate) fn report(app: &App, error: &UpstreamError, database: &str, settings: &[(String, String)]) {
-        if !matches!(error, UpstreamError::Refused { .. }) {
+        if !matches!(error, UpstreamError::Refused { .. } | UpstreamError::Outdated { .. }) {
             app.readiness.upstream_lost();
         }
         let error_shown = shown(error, settings);
@@ -265,8 +268,16 @@ impl Pool {
         settings: &[(String, String)],
     ) -> Result<Established, UpstreamError> {
         let Target { server, login } = target;
+        let (login, lent) = self.loan.apply(login)?;
         let PoolKey { database, variables, seals, .. } = &self.key;
-        server.connect(login, database, (variables, *seals), settings).await
+        let connected = server.connect(&login, database, (variables, *seals), settings).await;
+        match (connected, lent) {
+            (Err(error), Some(lent)) if error.is_about_the_secret() => {
+                self.loan.refused(&lent);
+                Err(UpstreamError::Outdated { user: login.user })
+            }
+            (connected, _) => connected,
+        }
     }
 }
 

@@ -2,17 +2,20 @@
 
 mod acquire;
 mod learn;
+mod lent;
 mod link;
 mod plan;
 mod profiles;
 mod tally;
 
 pub(crate) use acquire::AcquireError;
+pub(crate) use lent::Lent;
 pub(crate) use link::{Caller, Link};
 pub(crate) use plan::{Logins, Plan, Pools, Target, Terms};
 
 use crate::upstream::Seals;
 use arc_swap::{ArcSwap, Guard};
+use lent::Loan;
 use pgwarden_pool::{Allowance, Ledger};
 use profiles::Profiles;
 use std::sync::Arc;
@@ -54,6 +57,7 @@ pub(crate) struct Pool {
     /// Connections that are on their way out: their last statement is being cancelled.
     pub(crate) closing: Tally,
     terms: ArcSwap<Terms>,
+    loan: Loan,
 }
 
 impl Pool {
@@ -66,12 +70,21 @@ impl Pool {
             opening: Tally::default(),
             closing: Tally::default(),
             terms: ArcSwap::from_pointee(terms),
+            loan: Loan::default(),
         }
     }
 
     /// What is in force now.
     pub(crate) fn terms(&self) -> Guard<Arc<Terms>> {
         self.terms.load()
+    }
+
+    /// Takes what a client's login leaves for logins to the server. Of use only where clients log in there under their own
+    /// names.
+    pub(crate) fn lend(&self, lent: Lent) {
+        if matches!(self.key.whose, Whose::Of(_)) {
+            self.loan.renew(lent);
+        }
     }
 
     /// Puts other terms into force.

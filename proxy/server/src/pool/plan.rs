@@ -147,7 +147,9 @@ impl Plan {
     fn terms(&self, user: &str, before: Option<&Terms>) -> Terms {
         let login = match &self.logins {
             Logins::One(login) => login.clone(),
-            Logins::Own(users) => Credentials { user: user.to_owned(), secret: users.secret(user).cloned() },
+            Logins::Own(users) => {
+                Credentials { user: user.to_owned(), secret: users.secret(user).cloned(), keys: None }
+            }
         };
         let same = before
             .map(|before| &before.target)

@@ -234,6 +234,7 @@ impl Relay {
                     self.say_goodbye(&lost()).await;
                 }
             }
+            Event::ClientGone => self.client.say_end(),
             _ => (),
         }
         self.let_go().await;

@@ -4,8 +4,10 @@ pub(crate) mod command;
 
 use crate::clock;
 use arc_swap::ArcSwap;
+use pgwarden_config::SealSettings;
 use pgwarden_session::{Process, Seal, Sealer};
 use pgwarden_tenant::SealKey;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Makes the seals of all sessions, whatever configuration they began with: a key that is retired in the databases must
@@ -23,20 +25,26 @@ struct Terms {
 }
 
 impl Sealing {
-    /// Seals with this key, for so long.
-    pub(crate) fn new(key: SealKey, lifetime: Duration) -> Self {
-        Self { terms: ArcSwap::from_pointee(Terms::new(key, lifetime)) }
-    }
-
-    /// Seals with another key from now on.
-    pub(crate) fn follow(&self, key: SealKey, lifetime: Duration) {
-        self.terms.store(Terms::new(key, lifetime).into());
+    /// Who seals under these settings; sessions that go on with `before` take the new key along.
+    pub(crate) fn after(
+        before: Option<&Arc<Self>>,
+        settings: Option<&SealSettings>,
+        key: Option<SealKey>,
+    ) -> Option<Arc<Self>> {
+        let terms = settings.zip(key).map(|(settings, key)| Terms::new(key, settings.lifetime))?;
+        tracing::info!(key = terms.key.id(), "contexts are sealed");
+        Some(match before {
+            Some(sealing) => {
+                sealing.terms.store(Arc::new(terms));
+                Arc::clone(sealing)
+            }
+            None => Arc::new(Self { terms: ArcSwap::from_pointee(terms) }),
+        })
     }
 }
 
 impl Terms {
     fn new(key: SealKey, lifetime: Duration) -> Self {
-        tracing::info!(key = key.id(), "contexts are sealed");
         Self { key, lifetime: i64::try_from(lifetime.as_micros()).unwrap_or(i64::MAX) }
     }
 }

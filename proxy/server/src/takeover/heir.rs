@@ -11,12 +11,18 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 /// How long the running process may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it may take until it says something: another one may be about to take over, and has its time for that.
+const TURN: Duration = Duration::from_secs(150);
+
+/// How long to wait before it is looked for again.
+const BREATHER: Duration = Duration::from_millis(20);
 
 /// The process that runs already, and the sockets that it offers.
 #[derive(Debug)]
@@ -33,11 +39,25 @@ type Question = (ClientKey, oneshot::Sender<CancelOutcome>);
 pub(crate) struct Cancels(mpsc::UnboundedSender<Question>);
 
 impl Predecessor {
-    /// Connects to the process that runs already, if there is one. This blocks.
+    /// Connects to the process that runs already, if there is one. Where another one takes over at the same time, it is
+    /// that one, as soon as it serves. This blocks.
     ///
     /// # Errors
-    /// When there is one that cannot be trusted, or that says something else.
+    /// When there is one that cannot be trusted, or that says something else, or nothing.
     pub(crate) fn find(path: &Path) -> io::Result<Option<Self>> {
+        let start = Instant::now();
+        loop {
+            match Self::ask(path) {
+                Err(error) if hung_up(&error) && start.elapsed() < TURN => std::thread::sleep(BREATHER),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer"));
+                }
+                found => return found,
+            }
+        }
+    }
+
+    fn ask(path: &Path) -> io::Result<Option<Self>> {
         let socket = match UnixStream::connect(path) {
             Ok(socket) => socket,
             Err(error)
@@ -48,9 +68,10 @@ impl Predecessor {
             Err(error) => return Err(error),
         };
         trusted(&socket)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(TURN))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         let (text, descriptors) = receive(&socket)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
         let mut lines = text.lines();
         let greeting = lines.next();
         let offers: Option<Vec<Line>> = lines.take_while(|line| !line.is_empty()).map(Line::read).collect();
@@ -129,6 +150,14 @@ impl Cancels {
         let _left = self.0.send((key.clone(), sender));
         answer.await.unwrap_or(CancelOutcome::Unknown)
     }
+}
+
+/// Whether the running process has gone without a word, because it has left or another one has taken over.
+fn hung_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
 }
 
 /// One after the other, until the predecessor has left.

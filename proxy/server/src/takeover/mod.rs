@@ -15,6 +15,9 @@
 //!      ── "cancel PID SECRET" ►  of a client that it does not know
 //!      ◄─ "OUTCOME" ─────────    what became of it
 //! ```
+//! One after the other is served at that socket. Who waits there when another one has taken over is sent away once that
+//! one has a socket in the same place, and begins anew with it.
+//!
 //! Both sides make sure that the other one runs as the same user, or as root.
 
 mod address;

@@ -19,6 +19,9 @@ use tokio::net::{UnixListener, UnixStream};
 /// How long a new process may take until it serves: it logs in to the server meanwhile.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long a process that serves may take until it can be found itself.
+const MOVE: Duration = Duration::from_secs(10);
+
 /// How long to wait when the system has no more file descriptors.
 const BREATHER: Duration = Duration::from_millis(100);
 
@@ -62,8 +65,9 @@ impl Estate {
     }
 }
 
-/// Offers the estate to whoever comes to the door, until one of them serves; then tells `shutdown`, and passes on
-/// what it is asked to cancel, for ever. Must be called inside a runtime.
+/// Offers the estate to whoever comes to the door, until one of them serves; then tells `shutdown`, and a task of its
+/// own passes on what it is asked to cancel. Ends when that process has a door: who stands at this one meanwhile is sent
+/// away and comes there. Must be called inside a runtime.
 ///
 /// # Errors
 /// When the door cannot be registered with the reactor.
@@ -73,25 +77,27 @@ pub(crate) fn leave(
     shutdown: Shutdown,
     cancels: Arc<Registry>,
 ) -> io::Result<impl Future<Output = ()> + Send + use<>> {
-    let (listener, file) = door.into_parts();
+    let (listener, mut file) = door.into_parts();
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     Ok(async move {
-        if let Some(heir) = until_taken(listener, file, estate, &shutdown).await {
-            answer_cancels(heir, &cancels).await;
+        if let Some(heir) = until_taken(&listener, &mut file, estate, &shutdown).await {
+            tokio::spawn(async move { answer_cancels(heir, &cancels).await });
+            let _never = tokio::time::timeout(MOVE, file.replaced()).await;
         }
+        drop(listener);
     })
 }
 
 async fn until_taken(
-    listener: UnixListener,
-    mut file: DoorFile,
+    listener: &UnixListener,
+    file: &mut DoorFile,
     estate: Estate,
     shutdown: &Shutdown,
 ) -> Option<BufReader<UnixStream>> {
     loop {
         let offered = tokio::select! {
-            offered = accept(&listener, &estate) => offered,
+            offered = accept(listener, &estate) => offered,
             () = shutdown.draining() => return None,
         };
         let (mut heir, kept) = match offered {

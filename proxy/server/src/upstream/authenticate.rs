@@ -6,7 +6,7 @@ use crate::upstream::error::UpstreamError;
 use crate::upstream::login::{Credentials, LIMIT};
 use pgwarden_auth::password::md5_response;
 use pgwarden_auth::scram::{ChannelBinding, Mechanism};
-use pgwarden_auth::scram_client::{ScramClient, ScramLogin, ScramStep, ServerMessage};
+use pgwarden_auth::scram_client::{ScramClient, ScramClientError, ScramLogin, ScramStep, ServerMessage};
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::ChannelBinding as Policy;
 use pgwarden_wire::{Fields, Writer};
@@ -103,9 +103,14 @@ async fn scram(
     policy: Policy,
 ) -> Result<(), UpstreamError> {
     let (mechanism, binding) = choose(stream, offered, policy)?;
-    let password = Zeroizing::new(clear_text(login, "scram-sha-256")?.as_bytes().to_vec());
-    let (first, mut client) =
-        ScramClient::start(ScramLogin::Password(password), mechanism, &binding, rand::random());
+    let known = match &login.keys {
+        Some(keys) => ScramLogin::Keys(keys.clone()),
+        None => {
+            let password = clear_text(login, "scram-sha-256")?;
+            ScramLogin::Password(Zeroizing::new(password.as_bytes().to_vec()))
+        }
+    };
+    let (first, mut client) = ScramClient::start(known, mechanism, &binding, rand::random());
     let mut initial = mechanism.name().as_bytes().to_vec();
     initial.push(0);
     initial.extend(i32::try_from(first.len()).unwrap_or(i32::MAX).to_be_bytes());
@@ -127,6 +132,7 @@ async fn scram(
                 client = next;
             }
             Some(Ok(ScramStep::Authenticated)) => return Ok(()),
+            Some(Err(ScramClientError::WrongServerSignature)) => return Err(UpstreamError::Unproved),
             Some(Err(error)) => return Err(UpstreamError::Protocol(error.to_string())),
             None => {
                 return Err(UpstreamError::Protocol(format!("authentication request {kind} during SASL")));

@@ -37,6 +37,15 @@ pub(crate) enum UpstreamError {
     /// Policy: the login is not bound to the TLS connection, and the configuration demands it.
     #[error("the server {0}, and upstream.tls.channel_binding is \"require\"")]
     Unbound(&'static str),
+    /// Backend: it does not know the secret itself, or stores another verifier than that of the keys.
+    #[error("the server does not follow the protocol: it could not prove that it knows the password")]
+    Unproved,
+    /// Policy: what a client's login has left is no longer good on the server.
+    #[error("the server no longer takes what clients of user \"{user}\" have logged in with")]
+    Outdated {
+        /// The login.
+        user: String,
+    },
     /// Policy: no secret is known for the login that the server asks for.
     #[error(
         "the server asks for {method} authentication of user \"{user}\", for whom no usable secret is known"
@@ -73,13 +82,21 @@ impl UpstreamError {
         Self::Refused { sqlstate, message, payload }
     }
 
+    /// Whether another secret could have been right.
+    pub(crate) fn is_about_the_secret(&self) -> bool {
+        match self {
+            Self::Refused { sqlstate, .. } => sqlstate == "28P01",
+            other => matches!(other, Self::Unproved),
+        }
+    }
+
     /// The cause, as it is counted.
     pub(crate) fn cause(&self) -> ConnectFailure {
         match self {
             Self::Io(_) => ConnectFailure::Unreachable,
             Self::Timeout(_) => ConnectFailure::TimedOut,
-            Self::Refused { .. } => ConnectFailure::Refused,
-            Self::Protocol(_) => ConnectFailure::Protocol,
+            Self::Refused { .. } | Self::Outdated { .. } => ConnectFailure::Refused,
+            Self::Protocol(_) | Self::Unproved => ConnectFailure::Protocol,
             Self::NoTls | Self::Tls(_) | Self::Unbound(_) => ConnectFailure::Tls,
             Self::NoSecret { .. } => ConnectFailure::NoSecret,
         }
@@ -93,6 +110,13 @@ impl UpstreamError {
             return Refusal::new(code, message.clone(), "The database server refused the connection.", "");
         }
         match self {
+            // Its own: what it logged in with.
+            Self::Outdated { user } => Refusal::new(
+                "28P01",
+                format!("password authentication failed for user \"{user}\""),
+                "The database server no longer takes the password with which this user logged in to pgwarden.",
+                "Log in again with the password that is valid now.",
+            ),
             Self::Io(_) | Self::Timeout(_) => Refusal::new(
                 "57P03",
                 "the database server cannot be reached",

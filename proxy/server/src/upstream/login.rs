@@ -7,6 +7,7 @@ use crate::upstream::authenticate::authenticate;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::process::{has_readers, process_of};
 use crate::upstream::server::{Facts, Seals, Server, SetConfig};
+use pgwarden_auth::scram_keys::ScramKeys;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::Pooler;
 use pgwarden_session::{Process, Settings};
@@ -23,6 +24,8 @@ pub(crate) struct Credentials {
     pub(crate) user: String,
     /// Its secret, where one is known.
     pub(crate) secret: Option<Secret>,
+    /// The keys that its own proof has left, where there was one. They go before a secret.
+    pub(crate) keys: Option<ScramKeys>,
 }
 
 /// A connection that is ready for its first query.

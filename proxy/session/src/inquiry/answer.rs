@@ -45,6 +45,7 @@ impl<T: Tenancy> Engine<T> {
         for (name, change) in &inquiry.settings {
             self.doubts.settings.entry(name.clone()).or_insert(*change);
         }
+        self.doubts.error();
         if !inquiry.pins.is_empty() {
             self.doubts.causes = Causes::InDoubt;
         }
@@ -59,15 +60,19 @@ impl<T: Tenancy> Engine<T> {
         let is_utf8 = mine.reported.value("client_encoding") == Some("UTF8");
         let mut portable = true;
         for ((name, change), value) in settings.iter().zip(values) {
-            let value = value.as_deref().unwrap_or_default();
-            let text = std::str::from_utf8(value).ok().filter(|_| is_utf8 || value.is_ascii());
-            let Some(text) = text.filter(|text| text.len() <= LONGEST_CARRIED) else {
+            let portable_text = |value| {
+                let text = std::str::from_utf8(value).ok().filter(|text| is_utf8 || text.is_ascii());
+                text.filter(|text| text.len() <= LONGEST_CARRIED)
+            };
+            // NULL: there is no such setting, or it is as it was on a fresh backend; where the client may not set it, to
+            // set or reset it would be an error, and on this backend the next client's.
+            let Ok(text) = value.as_deref().map(|value| portable_text(value).ok_or(())).transpose() else {
                 portable = false;
                 continue;
             };
-            here.carried.set(name, text);
             let began_with = self.initial.carried.value(name).filter(|_| *change == Change::Reset);
-            mine.carried.set(name, began_with.unwrap_or(text));
+            here.carried.put(name, text);
+            mine.carried.put(name, began_with.or(text));
         }
         if !portable || mine.carried.iter().count() > MOST_CARRIED {
             self.pins.insert(Pin::Setting);

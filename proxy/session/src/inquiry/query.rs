@@ -1,6 +1,6 @@
 //! The question as SQL, with nothing in it that a search_path or an operator of the application's could change.
 
-use crate::inquiry::Inquiry;
+use crate::inquiry::{Course, Inquiry};
 use crate::pins::Pin;
 use crate::settings::push_literal;
 
@@ -40,10 +40,36 @@ impl Inquiry {
         }
         for (index, (name, _)) in self.settings.iter().enumerate() {
             sql.push_str(if index + self.pins.len() > 0 { ", " } else { "" });
-            sql.push_str("pg_catalog.current_setting(");
-            push_literal(&mut sql, name);
-            sql.push_str(", true)");
+            match self.course {
+                Course::Smooth => push_value(&mut sql, name),
+                Course::Errors => push_value_if_set(&mut sql, name),
+            }
         }
         sql
     }
+}
+
+/// The value of a setting; NULL where there is none.
+fn push_value(sql: &mut String, name: &str) {
+    sql.push_str("pg_catalog.current_setting(");
+    push_literal(sql, name);
+    sql.push_str(", true)");
+}
+
+/// The same, but NULL also where nobody has set it in this session. pg_settings does not have names with a dot that no
+/// library has defined, which everybody may set, nor settings that only others may read.
+fn push_value_if_set(sql: &mut String, name: &str) {
+    let (unless, operator) = if name.contains('.') { ("NOT ", "<>") } else { ("", "=") };
+    sql.push_str("CASE WHEN ");
+    sql.push_str(unless);
+    sql.push_str(
+        "EXISTS (SELECT FROM pg_catalog.pg_settings s WHERE \
+         pg_catalog.lower(s.name COLLATE pg_catalog.\"C\") OPERATOR(pg_catalog.=) ",
+    );
+    push_literal(sql, name);
+    sql.push_str(" AND s.source OPERATOR(pg_catalog.");
+    sql.push_str(operator);
+    sql.push_str(") 'session') THEN ");
+    push_value(sql, name);
+    sql.push_str(" END");
 }

@@ -1,7 +1,7 @@
 //! What was taken out of a message, and what has to be known of it later.
 
 use crate::queue::Insertions;
-use crate::tenancy::{Bearer, Term};
+use crate::tenancy::{Bearer, Claim, Term};
 use std::sync::Arc;
 
 /// What was taken out of the text of a prepared statement.
@@ -20,9 +20,18 @@ impl Taken {
     pub(crate) const NOTHING: Self = Self { comment: None, literal: None, removed: 0 };
 }
 
-/// What running a portal shows.
+/// What running a portal tells the tenancy.
 #[derive(Debug, Clone)]
-pub(crate) struct Showing {
+pub(crate) enum Showing {
+    /// A token.
+    Token(TokenShown),
+    /// What the client says of itself.
+    Claims(Vec<Claim>),
+}
+
+/// A token that running a portal shows.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenShown {
     /// The token; `None` takes back what was shown.
     pub(crate) token: Option<Box<[u8]>>,
     /// For how long.

@@ -1,7 +1,7 @@
 //! A token in a prepared statement: in its comment, in its text, or in a parameter.
 
 use super::bearer;
-use super::edit::{Edit, Edits, Searched, Showing};
+use super::edit::{Edit, Edits, Searched, Showing, TokenShown};
 use super::query::{masked, token};
 use crate::client::{Frame, Step};
 use crate::engine::{Engine, Stop};
@@ -108,6 +108,7 @@ impl<T: Tenancy> Engine<T> {
         let literal = self.statements.taken(head.statement).literal.clone();
         let used = self.token_use(statement);
         let showing = used.as_ref().and_then(|used| showing(used, literal.as_deref(), &bound, statement));
+        let showing = showing.map(Showing::Token);
         let place = match used.as_ref().map(|used| &used.token) {
             Some(Given::Parameter(number)) => hidden(&bound, *number),
             _ => None,
@@ -122,7 +123,7 @@ impl<T: Tenancy> Engine<T> {
         self.bind(&Frame { at: None, length: message.len(), bytes: &message, edits, ..*frame }, now, out)
     }
 
-    /// A portal runs that shows a token; what the client reads in place of the server's value comes back.
+    /// A portal runs that tells the tenancy something; what the client reads in place of the server's value comes back.
     pub(crate) fn run_token(
         &mut self,
         showing: &Showing,
@@ -130,12 +131,16 @@ impl<T: Tenancy> Engine<T> {
         now: u64,
         out: &mut Output,
     ) -> Result<Option<Box<[u8]>>, Step> {
-        let Showing { token, term, bearer, .. } = showing;
-        let shown = Shown { token: token.as_deref(), term: *term, bearer: *bearer };
-        let permit = self.show(shown, self.tx.place(), now);
+        let (permit, echo) = match showing {
+            Showing::Token(TokenShown { token, term, bearer, echo }) => {
+                let shown = Shown { token: token.as_deref(), term: *term, bearer: *bearer };
+                (self.show(shown, self.tx.place(), now), echo.clone())
+            }
+            Showing::Claims(claims) => (self.claim(claims, now), None),
+        };
         match self.unless_let_through(permit, frame, out) {
             Some(step) => Err(step),
-            None => Ok(showing.echo.clone()),
+            None => Ok(echo),
         }
     }
 
@@ -144,7 +149,12 @@ impl<T: Tenancy> Engine<T> {
         token_use(statement.text(), single, self.reading().strings())
     }
 
-    fn unless_let_through(&mut self, permit: Permit, frame: &Frame<'_>, out: &mut Output) -> Option<Step> {
+    pub(super) fn unless_let_through(
+        &mut self,
+        permit: Permit,
+        frame: &Frame<'_>,
+        out: &mut Output,
+    ) -> Option<Step> {
         match permit {
             Permit::Granted => None,
             Permit::Refused(refusal) => Some(self.refuse_frame(&refusal, frame, out)),
@@ -159,7 +169,7 @@ fn showing(
     literal: Option<&[u8]>,
     bound: &BindValues<'_>,
     statement: &Statement,
-) -> Option<Showing> {
+) -> Option<TokenShown> {
     let parameter = |number: u16| bound.values.get(usize::from(number).checked_sub(1)?).copied();
     let term = match used.lasting {
         Lasting::Parameter(number) => term(parameter(number)??)?,
@@ -173,7 +183,7 @@ fn showing(
     };
     let bearer = bearer(statement.script()?.single()?);
     let echo = given.filter(|_| bearer == Bearer::SetConfig).map(Into::into);
-    Some(Showing { token: given.and_then(token), term, bearer, echo })
+    Some(TokenShown { token: given.and_then(token), term, bearer, echo })
 }
 
 /// Where the value stands that must not go to the server: its length and its bytes.
@@ -189,7 +199,7 @@ fn without_value(rest: &[u8], place: Range<usize>) -> Vec<u8> {
 }
 
 /// A boolean in text or binary format: true is for the transaction.
-fn term(value: &[u8]) -> Option<Term> {
+pub(super) fn term(value: &[u8]) -> Option<Term> {
     match value.trim_ascii().to_ascii_lowercase().as_slice() {
         [1] | b"t" | b"true" | b"on" | b"yes" | b"y" | b"1" => Some(Term::Transaction),
         [0] | b"f" | b"false" | b"off" | b"no" | b"n" | b"0" => Some(Term::Session),

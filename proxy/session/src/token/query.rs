@@ -24,7 +24,7 @@ impl<T: Tenancy> Engine<T> {
     pub(crate) fn query_without_comment(
         &mut self,
         frame: &Frame<'_>,
-        found: Uncommented,
+        found: &Uncommented,
         now: u64,
         out: &mut Output,
     ) -> Result<Step, SessionError> {
@@ -56,9 +56,8 @@ impl<T: Tenancy> Engine<T> {
             return Ok(self.discard(frame));
         };
         let used = token_use(text, statement, self.reading().strings());
-        let shown = used.as_ref().and_then(shown);
         let mut edit = Edit { taken: frame.edits.taken(), searched: Searched::Everything, ..Edit::default() };
-        let Some((token, term, span)) = shown else {
+        let Some(Spoken { token, term, span }) = used.as_ref().and_then(spoken) else {
             // A parameter, which a simple query has not: the server says so.
             return self.query_instead(frame, text, &edit, now, out);
         };
@@ -106,7 +105,12 @@ impl<T: Tenancy> Engine<T> {
         Some(place)
     }
 
-    fn unless_granted(&mut self, permit: Permit, frame: &Frame<'_>, out: &mut Output) -> Option<Step> {
+    pub(super) fn unless_granted(
+        &mut self,
+        permit: Permit,
+        frame: &Frame<'_>,
+        out: &mut Output,
+    ) -> Option<Step> {
         match permit {
             Permit::Granted => None,
             Permit::Refused(refusal) => {
@@ -118,16 +122,26 @@ impl<T: Tenancy> Engine<T> {
     }
 }
 
-/// What a statement shows by itself, and where that stands in its text; `None` where it takes parameters.
-pub(super) fn shown(used: &TokenUse) -> Option<(Option<Box<[u8]>>, Term, Option<Range<usize>>)> {
+/// What a statement shows by itself.
+struct Spoken {
+    token: Option<Box<[u8]>>,
+    term: Term,
+    /// Where it stands in the text.
+    span: Option<Range<usize>>,
+}
+
+/// What a statement shows by itself; `None` where it takes parameters.
+fn spoken(used: &TokenUse) -> Option<Spoken> {
     let term = match used.lasting {
         Lasting::Transaction => Term::Transaction,
         Lasting::Session => Term::Session,
         Lasting::Parameter(_) => return None,
     };
     match &used.token {
-        Given::Literal { value, span } => Some((token(value), term, Some(span.clone()))),
-        Given::Nothing => Some((None, term, None)),
+        Given::Literal { value, span } => {
+            Some(Spoken { token: token(value), term, span: Some(span.clone()) })
+        }
+        Given::Nothing => Some(Spoken { token: None, term, span: None }),
         Given::Parameter(_) => None,
     }
 }
