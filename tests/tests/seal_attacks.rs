@@ -110,6 +110,69 @@ fn a_seal_of_another_database_is_refused() {
     });
 }
 
+/// A seal for a process of this number whose client was elsewhere, or that began at another time. Only who has the key can
+/// make one: this is how the seal of an earlier process would look.
+const FORGE: &str = "
+CREATE FUNCTION forge(pid int, place bytea, database text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    key pgwarden.seal_key;
+    head text;
+    name text;
+    content bytea := '';
+    part bytea;
+BEGIN
+    SELECT * INTO key FROM pgwarden.seal_key;
+    head := '1' || key.id || encode(timestamptz_send(now() + interval '1 minute'), 'hex') || repeat('0', 16);
+    FOREACH name IN ARRAY key.variables LOOP
+        FOREACH part IN ARRAY ARRAY[convert_to(name, 'UTF8'), convert_to(current_setting(name), 'UTF8')] LOOP
+            content := content || int4send(length(part)) || part;
+        END LOOP;
+    END LOOP;
+    part := int4send(length(database)) || convert_to(database, 'UTF8') || int4send(pid);
+    part := part || int4send(length(place)) || place || sha256(content);
+    part := sha256(key.outer_pad || sha256(key.inner_pad || convert_to(head, 'UTF8') || part));
+    RETURN head || encode(part, 'hex');
+END $$;
+CREATE FUNCTION began() RETURNS bytea LANGUAGE sql SECURITY DEFINER AS $$
+    SELECT timestamptz_send(backend_start) FROM pg_stat_activity WHERE pid = pg_backend_pid()
+$$;
+";
+
+#[test]
+fn the_seal_of_an_earlier_process_of_the_same_number_is_refused() {
+    for_each_version(async |server| {
+        seal::load(server);
+        server.psql(FORGE);
+        let directory = server.directory().display();
+        let sockets = format!("postgres://app@/postgres?host={directory}&port={}", server.port());
+        let client_end = "inet_send(inet_client_addr()) || int4send(inet_client_port())";
+        let next_end = "inet_send(inet_client_addr()) || int4send(inet_client_port() + 1)";
+        let later = "substr(began(), 1, 7) || set_byte('\\x00', 0, (get_byte(began(), 7) + 1) % 256)";
+        for (upstream, own, other) in [(None, client_end, next_end), (Some(sockets), "began()", later)] {
+            let stage = seal::start_before(server, |builder| match &upstream {
+                Some(upstream) => builder.upstream(upstream),
+                None => builder,
+            });
+            let mut globex = stage.client("globex");
+            let mut read = |forged: &str| {
+                let set = format!("SELECT pretend('app.context_seal', forge({forged}))");
+                let replies = globex.query(&format!("BEGIN; {set}; {OWN}"));
+                assert_eq!(error_code(&globex.query("ROLLBACK")), "");
+                (error_code(&replies), values(&replies).pop())
+            };
+            let accepted = (String::new(), Some("of globex".to_owned()));
+            assert_eq!(read(&format!("pg_backend_pid(), {own}, 'postgres'")), accepted);
+            for forged in [
+                format!("pg_backend_pid(), {other}, 'postgres'"),
+                format!("pg_backend_pid() + 1, {own}, 'postgres'"),
+                format!("pg_backend_pid(), {own}, 'postgrex'"),
+            ] {
+                assert_eq!(read(&forged).0, "42501", "{forged}");
+            }
+        }
+    });
+}
+
 #[test]
 fn the_seal_of_an_earlier_transaction_is_refused_on_the_same_backend() {
     for_each_version(async |server| {

@@ -87,6 +87,40 @@ fn sessions_that_go_on_take_the_new_key() {
 }
 
 #[test]
+fn with_another_list_of_variables_sessions_that_go_on_keep_their_key() {
+    for_each_version(async |server| {
+        seal::load(server);
+        let upstream = reload::upstream(server);
+        let sealed = |name: &str| format!("{}\ncontext.seal.key = \"file:{{dir}}/{name}\"", reload::TRUST);
+        let told = reload::told(&upstream, &sealed("one")).file("one", KEY).file("two", NEXT_KEY);
+        let stage = Tenants { server, pgwarden: told.start() };
+        for (key, context) in [
+            (KEY, "app.current_org_id=tenant:uuid"),
+            (NEXT_KEY, "app.current_org_id=tenant:uuid, app.region=literal:eu"),
+        ] {
+            server.psql(&format!("DELETE FROM pgwarden.seal_key WHERE id = '{}'", id(server, key)));
+            let builder = Tenants::builder("postgres://h").env("PGWARDEN_CONTEXT", context);
+            seal::add_key_of(server, seal::with_key(builder, key));
+        }
+        let mut before = stage.client("acme");
+        assert_eq!(values(&before.query(OWN)), ["of acme"]);
+        let file = stage.pgwarden.directory().join("pgwarden.toml");
+        reload::rewrite(&stage.pgwarden, &upstream, &sealed("two"));
+        let text = std::fs::read_to_string(&file).expect("a file can be read");
+        let text = text.replace(
+            "app.current_org_id=tenant:uuid",
+            "app.current_org_id=tenant:uuid, app.region=literal:eu",
+        );
+        std::fs::write(&file, text).expect("a file can be written");
+        reload(&stage.pgwarden, OK);
+        let mut after = stage.client("globex");
+        assert_eq!(values(&after.query("SELECT pgwarden.verified_setting('app.region')")), ["eu"]);
+        assert_eq!(values(&after.query(OWN)), ["of globex"]);
+        assert_eq!(values(&before.query(OWN)), ["of acme"]);
+    });
+}
+
+#[test]
 fn a_reload_switches_seals_on_for_whom_comes_after_it() {
     for_each_version(async |server| {
         seal::load(server);

@@ -74,7 +74,7 @@ impl App {
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
         let accounts = accounts(&settings, &loaded, &server);
         let seal = settings.context.seal.as_ref();
-        let sealing = Sealing::after(None, seal, loaded.seal_key);
+        let sealing = Sealing::after(None, &loaded.variables, seal, loaded.seal_key);
         let variables = Variables::new(loaded.variables, seal, sealing.as_ref());
         let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
@@ -125,7 +125,7 @@ impl App {
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
         let seal = settings.context.seal.as_ref();
-        let sealing = Sealing::after(self.sealing.as_ref(), seal, loaded.seal_key);
+        let sealing = Sealing::after(self.sealing.as_ref(), &loaded.variables, seal, loaded.seal_key);
         let variables = Variables::new(loaded.variables, seal, sealing.as_ref());
         let names = variables.names();
         let tokens = Arc::new(loaded.tokens);

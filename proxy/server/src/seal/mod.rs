@@ -6,14 +6,16 @@ use crate::clock;
 use arc_swap::ArcSwap;
 use pgwarden_config::SealSettings;
 use pgwarden_session::{Process, Seal, Sealer};
-use pgwarden_tenant::SealKey;
+use pgwarden_tenant::{SealKey, Variable};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Makes the seals of all sessions, whatever configuration they began with: a key that is retired in the databases must
-/// not be in use here.
+/// Makes the seals of all sessions with these variables, whatever configuration they began with: a key that is retired in
+/// the databases must not be in use here.
 #[derive(Debug)]
 pub(crate) struct Sealing {
+    /// A key stands for a list of variables.
+    names: Vec<String>,
     terms: ArcSwap<Terms>,
 }
 
@@ -25,20 +27,23 @@ struct Terms {
 }
 
 impl Sealing {
-    /// Who seals under these settings; sessions that go on with `before` take the new key along.
+    /// Who seals these variables under these settings; sessions that go on with `before` take the new key along, unless
+    /// it stands for another list than theirs.
     pub(crate) fn after(
         before: Option<&Arc<Self>>,
+        variables: &[Variable],
         settings: Option<&SealSettings>,
         key: Option<SealKey>,
     ) -> Option<Arc<Self>> {
+        let names: Vec<String> = variables.iter().map(|variable| variable.name.clone()).collect();
         let terms = settings.zip(key).map(|(settings, key)| Terms::new(key, settings.lifetime))?;
         tracing::info!(key = terms.key.id(), "contexts are sealed");
-        Some(match before {
+        Some(match before.filter(|sealing| sealing.names == names) {
             Some(sealing) => {
                 sealing.terms.store(Arc::new(terms));
                 Arc::clone(sealing)
             }
-            None => Arc::new(Self { terms: ArcSwap::from_pointee(terms) }),
+            None => Arc::new(Self { names, terms: ArcSwap::from_pointee(terms) }),
         })
     }
 }
