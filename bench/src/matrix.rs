@@ -23,6 +23,15 @@ pub enum Lane {
     PgwardenInject,
     /// The same, sealed, and the policy verifies the seal.
     PgwardenSeal,
+    /// pgwarden that takes the context from a token with every transaction, always the same.
+    #[value(name = "pgwarden-tokens-1")]
+    PgwardenTokens1,
+    /// The same with the tokens of 1,000 tenants.
+    #[value(name = "pgwarden-tokens-1000")]
+    PgwardenTokens1000,
+    /// The same with the tokens of 100,000 tenants.
+    #[value(name = "pgwarden-tokens-100000")]
+    PgwardenTokens100000,
 }
 
 /// Who puts the tenant context into a transaction. All three leave the same policy to evaluate, unless it is sealed.
@@ -34,6 +43,8 @@ pub enum Context {
     Application,
     /// The proxy.
     Proxy,
+    /// A token in each statement, of one of so many tenants.
+    Tokens(u32),
 }
 
 /// Which messages carry a statement.
@@ -72,7 +83,7 @@ pub struct Cell {
 }
 
 impl Lane {
-    /// Every lane, in the order of the report.
+    /// The lanes that are measured unless others are named, in the order of the report.
     pub const ALL: [Self; 8] = [
         Self::Direct,
         Self::DirectApp,
@@ -89,6 +100,9 @@ impl Lane {
         match self {
             Self::DirectApp | Self::PgbouncerApp => Context::Application,
             Self::PgwardenInject | Self::PgwardenSeal => Context::Proxy,
+            Self::PgwardenTokens1 => Context::Tokens(1),
+            Self::PgwardenTokens1000 => Context::Tokens(1_000),
+            Self::PgwardenTokens100000 => Context::Tokens(100_000),
             Self::Direct | Self::Relay | Self::Pgbouncer | Self::PgwardenPassthrough => Context::Role,
         }
     }
@@ -98,7 +112,7 @@ impl Lane {
         match self.context() {
             Context::Role => "app_fixed",
             Context::Proxy if self == Self::PgwardenSeal => "app_sealed",
-            Context::Application | Context::Proxy => "app",
+            Context::Application | Context::Proxy | Context::Tokens(_) => "app",
         }
     }
 
@@ -113,7 +127,18 @@ impl Lane {
             Self::PgwardenPassthrough => "pgwarden-passthrough",
             Self::PgwardenInject => "pgwarden-inject",
             Self::PgwardenSeal => "pgwarden-seal",
+            Self::PgwardenTokens1 => "pgwarden-tokens-1",
+            Self::PgwardenTokens1000 => "pgwarden-tokens-1000",
+            Self::PgwardenTokens100000 => "pgwarden-tokens-100000",
         }
+    }
+}
+
+impl Lane {
+    /// Whether the lane can be measured in the cell: a statement that is prepared once has one token.
+    pub fn serves(self, cell: Cell) -> bool {
+        let read = cell.workload == Workload::Read && cell.protocol != Protocol::Prepared;
+        read || !matches!(self.context(), Context::Tokens(_))
     }
 }
 

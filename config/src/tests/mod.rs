@@ -11,6 +11,7 @@ mod reference;
 mod rules;
 mod seal;
 mod secrets;
+mod services;
 mod token_mistakes;
 mod variables;
 

@@ -128,7 +128,7 @@ pub(crate) struct Settings {
     #[arg(long)]
     pool_size: Option<String>,
     /// How clients authenticate: `trust`, `password`, `md5`, `scram-sha-256`,
-    /// `scram-sha-256-plus`, `cert`, `jwt`, `peer`, `passthrough`.
+    /// `scram-sha-256-plus`, `cert`, `jwt`, `oauthbearer`, `peer`, `passthrough`.
     #[arg(long)]
     auth: Option<String>,
     /// Lines `"name" "secret"`.

@@ -25,6 +25,7 @@ mod relay;
 mod reload;
 mod seal;
 mod serve;
+mod services;
 mod settings;
 mod signals;
 mod sockets;
