@@ -44,6 +44,19 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Print SQL for the database.
+    Sql {
+        /// What it is for.
+        #[command(subcommand)]
+        command: SqlCommand,
+    },
+}
+
+/// SQL for the database.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SqlCommand {
+    /// Triggers that tell pgwarden when something changes that it looks up.
+    Invalidation,
 }
 
 /// What can be done about sealed contexts.

@@ -40,7 +40,7 @@ mod worker;
 
 use causes::WithCauses;
 use clap::Parser;
-use cli::{Cli, Command, ConfigCommand, SealCommand};
+use cli::{Cli, Command, ConfigCommand, SealCommand, SqlCommand};
 use loaded::Purpose;
 use pgwarden_config::Settings;
 use seal::command::SealError;
@@ -72,6 +72,10 @@ fn main() -> ExitCode {
         }
         Command::Config { command: ConfigCommand::Show(flags) } => {
             settings::load(&flags).map(|settings| say(&pgwarden_config::effective(&settings)))
+        }
+        Command::Sql { command: SqlCommand::Invalidation } => {
+            say(identity::INVALIDATION);
+            Ok(())
         }
         Command::Config { command: ConfigCommand::Reference } => {
             say(pgwarden_config::REFERENCE);

@@ -282,6 +282,21 @@ impl Relay {
         }
         self.app.meters.transaction();
         self.app.meters.activity(self.engine.take_activity());
+        self.give_back();
+        Ok(())
+    }
+
+    /// Gives a backend back that nothing has been sent to yet: what has to be found out first may take long, and others
+    /// have a use for it.
+    pub(super) fn spare_backend(&mut self) {
+        let is_unused =
+            self.engine.is_releasable() && self.to_backend.is_empty() && self.from_backend.is_empty();
+        if self.link.is_some() && is_unused && self.registration.target.try_release() {
+            self.give_back();
+        }
+    }
+
+    fn give_back(&mut self) {
         let now = clock::uptime();
         self.pinned = None;
         self.presence.pinned(None, || now);
@@ -291,7 +306,6 @@ impl Relay {
             let pool = Arc::clone(&self.pool);
             pool.give_back(&self.app, link, now);
         }
-        Ok(())
     }
 }
 
