@@ -1,7 +1,6 @@
 //! What is remembered and what is not, without a clock and without a server.
 
 use super::*;
-use crate::identity::Variables;
 use crate::identity::decide::{Denied, Verdict};
 use crate::identity::fingerprint::Subjects;
 use crate::identity::refusals;
@@ -14,11 +13,6 @@ const NOW: u64 = 1_000;
 
 fn memory(entries: usize, hearing: Hearing) -> Arc<Memory> {
     Arc::new(Memory::new(Bounds { entries, ttl: 30, denied_ttl: 5, unnotified_ttl: 1 }, hearing))
-}
-
-/// No variables.
-fn none() -> Variables {
-    Variables::new(Vec::new(), None, None)
 }
 
 fn key(name: &str) -> Key {
