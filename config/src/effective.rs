@@ -190,6 +190,12 @@ impl Page {
         self.optional("user_claim", context.user_claim.as_ref().map(ToString::to_string).as_deref());
         self.bare("max_value_bytes", context.max_value_bytes);
         self.bare("max_claims_bytes", context.max_claims_bytes);
+        if let Some(seal) = &context.seal {
+            self.section("context.seal");
+            self.text("key", HIDDEN);
+            self.text("lifetime", &units::show(seal.lifetime));
+            self.text("variable", &seal.variable);
+        }
         self.lookups(&context.lookups);
         for (name, fixed) in &context.fixed {
             self.section(&format!("context.fixed.{}", quoted(name)));

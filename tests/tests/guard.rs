@@ -95,30 +95,6 @@ fn a_value_that_names_a_variable_is_found_however_it_arrives() {
 }
 
 #[test]
-fn a_text_is_parsed_once_and_many_texts_are_not_remembered_for_ever() {
-    for_each_version(async |server| {
-        let stage = Tenants::start(server);
-        let mut acme = stage.client("acme");
-        let before = resident(&stage.pgwarden);
-        let filler = "x".repeat(60_000);
-        for number in 0..400 {
-            let sql =
-                format!("SELECT set_config('search_path', '', false) AS set_config -- {number} {filler}");
-            assert_eq!(error_code(&acme.query(&sql)), "");
-        }
-        // 24 MB of texts; a third of that is remembered at most.
-        let grown = resident(&stage.pgwarden) - before;
-        assert!(grown < 20 << 20, "{grown} bytes more");
-    });
-}
-
-/// Bytes of memory that the process has.
-fn resident(pgwarden: &Pgwarden) -> i64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/statm", pgwarden.process_id())).expect("it runs");
-    status.split(' ').nth(1).and_then(|pages| pages.parse::<i64>().ok()).expect("pages") * 4096
-}
-
-#[test]
 fn a_function_that_the_configuration_names_is_refused_by_name() {
     for_each_version(async |server: &Server| {
         let stage =

@@ -9,6 +9,7 @@ mod mistakes;
 mod precedence;
 mod reference;
 mod rules;
+mod seal;
 mod secrets;
 mod services;
 mod token_mistakes;

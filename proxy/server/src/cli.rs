@@ -35,6 +35,12 @@ pub(crate) enum Command {
     Status(Status),
     /// Ask the server what would let a client past its policies.
     Check(Check),
+    /// Work with sealed contexts: their keys, and the SQL that verifies them.
+    Seal {
+        /// What to do.
+        #[command(subcommand)]
+        command: SealCommand,
+    },
     /// Work with the configuration.
     Config {
         /// What to do with it.
@@ -54,6 +60,32 @@ pub(crate) enum Command {
 pub(crate) enum SqlCommand {
     /// Triggers that tell pgwarden when something changes that it looks up.
     Invalidation,
+}
+
+/// What can be done about sealed contexts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SealCommand {
+    /// Print the SQL of the functions that verify sealed contexts, for psql.
+    Install(Install),
+    /// Make a new key for context.seal.key.
+    Keygen {
+        /// The file to write it to, for its owner alone; it must not exist. Without it, the key is printed.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Print the SQL that makes the key of the configuration known, for psql. It holds the key.
+    Key(Box<Settings>),
+}
+
+/// Names other than those that the SQL has.
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// The role that owns the functions and the keys; made if there is none.
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) owner: Option<String>,
+    /// The variable that holds the seal, as context.seal.variable says.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) variable: Option<String>,
 }
 
 /// What can be done with the configuration.
@@ -173,6 +205,9 @@ pub(crate) struct Settings {
     /// Contexts by database user: `alice=tenant:<id>;user:<id>, …`.
     #[arg(long)]
     fixed: Option<String>,
+    /// What seals contexts: `file:…` or `env:…`.
+    #[arg(long)]
+    seal_key: Option<String>,
     /// The certificate shown to clients.
     #[arg(long)]
     tls_cert: Option<String>,
@@ -236,6 +271,7 @@ impl Settings {
             ("JWT_ALGORITHMS", &self.jwt_algorithms),
             ("CONTEXT", &self.context),
             ("FIXED", &self.fixed),
+            ("SEAL_KEY", &self.seal_key),
             ("TLS_CERT", &self.tls_cert),
             ("TLS_KEY", &self.tls_key),
             ("TLS_CLIENT_CA", &self.tls_client_ca),

@@ -22,6 +22,7 @@ pub fn encode(names: &[&str], values: &[String]) -> Carrier {
         statements: u32::try_from(names.len()).unwrap_or(u32::MAX),
         assignments: assignments(names, values),
         blanks: assignments(names, &blanks),
+        sealing: None,
     }
 }
 

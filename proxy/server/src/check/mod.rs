@@ -8,7 +8,7 @@ mod rights;
 use crate::causes::WithCauses;
 use crate::loaded::{self, Purpose};
 use crate::meters::Meters;
-use crate::upstream::{Credentials, Server, UpstreamError};
+use crate::upstream::{Credentials, Seals, Server, UpstreamError};
 use crate::{BAD_CONFIGURATION, BAD_SYSTEM, NO_ANSWER, cli, complain, refuse, say, settings};
 use ask::Asked;
 use pgwarden_config::Settings;
@@ -77,7 +77,7 @@ async fn look(settings: &Settings, protected: &Protected) -> Result<Vec<Finding>
     let database = settings.upstream.database.clone().unwrap_or_else(|| user.clone());
     let login = Credentials { user, secret: loaded.upstream_secret, keys: None };
     let unanswered = |error: UpstreamError| stop(&WithCauses(&error), NO_ANSWER);
-    let connection = server.connect(&login, &database, &[], &[]).await.map_err(unanswered)?;
+    let connection = server.connect(&login, &database, (&[], Seals::Off), &[]).await.map_err(unanswered)?;
     let mut asked = Asked::new(connection.stream).await.map_err(unanswered)?;
     let mut findings = rights::of_login(&mut asked).await.map_err(unanswered)?;
     findings.extend(functions::look(&mut asked, protected).await.map_err(unanswered)?);

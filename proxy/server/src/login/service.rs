@@ -135,7 +135,7 @@ impl Recognised<'_> {
             };
             Denied::Refused(refusal, outcome)
         })?;
-        let pool = app.pools.of_service(newcomer.database, name, &app.names);
+        let pool = app.pools.of_service(newcomer.database, name, (&app.names, app.seals()));
         let pool = pool.ok_or_else(|| not_proven(newcomer.user))?;
         Ok(Lane { pool, pooling: service.pooling, session })
     }
