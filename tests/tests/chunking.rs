@@ -30,7 +30,15 @@ fn recordings(server: &Server) -> Vec<Recording> {
     for manner in Manner::ALL {
         recordings.extend(conversations().iter().map(|conversation| record(server, conversation, manner)));
     }
-    for manner in Manner::VEHICLES {
+    recordings.extend(shown().iter().map(|conversation| record(server, conversation, Manner::USUAL)));
+    recordings
+}
+
+/// The same, what takes too long to be split everywhere, and what clients show in every way in which a context can travel.
+fn more_recordings(server: &Server) -> Vec<Recording> {
+    let mut recordings = recordings(server);
+    recordings.push(record(server, &long(), Manner::USUAL));
+    for manner in Manner::OTHER_VEHICLES {
         recordings.extend(shown().iter().map(|conversation| record(server, conversation, manner)));
     }
     recordings
@@ -57,8 +65,7 @@ fn first_difference(recording: &Recording) -> Option<String> {
 #[test]
 fn every_byte_alone_gives_the_same_bytes() {
     for_each_version(async |server| {
-        let mut recordings = recordings(server);
-        recordings.push(record(server, &long(), Manner::USUAL));
+        let recordings = more_recordings(server);
         let alone = |recording: &Recording| {
             let found = recording.replay(|_, length| (1..length).collect());
             found.err().map(|error| format!("{}: {error}", recording.name))
@@ -71,8 +78,7 @@ fn every_byte_alone_gives_the_same_bytes() {
 #[test]
 fn random_pieces_give_the_same_bytes() {
     for_each_version(async |server| {
-        let mut recordings = recordings(server);
-        recordings.push(record(server, &long(), Manner::USUAL));
+        let recordings = more_recordings(server);
         let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
         let strategy = (0..recordings.len(), prop::collection::vec(any::<prop::sample::Index>(), 1..60));
         let outcome = TestRunner::new(config).run(&strategy, |(which, cuts)| {

@@ -35,8 +35,8 @@ impl Manner {
         Manner { pooling: Pooling::Session, ..Manner::USUAL },
         Manner { reassert: Reassert::Statement, ..Manner::USUAL },
     ];
-    /// The ways in which a context can travel alone.
-    pub const VEHICLES: [Manner; 3] = [Manner::ALL[0], Manner::ALL[1], Manner::ALL[2]];
+    /// Other ways in which a context can travel.
+    pub const OTHER_VEHICLES: [Manner; 2] = [Manner::ALL[1], Manner::ALL[2]];
     /// The usual one.
     pub const USUAL: Manner =
         Manner { vehicle: Vehicle::Prepared, pooling: Pooling::Transaction, reassert: Reassert::Transaction };
