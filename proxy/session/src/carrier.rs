@@ -25,6 +25,8 @@ pub struct Carrier {
     pub assignments: Vec<Vec<u8>>,
     /// The same with every value empty.
     pub blanks: Vec<Vec<u8>>,
+    /// The role that transactions run as; `None` where no role is set.
+    pub role: Option<Box<str>>,
 }
 
 /// How long the context is to last.

@@ -2,6 +2,7 @@
 //!
 //! The token scan of `pgwarden_sql` has classified the statement already, so an ordinary one costs two comparisons.
 
+use crate::encode::ROLE;
 use crate::finding::Finding;
 use pgwarden_session::{Subject, Unread};
 use pgwarden_sql::{Marks, SetConfigTarget, Statement, StringSyntax, Verb, set_config_targets};
@@ -38,10 +39,10 @@ impl Protected {
     pub fn finding_for(&self, setting: &str) -> Option<Finding> {
         match () {
             () if self.names.is_empty() => None,
-            () if self.holds(setting) => Some(Finding::SettingTouched),
             () if IDENTITY.iter().any(|name| name.eq_ignore_ascii_case(setting)) => {
                 Some(Finding::RoleTouched)
             }
+            () if self.holds(setting) => Some(Finding::SettingTouched),
             () => None,
         }
     }
@@ -72,6 +73,8 @@ impl Protected {
         }
         let direct = match (&statement.verb, &statement.setting) {
             (Verb::SetRole | Verb::SetSessionAuthorization, _) => Some(Finding::RoleTouched),
+            // Back to the login, where pgwarden has set another role.
+            (Verb::ResetIdentity, _) if self.holds(ROLE) => Some(Finding::RoleTouched),
             (Verb::Set | Verb::Reset, Some(setting)) => self.finding_for(&setting.name),
             _ => None,
         };
@@ -118,6 +121,20 @@ mod tests {
     fn changing_the_role_is_found() {
         for text in ["SET ROLE admin", "set local role admin", "SET SESSION AUTHORIZATION x"] {
             assert_eq!(found(text), Some(Finding::RoleTouched), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_role_that_pgwarden_sets_is_not_taken_back() {
+        let protected = Protected::new(&["app.current_org_id", "role"]);
+        for text in ["RESET ROLE", "RESET SESSION AUTHORIZATION", "SELECT set_config('ROLE', 'none', true)"] {
+            let script = analyse(text.as_bytes(), StringSyntax::Standard).expect("readable");
+            let subject = Subject::Text { text: text.as_bytes(), script: Ok(&script) };
+            assert_eq!(
+                protected.inspect(subject, StringSyntax::Standard),
+                Some(Finding::RoleTouched),
+                "{text}"
+            );
         }
     }
 
