@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-targets=(startup sql scram frontend backend session)
+targets=(startup sql scram oauth frontend backend session)
 choice=${1:-all}
 argument=${2:-300}
 host=$(rustc -vV | sed -n 's/^host: //p')

@@ -70,7 +70,7 @@ pub async fn measure(plan: &Plan, target: &Target, cell: Cell) -> Result<Sample>
     let run = Rc::new(Run {
         login: target.login.clone(),
         workload: cell.workload,
-        script: Script::new(cell.workload, cell.protocol, target.lane.context()),
+        script: Script::new(cell.workload, cell.protocol, target.lane.context())?,
         network: Network::new(plan.rtt),
         phase: Shared::new(Phase::WarmUp),
         latency: RefCell::new(Histogram::new_with_max(SLOWEST, 3)?),

@@ -22,6 +22,7 @@ mod rounds;
 mod schema;
 mod script;
 mod targets;
+mod tokens;
 mod usage;
 
 use std::process::ExitCode;

@@ -21,6 +21,15 @@ pub enum Lane {
     PgwardenPassthrough,
     /// pgwarden that injects the context into every transaction.
     PgwardenInject,
+    /// pgwarden that takes the context from a token with every transaction, always the same.
+    #[value(name = "pgwarden-tokens-1")]
+    PgwardenTokens1,
+    /// The same with the tokens of 1,000 tenants.
+    #[value(name = "pgwarden-tokens-1000")]
+    PgwardenTokens1000,
+    /// The same with the tokens of 100,000 tenants.
+    #[value(name = "pgwarden-tokens-100000")]
+    PgwardenTokens100000,
 }
 
 /// Who puts the tenant context into a transaction. All three leave the same policy to evaluate.
@@ -32,6 +41,8 @@ pub enum Context {
     Application,
     /// The proxy.
     Proxy,
+    /// A token in each statement, of one of so many tenants.
+    Tokens(u32),
 }
 
 /// Which messages carry a statement.
@@ -70,7 +81,7 @@ pub struct Cell {
 }
 
 impl Lane {
-    /// Every lane, in the order of the report.
+    /// The lanes that are measured unless others are named, in the order of the report.
     pub const ALL: [Self; 7] = [
         Self::Direct,
         Self::DirectApp,
@@ -86,6 +97,9 @@ impl Lane {
         match self {
             Self::DirectApp | Self::PgbouncerApp => Context::Application,
             Self::PgwardenInject => Context::Proxy,
+            Self::PgwardenTokens1 => Context::Tokens(1),
+            Self::PgwardenTokens1000 => Context::Tokens(1_000),
+            Self::PgwardenTokens100000 => Context::Tokens(100_000),
             Self::Direct | Self::Relay | Self::Pgbouncer | Self::PgwardenPassthrough => Context::Role,
         }
     }
@@ -94,7 +108,7 @@ impl Lane {
     pub fn user(self) -> &'static str {
         match self.context() {
             Context::Role => "app_fixed",
-            Context::Application | Context::Proxy => "app",
+            Context::Application | Context::Proxy | Context::Tokens(_) => "app",
         }
     }
 
@@ -108,7 +122,18 @@ impl Lane {
             Self::PgbouncerApp => "pgbouncer-app",
             Self::PgwardenPassthrough => "pgwarden-passthrough",
             Self::PgwardenInject => "pgwarden-inject",
+            Self::PgwardenTokens1 => "pgwarden-tokens-1",
+            Self::PgwardenTokens1000 => "pgwarden-tokens-1000",
+            Self::PgwardenTokens100000 => "pgwarden-tokens-100000",
         }
+    }
+}
+
+impl Lane {
+    /// Whether the lane can be measured in the cell: a statement that is prepared once has one token.
+    pub fn serves(self, cell: Cell) -> bool {
+        let read = cell.workload == Workload::Read && cell.protocol != Protocol::Prepared;
+        read || !matches!(self.context(), Context::Tokens(_))
     }
 }
 

@@ -54,7 +54,8 @@ async fn measure_cell(plan: &Plan, bed: &TestBed, cell: Cell) -> Result<CellResu
 }
 
 fn can(target: &Target, cell: Cell) -> bool {
-    cell.protocol != Protocol::Prepared || target.prepares == Prepares::Yes
+    let prepares = cell.protocol != Protocol::Prepared || target.prepares == Prepares::Yes;
+    prepares && target.lane.serves(cell)
 }
 
 fn show_errors(target: &Target, cell: Cell, sample: &Sample) {

@@ -20,6 +20,14 @@ pub const BRANCHES: u32 = 1_000;
 /// Rows of `tellers`.
 pub const TELLERS: u32 = 10_000;
 
+/// Rows of each table that tenants with tokens read from.
+pub const READS: u32 = 100_000;
+
+/// The identifier of a tenant, counted from 1.
+pub fn tenant(number: u32) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
+}
+
 /// Tables, policy and roles. `app` gets its context per transaction; `app_fixed` has it as a role setting, so that
 /// lanes without a context evaluate the same policy and see the same rows.
 const STATEMENTS: &[&str] = &[
@@ -36,6 +44,16 @@ const STATEMENTS: &[&str] = &[
     "ALTER TABLE accounts ENABLE ROW LEVEL SECURITY",
     "CREATE POLICY tenant ON accounts USING \
      (org_id = nullif(current_setting('app.current_org_id', true), '')::uuid)",
+    // Row n of reads_t belongs to tenant (n - 1) % t + 1.
+    "CREATE TABLE reads_1 (id integer PRIMARY KEY, org_id uuid NOT NULL, balance integer NOT NULL)",
+    "CREATE TABLE reads_1000 (LIKE reads_1 INCLUDING ALL)",
+    "CREATE TABLE reads_100000 (LIKE reads_1 INCLUDING ALL)",
+    "DO $$ DECLARE t integer; BEGIN FOREACH t IN ARRAY '{1,1000,100000}'::integer[] LOOP \
+     EXECUTE format('INSERT INTO reads_%s SELECT n, (''00000000-0000-4000-8000-'' || \
+     lpad(((n - 1) %% %s + 1)::text, 12, ''0''))::uuid, 0 FROM generate_series(1, 100000) n', t, t); \
+     EXECUTE format('ALTER TABLE reads_%s ENABLE ROW LEVEL SECURITY', t); \
+     EXECUTE format('CREATE POLICY tenant ON reads_%s USING \
+     (org_id = nullif(current_setting(''app.current_org_id'', true), '''')::uuid)', t); END LOOP; END $$",
     "CREATE ROLE app LOGIN PASSWORD 'app'",
     "CREATE ROLE app_fixed LOGIN PASSWORD 'app'",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app, app_fixed",

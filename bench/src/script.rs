@@ -1,11 +1,13 @@
 //! A transaction as messages: encoded once as far as possible, completed with the keys of each transaction.
 
 use std::io::Write as _;
+use std::rc::Rc;
 
 use crate::Result;
 use crate::frames::{self, Reply};
 use crate::matrix::{Context, Protocol, Workload};
 use crate::schema;
+use crate::tokens;
 
 /// Rows that [`Workload::Rows1000`] asks for.
 const RANGE: u32 = 1_000;
@@ -17,6 +19,8 @@ pub struct Draw {
     teller: u32,
     branch: u32,
     delta: u32,
+    /// A row of all tenants'.
+    read: u32,
 }
 
 /// A small generator of keys (xorshift64*); every client has its own seed.
@@ -27,6 +31,7 @@ pub struct Keys(u64);
 #[derive(Clone, Copy, Debug)]
 enum Value {
     Account,
+    Read,
     RangeStart,
     RangeEnd,
     Teller,
@@ -58,6 +63,8 @@ pub struct Step {
     tail: Vec<u8>,
     /// Transaction status afterwards.
     status: u8,
+    /// What follows the SQL, by tenant; empty where nothing does.
+    comments: Rc<[String]>,
 }
 
 /// The round trips of one transaction.
@@ -79,6 +86,7 @@ impl Keys {
             teller: self.below(schema::TELLERS) + 1,
             branch: self.below(schema::BRANCHES) + 1,
             delta: self.below(1_000),
+            read: self.below(schema::READS) + 1,
         }
     }
 
@@ -97,6 +105,7 @@ impl Value {
         let number = match self {
             Self::Text(text) => return out.extend_from_slice(text.as_bytes()),
             Self::Account => draw.account,
+            Self::Read => draw.read,
             Self::RangeStart => start,
             Self::RangeEnd => start + RANGE - 1,
             Self::Teller => draw.teller,
@@ -127,7 +136,7 @@ impl Statement {
     }
 
     /// Appends a Query with the values written into the SQL.
-    fn query(&self, draw: Draw, out: &mut Vec<u8>) {
+    fn query(&self, draw: Draw, comment: &str, out: &mut Vec<u8>) {
         frames::message(out, b'Q', |out| {
             for (index, piece) in self.pieces.iter().enumerate() {
                 match index.checked_sub(1).and_then(|before| self.values.get(before)) {
@@ -137,6 +146,7 @@ impl Statement {
                 }
                 out.extend_from_slice(piece.as_bytes());
             }
+            out.extend_from_slice(comment.as_bytes());
             out.push(0);
         });
     }
@@ -170,18 +180,27 @@ impl Step {
         }
         frames::message(&mut tail, b'E', |out| out.extend_from_slice(&[0; 5]));
         frames::sync(&mut tail);
-        Self { statement, protocol, name, head, tail, status }
+        Self { statement, protocol, name, head, tail, status, comments: Rc::default() }
     }
 
     /// Replaces `out` by the request for these keys.
     pub fn encode(&self, draw: Draw, out: &mut Vec<u8>) {
         out.clear();
         if self.protocol == Protocol::Simple {
-            return self.statement.query(draw, out);
+            return self.statement.query(draw, self.comment(draw), out);
         }
-        out.extend_from_slice(&self.head);
+        match self.comment(draw) {
+            "" => out.extend_from_slice(&self.head),
+            comment => frames::parse(out, "", &(self.statement.parameterised() + comment)),
+        }
         self.statement.bind(&self.name, draw, out);
         out.extend_from_slice(&self.tail);
+    }
+
+    /// The token of the tenant that the row belongs to.
+    fn comment(&self, draw: Draw) -> &str {
+        let tenants = self.comments.len().max(1);
+        self.comments.get((draw.read as usize - 1) % tenants).map_or("", String::as_str)
     }
 
     /// Refuses a reply that is not exactly what the statement has to be answered with.
@@ -205,8 +224,11 @@ impl Step {
 
 impl Script {
     /// The round trips of one transaction of `workload`, with the context set as `context` says.
-    pub fn new(workload: Workload, protocol: Protocol, context: Context) -> Self {
-        let own = statements(workload);
+    pub fn new(workload: Workload, protocol: Protocol, context: Context) -> Result<Self> {
+        let (own, comments) = match context {
+            Context::Tokens(tenants) => (vec![read_of(tenants)], tokens::comments(tenants)?),
+            _ => (statements(workload), Rc::default()),
+        };
         let application = context == Context::Application;
         let mut all = Vec::new();
         if application || workload == Workload::Tpcb {
@@ -223,7 +245,11 @@ impl Script {
         let last = all.len() - 1;
         let status = |index: usize| if index == last { b'I' } else { b'T' };
         let numbered = all.into_iter().enumerate();
-        Self { steps: numbered.map(|(index, s)| Step::new(s, protocol, index, status(index))).collect() }
+        let step = |(index, statement)| Step {
+            comments: Rc::clone(&comments),
+            ..Step::new(statement, protocol, index, status(index))
+        };
+        Ok(Self { steps: numbered.map(step).collect() })
     }
 
     /// The round trips, in order.
@@ -281,6 +307,16 @@ fn statements(workload: Workload) -> Vec<Statement> {
     }
 }
 
+/// A row of a table that belongs to so many tenants.
+fn read_of(tenants: u32) -> Statement {
+    let template = match tenants {
+        1 => "SELECT balance FROM reads_1 WHERE id = ?",
+        1_000 => "SELECT balance FROM reads_1000 WHERE id = ?",
+        _ => "SELECT balance FROM reads_100000 WHERE id = ?",
+    };
+    Statement::new(template, &[Value::Read], 1, "SELECT 1")
+}
+
 fn update(template: &'static str, key: Value) -> Statement {
     Statement::new(template, &[Value::Delta, key], 0, "UPDATE 1")
 }
@@ -290,7 +326,7 @@ mod tests {
     use super::*;
 
     fn round_trips(workload: Workload, context: Context) -> usize {
-        Script::new(workload, Protocol::Simple, context).steps().len()
+        Script::new(workload, Protocol::Simple, context).expect("no tokens to sign").steps().len()
     }
 
     #[test]
@@ -304,7 +340,7 @@ mod tests {
     #[test]
     fn values_are_quoted_in_a_query_and_numbered_in_a_parse() {
         let mut out = Vec::new();
-        set_context().query(Keys::new(0).draw(), &mut out);
+        set_context().query(Keys::new(0).draw(), "", &mut out);
         assert!(String::from_utf8_lossy(&out).contains(&format!("'{}', true", schema::TENANT)));
         assert!(set_context().parameterised().ends_with("'app.current_user_id', $2, true)"));
     }

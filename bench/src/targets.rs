@@ -13,6 +13,7 @@ use crate::options::Plan;
 use crate::postgres::Cluster;
 use crate::process::{self, Account, Service};
 use crate::schema;
+use crate::tokens;
 
 /// First PgBouncer that keeps prepared statements apart in transaction mode.
 const PGBOUNCER_PREPARES: (u32, u32) = (1, 21);
@@ -94,6 +95,9 @@ impl TestBed {
             }
             Lane::Pgbouncer | Lane::PgbouncerApp => self.add_pgbouncer(lane, plan).await,
             Lane::PgwardenPassthrough | Lane::PgwardenInject => self.add_pgwarden(lane, plan).await,
+            Lane::PgwardenTokens1 | Lane::PgwardenTokens1000 | Lane::PgwardenTokens100000 => {
+                self.add_tokens(lane, plan).await
+            }
         }
     }
 
@@ -152,6 +156,16 @@ impl TestBed {
         Ok(())
     }
 
+    /// All lanes with tokens share one process: they never run at the same time.
+    async fn add_tokens(&mut self, lane: Lane, plan: &Plan) -> Result<()> {
+        let tokens = |target: &&Target| matches!(target.lane.context(), Context::Tokens(_));
+        if let Some(&Target { ref login, proxy, prepares, .. }) = self.targets.iter().find(tokens) {
+            self.targets.push(Target { lane, login: login.clone(), proxy, prepares });
+            return Ok(());
+        }
+        self.add_pgwarden(lane, plan).await
+    }
+
     async fn add_pgwarden(&mut self, lane: Lane, plan: &Plan) -> Result<()> {
         let Some(program) = find_pgwarden() else {
             let how = "build it (cargo build --release -p pgwarden) or set PGWARDEN_BIN";
@@ -177,7 +191,11 @@ impl TestBed {
             command.env("PGWARDEN_TLS_MODE", "require");
             command.env("PGWARDEN_TLS_CERT", certificate).env("PGWARDEN_TLS_KEY", key);
         }
-        if lane.context() == Context::Proxy {
+        if matches!(lane.context(), Context::Tokens(_)) {
+            let context = "app.current_org_id=claim:org:uuid,app.current_user_id=claim:sub:uuid";
+            command.env("PGWARDEN_MODE", "enforce").env("PGWARDEN_CONTEXT", context);
+            command.env("PGWARDEN_JWT_KEY", "env:BENCH_SECRET").env("BENCH_SECRET", tokens::SECRET);
+        } else if lane.context() == Context::Proxy {
             let fixed = format!("app=tenant:{};user:{}", schema::TENANT, schema::USER);
             command.env("PGWARDEN_MODE", "enforce").env("PGWARDEN_FIXED", fixed);
             let context = "app.current_org_id=tenant:uuid,app.current_user_id=user:uuid";

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::auth_query::{self, AuthQuery};
 use crate::mistake::Fault;
+use crate::oauth::{self, OAuth};
 use crate::reader::Reader;
 use crate::rule_reader::{self, Placed};
 use crate::rules::{Attempt, Rule};
@@ -39,6 +40,8 @@ pub enum Method {
     Cert,
     /// By a JSON Web Token in place of the password.
     Jwt,
+    /// By a JSON Web Token in the SASL exchange of PostgreSQL 18 (RFC 7628).
+    OAuthBearer,
     /// By the name of its operating system user, at the other end of a unix socket.
     Peer,
     /// As the server asks it: pgwarden passes the login on, and stores no password. In session pooling only.
@@ -55,6 +58,7 @@ words!(Method {
     ScramSha256Plus = "scram-sha-256-plus",
     Cert = "cert",
     Jwt = "jwt",
+    OAuthBearer = "oauthbearer",
     Peer = "peer",
     Passthrough = "passthrough",
     Reject = "reject",
@@ -112,8 +116,10 @@ pub struct Auth {
     pub query: Option<AuthQuery>,
     /// Whether `trust` may be offered to other machines.
     pub trust_remote: TrustRemote,
-    /// How tokens are verified; present for `jwt`.
+    /// How tokens are verified; present for `jwt` and `oauthbearer`.
     pub jwt: Option<Jwt>,
+    /// Where clients get tokens; present for `oauthbearer`.
+    pub oauth: Option<OAuth>,
 }
 
 impl Method {
@@ -121,6 +127,12 @@ impl Method {
     #[must_use]
     pub fn needs_secrets(self) -> bool {
         matches!(self, Self::Password | Self::Md5) || self.is_scram()
+    }
+
+    /// Whether a token says who the client is.
+    #[must_use]
+    pub fn takes_token(self) -> bool {
+        matches!(self, Self::Jwt | Self::OAuthBearer)
     }
 
     /// Whether it is SCRAM.
@@ -156,6 +168,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, upstream: Option<&Upstream>) -> (
         users_file: reader.path("auth.users_file"),
         query: auth_query::resolve(reader, upstream),
         trust_remote: reader.word("auth.trust_remote").unwrap_or(TrustRemote::Refuse),
+        oauth: oauth::resolve(reader),
         jwt: jwt(reader),
     };
     (auth, placed)

@@ -15,10 +15,10 @@ const MAX_ENTRIES: usize = 10_000;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What finds the secret of a role that may log in and whose password has not expired, by the server's clock
-/// (`get_role_password` in `crypt.c`), and for how many seconds that is so.
+/// (`get_role_password` in `crypt.c`), and for how many seconds that is so. Whom no policy binds is not found.
 const SQL: &str = "SELECT rolname, rolpassword, CASE WHEN pg_catalog.isfinite(rolvaliduntil) \
                    THEN EXTRACT(epoch FROM rolvaliduntil - pg_catalog.clock_timestamp()) END \
-                   FROM pg_catalog.pg_authid WHERE rolname = $1 AND rolcanlogin \
+                   FROM pg_catalog.pg_authid WHERE rolname = $1 AND rolcanlogin AND NOT rolsuper AND NOT rolbypassrls \
                    AND (rolvaliduntil IS NULL OR rolvaliduntil > pg_catalog.clock_timestamp())";
 
 /// How secrets are looked up on the server.

@@ -176,7 +176,7 @@ fn check_claims(reader: &mut Reader<'_>, settings: &ContextSettings, placed: &[P
     const EXPECTED: &str = "auth.method = \"jwt\"";
     let is_spoiled = reader.is_spoiled("auth.method") || reader.is_spoiled("auth.rules");
     let may_come_later = auth.jwt.is_some() && !settings.lookups.carriers.is_empty();
-    if is_spoiled || may_come_later || auth.methods().any(|method| method == Method::Jwt) {
+    if is_spoiled || may_come_later || auth.methods().any(Method::takes_token) {
         return;
     }
     for (origin, variable) in placed {

@@ -13,7 +13,9 @@ use crate::limits::Limits;
 use crate::lookup::Lookups;
 use crate::rules::{Connection, Rule};
 use crate::secret::HIDDEN;
+use crate::service::Service;
 use crate::settings::{Admin, Mode, Settings};
+use crate::syntax;
 use crate::tcp::Tcp;
 use crate::tls::{ClientCert, ClientTls};
 use crate::units;
@@ -50,10 +52,12 @@ pub fn effective(settings: &Settings) -> String {
     page.section("log");
     page.text("level", &settings.log.level);
     page.text("format", settings.log.format.as_str());
+    page.text("account_interval", &units::show(settings.log.account_interval));
     page.tcp(&settings.tcp);
     page.limits(&settings.limits);
     page.modes("databases", &settings.databases);
     page.modes("users", &settings.users);
+    settings.services.iter().for_each(|(name, service)| page.service(name, service));
     page.0
 }
 
@@ -128,6 +132,11 @@ impl Page {
         }
         if let Some(query) = &auth.query {
             self.auth_query(query);
+        }
+        if let Some(oauth) = &auth.oauth {
+            self.section("auth.oauth");
+            self.text("issuer", &oauth.issuer);
+            self.text("scope", &oauth.scope);
         }
         let Some(jwt) = &auth.jwt else { return };
         self.section("auth.jwt");
@@ -284,6 +293,24 @@ impl Page {
         self.text("login_delay", &units::show(limits.login_delay));
         self.text("login_delay_max", &units::show(limits.login_delay_max));
         self.text("drain_timeout", &units::show(limits.drain_timeout));
+    }
+
+    fn service(&mut self, name: &str, service: &Service) {
+        self.section(&format!("service.{name}"));
+        self.optional("user", service.signs.user.as_deref());
+        self.optional("certificate", service.signs.certificate.as_deref());
+        let claim = service.signs.claim.as_ref();
+        let claim = claim.map(|(path, value)| format!("{path}={}", syntax::quote(value, '\'')));
+        self.optional("claim", claim.as_deref());
+        self.text("upstream_user", &service.upstream_user);
+        self.optional("upstream_password", service.upstream_password.as_ref().map(|_| HIDDEN));
+        self.optional("reason", service.reason.as_ref().map(ToString::to_string).as_deref());
+        if !service.addresses.is_empty() {
+            self.list("addresses", service.addresses.iter().map(ToString::to_string));
+        }
+        self.optional("expires", service.expires.map(|moment| moment.to_string()).as_deref());
+        self.bare("max_sessions", service.max_sessions);
+        self.text("pooling", service.pooling.as_str());
     }
 
     fn modes(&mut self, key: &str, modes: &BTreeMap<String, Mode>) {

@@ -6,7 +6,7 @@ pub(crate) const CONFIG: &str = "PGWARDEN_CONFIG";
 /// What every variable of pgwarden starts with.
 pub const PREFIX: &str = "PGWARDEN_";
 
-/// The keys, dotted. The last five hold a whole tree of their own.
+/// The keys, dotted. The last six hold a whole tree of their own.
 pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("listen", Some("PGWARDEN_LISTEN")),
     ("proxy_protocol", Some("PGWARDEN_PROXY_PROTOCOL")),
@@ -49,6 +49,8 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("auth.jwt.audience", Some("PGWARDEN_JWT_AUDIENCE")),
     ("auth.jwt.algorithms", Some("PGWARDEN_JWT_ALGORITHMS")),
     ("auth.jwt.leeway", None),
+    ("auth.oauth.issuer", None),
+    ("auth.oauth.scope", None),
     ("context.missing", None),
     ("context.default_tenant", None),
     ("context.default_user", None),
@@ -86,6 +88,7 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("admin.token", None),
     ("log.level", Some("PGWARDEN_LOG")),
     ("log.format", Some("PGWARDEN_LOG_FORMAT")),
+    ("log.account_interval", None),
     ("tcp.keepalive_idle", None),
     ("tcp.keepalive_interval", None),
     ("tcp.keepalive_count", None),
@@ -109,6 +112,7 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("auth.rules", None),
     ("databases", None),
     ("users", None),
+    ("service", None),
 ];
 
 /// The key that an environment variable stands for.

@@ -77,7 +77,7 @@ pub struct Lookup {
     pub password: Option<SecretText>,
     /// The database.
     pub database: String,
-    /// How long a look-up may take, all its queries together, and opening a connection.
+    /// How long each query may take, opening a connection included.
     pub timeout: Duration,
     /// The most connections for look-ups; one more hears of changes.
     pub connections: usize,

@@ -70,7 +70,7 @@ pub(crate) fn check(reader: &mut Reader<'_>, auth: &Auth, rules: &[Placed], surr
         let found = [
             one.trust(auth, surroundings),
             one.token(surroundings.upstream),
-            one.encryption(surroundings.tls).filter(|_| !tls_is_spoiled),
+            one.encryption(surroundings).filter(|_| !tls_is_spoiled),
             one.connection(surroundings.listen),
             one.socket(surroundings.proxies),
             one.passing(surroundings),
@@ -79,11 +79,21 @@ pub(crate) fn check(reader: &mut Reader<'_>, auth: &Auth, rules: &[Placed], surr
             reader.wrong_at(one.origin.clone(), one.key, fault);
         }
     }
-    let token = uses.iter().find(|one| one.method == Method::Jwt);
+    let token = uses.iter().find(|one| one.method.takes_token());
     if let Some(one) = token.filter(|_| !reader.is_written("auth.jwt.key")) {
-        let fault =
-            Fault::new("is missing, jwt needs it", "file:PATH, env:NAME or the URL of a JWKS document");
+        let problem = format!("is missing, {} needs it", one.method.as_str());
+        let fault = Fault::new(problem, "file:PATH, env:NAME or the URL of a JWKS document");
         reader.wrong_at(one.origin.clone(), "auth.jwt.key", fault);
+    }
+    let discovery = uses.iter().find(|one| one.method == Method::OAuthBearer);
+    for (key, expected) in [
+        ("auth.oauth.issuer", "the https address of the issuer"),
+        ("auth.oauth.scope", "the scope that a token has to be asked for"),
+    ] {
+        if let Some(one) = discovery.filter(|_| !reader.is_written(key)) {
+            let fault = Fault::new("is missing, oauthbearer needs it", expected);
+            reader.wrong_at(one.origin.clone(), key, fault);
+        }
     }
 }
 
@@ -102,25 +112,28 @@ impl<'a> Use<'a> {
             let problem = "trust lets everybody in whom a load balancer brings";
             return Some(Fault::new(problem, "another method, or auth.trust_remote = true"));
         }
+        let remote = self.remote(surroundings)?;
+        let expected = "a loopback address or unix socket, or auth.trust_remote = true";
+        Some(Fault::new(format!("trust lets everybody in who reaches {remote}"), expected))
+    }
+
+    /// Where clients of other machines come in, if it is for them.
+    fn remote<'b>(&self, surroundings: &Surroundings<'b>) -> Option<&'b Endpoint> {
         let stays_here = self.clients.is_some_and(|(connection, networks)| {
             connection == Some(Connection::Local)
                 || (!networks.is_empty() && networks.iter().all(Network::is_loopback))
         });
-        let remote = surroundings.listen.iter().find(|endpoint| !endpoint.is_local())?;
-        if stays_here {
-            return None;
-        }
-        let expected = "a loopback address or unix socket, or auth.trust_remote = true";
-        Some(Fault::new(format!("trust lets everybody in who reaches {remote}"), expected))
+        surroundings.listen.iter().find(|endpoint| !endpoint.is_local()).filter(|_| !stays_here)
     }
 
     /// A token says nothing about the name that its holder gives: where the server is logged in to under that name,
     /// the token would let its holder in as anybody.
     fn token(&self, upstream: Option<&Upstream>) -> Option<Fault> {
-        if self.method != Method::Jwt || upstream?.user.is_some() {
+        if !self.method.takes_token() || upstream?.user.is_some() {
             return None;
         }
-        let problem = "jwt would let the holder of a token log in to the server under any name";
+        let method = self.method.as_str();
+        let problem = format!("{method} would let the holder of a token log in to the server under any name");
         Some(Fault::new(problem, "a user in upstream.url"))
     }
 
@@ -149,7 +162,8 @@ impl<'a> Use<'a> {
     }
 
     /// What needs TLS towards clients.
-    fn encryption(&self, tls: &ClientTls) -> Option<Fault> {
+    fn encryption(&self, surroundings: &Surroundings<'_>) -> Option<Fault> {
+        let tls = surroundings.tls;
         let connection = self.clients.and_then(|(connection, _)| connection);
         match self.method {
             Method::Cert if tls.mode == TlsMode::Disable || tls.client_cert == ClientCert::None => {
@@ -159,6 +173,11 @@ impl<'a> Use<'a> {
             Method::ScramSha256Plus if tls.mode == TlsMode::Disable => {
                 let expected = "tls.cert and tls.key as well";
                 Some(Fault::new("scram-sha-256-plus needs TLS to bind to", expected))
+            }
+            // Nobody would get in from there.
+            Method::OAuthBearer if tls.mode == TlsMode::Disable && self.remote(surroundings).is_some() => {
+                let expected = "tls.cert and tls.key as well";
+                Some(Fault::new("oauthbearer takes tokens of other machines over TLS alone", expected))
             }
             _ if connection == Some(Connection::HostSsl) && tls.mode == TlsMode::Disable => Some(Fault::new(
                 "hostssl matches nobody, because there is no TLS",

@@ -187,7 +187,8 @@ impl<'a> Reader<'a> {
         Some(Item { origin: node.origin.clone(), text })
     }
 
-    fn indirect(&mut self, text: &str) -> Result<SecretText, Fault> {
+    /// The secret behind `file:PATH` or `env:NAME`.
+    pub(crate) fn indirect(&mut self, text: &str) -> Result<SecretText, Fault> {
         const EXPECTED: &str = "file:PATH or env:NAME";
         if let Some(name) = text.strip_prefix("env:") {
             return self.env(name);

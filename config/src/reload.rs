@@ -4,7 +4,9 @@ use crate::effective::address;
 use crate::endpoint::{Endpoint, is_loopback};
 use crate::method_needs;
 use crate::mistake::{Fault, Mistake, Origin};
+use crate::service_reader;
 use crate::settings::{Admin, Settings};
+use crate::units;
 
 /// A key whose new value cannot come into force before a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,11 @@ impl Settings {
     #[must_use]
     pub fn conflicts(&self) -> Vec<Mistake> {
         let mut mistakes = method_needs::in_force(self);
+        let pooler = self.upstream.downstream_pooler;
+        mistakes.extend(self.services.iter().filter_map(|(name, service)| {
+            let fault = service_reader::loses_sessions(service, pooler)?;
+            Some(fault.at(Origin::Absent, &format!("{}.{name}.pooling", service_reader::KEY)))
+        }));
         if let Some(Admin { host, token: None, .. }) = &self.admin
             && !is_loopback(host)
         {
@@ -78,4 +85,5 @@ const FIXED: &[(&str, Show)] = &[
     ("admin.listen", |settings| address(settings.admin.as_ref())),
     ("log.level", |settings| settings.log.level.clone()),
     ("log.format", |settings| settings.log.format.as_str().to_owned()),
+    ("log.account_interval", |settings| units::show(settings.log.account_interval)),
 ];

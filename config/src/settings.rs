@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::auth::{self, Auth};
 use crate::context::{self, ContextSettings};
@@ -14,6 +15,8 @@ use crate::network::Neighbour;
 use crate::pool::{self, Pool};
 use crate::reader::{self, Reader, single};
 use crate::secret::SecretText;
+use crate::service::Service;
+use crate::service_reader;
 use crate::tcp::{self, Tcp};
 use crate::tls::{self, ClientTls};
 use crate::upstream::{self, Upstream};
@@ -21,6 +24,7 @@ use crate::word::{Word, words};
 use crate::written::Value;
 
 const LISTEN: &str = "127.0.0.1:6432";
+const ACCOUNT_INTERVAL: Duration = Duration::from_secs(300);
 const ADMIN: (&str, u16) = ("127.0.0.1", 6433);
 
 /// How far pgwarden goes.
@@ -54,6 +58,8 @@ pub struct Log {
     pub level: String,
     /// The form of the lines.
     pub format: LogFormat,
+    /// How often the account of a service's session is logged while it lasts.
+    pub account_interval: Duration,
 }
 
 /// The listener for health checks and metrics.
@@ -90,6 +96,8 @@ pub struct Settings {
     pub auth: Auth,
     /// What goes into every transaction.
     pub context: ContextSettings,
+    /// Who acts for no tenant, by name.
+    pub services: BTreeMap<String, Service>,
     /// TLS towards clients.
     pub tls: ClientTls,
     /// The listener for health checks and metrics, unless it is off.
@@ -128,6 +136,13 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let surroundings = Surroundings { listen: &listen, proxies, upstream: behind, tls: &tls, pool: &pool };
     method_needs::check(reader, &auth, &rules, &surroundings);
     let context = context::resolve(reader, &auth, upstream.as_ref());
+    let around = service_reader::Surroundings {
+        auth: &auth,
+        tls: &tls,
+        context: &context,
+        upstream: upstream.as_ref(),
+    };
+    let services = service_reader::resolve(reader, &around);
     let mode = mode(reader);
     let databases = modes(reader, "databases");
     let users = modes(reader, "users");
@@ -150,6 +165,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         pool,
         auth,
         context,
+        services,
         tls,
         admin,
         workers,
@@ -291,9 +307,11 @@ fn workers(reader: &mut Reader<'_>) -> NonZeroUsize {
 }
 
 fn log(reader: &mut Reader<'_>) -> Log {
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(7 * 86_400));
     Log {
         level: reader.parse("log.level", log_level).unwrap_or_else(|| "info".to_owned()),
         format: reader.word("log.format").unwrap_or(LogFormat::Pretty),
+        account_interval: reader.duration("log.account_interval", least, most).unwrap_or(ACCOUNT_INTERVAL),
     }
 }
 

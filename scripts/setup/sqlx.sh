@@ -4,7 +4,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 program=$root/tests/drivers/rust
-key=$(fingerprint "$0" "$program/Cargo.toml" "$program/Cargo.lock" "$program/src/main.rs")
+key=$(fingerprint "$0" "$program/Cargo.toml" "$program/Cargo.lock" "$program/src/main.rs" "$program/src/migrations.rs")
 if is_current sqlx "$key" && [ -x "$cache/sqlx/sqlx_policies" ]; then exit 0; fi
 
 say "sqlx"

@@ -14,6 +14,7 @@
 //! * [`encryption`]: how psql got in;
 //! * [`identities`]: the example platform, look-ups and the triggers that tell changes;
 //! * [`platform`]: the example schema with its policies;
+//! * [`lane`]: a service beside the two tenants;
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
@@ -25,6 +26,7 @@ pub mod client;
 mod directory;
 pub mod encryption;
 pub mod identities;
+pub mod lane;
 mod launch;
 pub mod manager;
 mod pgbouncer;

@@ -23,7 +23,7 @@ impl Version {
     }
 
     /// The libraries that come with the programs, for those that do not find them by themselves.
-    pub(crate) fn libraries(self) -> PathBuf {
+    pub fn libraries(self) -> PathBuf {
         self.programs().join("../lib")
     }
 }

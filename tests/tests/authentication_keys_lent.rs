@@ -141,6 +141,41 @@ fn keys_log_in_bound_to_the_connection_where_that_is_demanded() {
     }
 }
 
+#[test]
+fn a_login_may_be_bound_on_both_sides() {
+    for version in versions() {
+        let authority = Authority::create();
+        let identity = authority.server();
+        let server = Server::builder(version)
+            .tls(&identity.certificate, &identity.key)
+            .set("password_encryption", "scram-sha-256")
+            .access("hostssl all acme,warden 127.0.0.1/32 scram-sha-256")
+            .start();
+        prepare(&server);
+        let url = format!(
+            "postgres://localhost:{}/postgres?sslmode=verify-full&sslrootcert={}&channel_binding=require",
+            server.port(),
+            authority.path()
+        );
+        let text = format!("auth.method = \"scram-sha-256-plus\"\ntls.client_cert = \"none\"\n{QUERY}");
+        let pgwarden =
+            told(&url, &text).file("secret", "of warden").tls("require", &authority.server()).start();
+        let client = |password: &str, binding: &str| {
+            let url = pgwarden.url("acme", password, "postgres").replace("127.0.0.1", "localhost");
+            let url = format!(
+                "{url}?sslmode=verify-full&sslrootcert={}&channel_binding={binding}",
+                authority.path()
+            );
+            let output = psql(&url, &["-c", "SELECT current_user"]);
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            (String::from_utf8_lossy(&output.stdout).trim().to_owned(), error)
+        };
+        assert_eq!(client("secret", "require"), ("acme".to_owned(), String::new()));
+        assert!(client("wrong", "require").1.contains("password authentication failed"));
+        assert!(client("secret", "disable").1.contains("SASL"), "there is nothing else on offer");
+    }
+}
+
 /// Failed logins of a role, as the server has logged them.
 fn failures(server: &Server, role: &str) -> usize {
     server.log().matches(&format!("password authentication failed for user \"{role}\"")).count()

@@ -124,21 +124,25 @@ fn psql_logs_in_by_scram_with_what_the_server_stores() {
     });
 }
 
+/// CVE-2025-2291 (an expired password was good), CVE-2015-6817 (an unknown user became another).
 #[test]
 fn who_may_not_log_in_reads_the_same_as_who_does_not_know_the_password() {
     for version in versions() {
         let server = server(version);
-        for role in ["sleeping", "expired", "finite", "endless", "silent"] {
+        for role in ["sleeping", "expired", "finite", "endless", "silent", "mighty", "unbound"] {
             server.psql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'"));
         }
         server.psql("ALTER ROLE sleeping NOLOGIN; ALTER ROLE silent PASSWORD NULL");
+        server.psql("ALTER ROLE mighty SUPERUSER; ALTER ROLE unbound BYPASSRLS");
         server.psql("ALTER ROLE expired VALID UNTIL '2001-01-01'; ALTER ROLE endless VALID UNTIL 'infinity'");
         server.psql("ALTER ROLE finite VALID UNTIL '2900-01-01'");
         let long = "x".repeat(63);
         server.psql(&format!("CREATE ROLE {long} LOGIN PASSWORD 'secret'"));
         for method in ["scram-sha-256", "password", "md5"] {
             let pgwarden = asking(&server, method, "ttl = \"0s\"\nunknown_ttl = \"0s\"\n").start();
-            for user in ["sleeping", "expired", "silent", "nobody", &format!("{long}y"), "ACME"] {
+            for user in
+                ["sleeping", "expired", "silent", "mighty", "unbound", "nobody", &format!("{long}y"), "ACME"]
+            {
                 assert_wrong(&pgwarden, user, "secret");
             }
             for user in ["finite", "endless", &long] {
@@ -276,6 +280,10 @@ fn an_answer_is_used_again_for_a_while_and_many_wait_for_one() {
             assert_wrong(&pgwarden, "nobody", "secret");
         }
         assert_eq!(questions(&server), 2, "one about each");
+        for outcome in ["found", "unknown"] {
+            let counted = pgwarden.metric(&format!("pgwarden_secret_lookups_total{{outcome=\"{outcome}\"}}"));
+            assert_eq!(counted, Some(1.0), "{outcome}");
+        }
     }
 }
 

@@ -214,3 +214,50 @@ fn the_question_may_pass_a_transaction_pooler() {
         log_in(&pgwarden, "acme", "hunter2").expect("it is right");
     }
 }
+
+/// A server that lets everybody in and answers each batch with these bytes, again and again.
+fn hostile(answer: &'static [u8], times: usize) -> u16 {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut heard = [0; 8192];
+                // AuthenticationOk and ReadyForQuery; then a question about the login, with no row for an answer.
+                for said in [&b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I"[..], b"Z\0\0\0\x05I"] {
+                    let _ = stream.read(&mut heard)?;
+                    stream.write_all(said)?;
+                }
+                let _ = stream.read(&mut heard)?;
+                (0..times).try_for_each(|_| stream.write_all(answer))
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn nothing_that_a_hostile_server_answers_lets_anybody_in() {
+    for (answer, times) in [
+        // More rows than were asked for, without end.
+        (&b"D\0\0\0\x0e\0\x01\0\0\0\x04abcd"[..], 10_000),
+        (b"N\0\0\0\x04", 100_000),
+        (b"E\0\0\0\x05\0Z\0\0\0\x05I", 1),
+        (b"E\0\0\0\x04Z\0\0\0\x05E", 1),
+        (b"Z\0\0\0\x05T", 1),
+        (b"Z\0\0\0\x04", 1),
+        (b"D\x7f\xff\xff\xff", 1),
+        (b"D\0\0\0\0", 1),
+        (b"D\0\0\0\x0a\x7f\xff\x7f\xff\xff\xff", 1),
+        (b"T\0\0\0\x06\0\0", 1),
+        (b"R\0\0\0\x08\0\0\0\0", 1),
+        (b"\0\0\0\0\0\0", 1),
+        (b"", 1),
+    ] {
+        let url = format!("postgres://app@127.0.0.1:{}/postgres?sslmode=disable", hostile(answer, times));
+        let pgwarden = asking(&url, "timeout = \"2s\"\n").start();
+        assert_eq!(refused(&pgwarden).0, "57P03", "{answer:?}");
+        assert_eq!(pgwarden.admin("/healthz").0, 200, "{answer:?}");
+    }
+}

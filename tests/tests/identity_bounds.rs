@@ -8,7 +8,7 @@ use pgwarden_tests::{Frontend, Pgwarden, Server, Signal, Wire, for_each_version,
 
 const LOOKED_UP: &str = "pgwarden_identity_requests_total{answer=\"looked_up\"}";
 const REMEMBERED: &str = "pgwarden_identity_requests_total{answer=\"remembered\"}";
-/// As many who ask at once.
+/// As many who ask at once, more than there are backends.
 const CROWD: usize = 50;
 
 fn stage(server: &Server, lookup: &str) -> (Pgwarden, Wire) {
@@ -21,11 +21,7 @@ fn stage(server: &Server, lookup: &str) -> (Pgwarden, Wire) {
 #[test]
 fn one_query_answers_all_who_ask_at_once() {
     for_each_version(async |server| {
-        identities::load(server);
-        let configuration = identities::configuration("ttl = \"1h\"\ntimeout = \"20s\"");
-        let builder = identities::builder(server, &configuration);
-        let pgwarden = builder.env("PGWARDEN_POOL_SIZE", &CROWD.to_string()).start();
-        identities::until_listening(&pgwarden);
+        let (pgwarden, _) = stage(server, "ttl = \"1h\"\ntimeout = \"20s\"");
         let mut crowd: Vec<Wire> = (0..CROWD).map(|_| client(&pgwarden, "anybody")).collect();
         let mut superuser = server.connect().await;
         let lock = superuser.transaction().await.expect("a transaction");
@@ -42,6 +38,26 @@ fn one_query_answers_all_who_ask_at_once() {
         }
         assert_eq!(asked(server), 1);
         assert_eq!(pgwarden.metric(GRANTED), Some(1.0));
+    });
+}
+
+#[test]
+fn who_waits_for_a_look_up_keeps_no_backend_from_others() {
+    for_each_version(async |server| {
+        identities::load(server);
+        let configuration = identities::configuration("ttl = \"1h\"\ntimeout = \"20s\"");
+        let pgwarden = identities::builder(server, &configuration).env("PGWARDEN_POOL_SIZE", "1").start();
+        identities::until_listening(&pgwarden);
+        let (mut asker, mut other) = (client(&pgwarden, "anybody"), client(&pgwarden, "acme"));
+        let mut superuser = server.connect().await;
+        let lock = superuser.transaction().await.expect("a transaction");
+        lock.batch_execute("LOCK TABLE platform.user_sessions").await.expect("nobody has it");
+        let text = format!("SELECT current_setting('app.current_org_id') /*pgwarden_token='{SAMS}'*/");
+        asker.send(&Frontend::new().query(&text));
+        until("it waits", || (pgwarden.metric(LOOKED_UP) == Some(1.0)).then_some(()));
+        assert_eq!(org(&mut other), ACME, "the only backend is free");
+        lock.commit().await.expect("it can be released");
+        assert_eq!(values(&asker.until_ready()), [GLOBEX]);
     });
 }
 

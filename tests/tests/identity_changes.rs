@@ -140,6 +140,32 @@ fn a_membership_that_is_revoked_or_granted_counts_from_the_next_transaction() {
 }
 
 #[test]
+fn what_an_application_says_of_itself_is_checked_and_follows_as_well() {
+    for_each_version(async |server| {
+        identities::load(server);
+        let configuration = identities::configuration(HOUR);
+        let configuration = format!("{configuration}[context.claim]\nusers = [\"app\"]\n");
+        let pgwarden = identities::builder(server, &configuration).start();
+        identities::until_listening(&pgwarden);
+        let mut app = client(&pgwarden, "app");
+        let mut act_for = |user: &str, tenant: &str| {
+            app.query("BEGIN");
+            app.query(&format!("SET LOCAL app.current_user_id = '{user}'"));
+            let said = error_code(&app.query(&format!("SET LOCAL app.current_org_id = '{tenant}'")));
+            let seen = app.query("SELECT count(*) FROM platform.projects");
+            app.query("ROLLBACK");
+            if said.is_empty() { values(&seen).join(",") } else { said }
+        };
+        assert_eq!([act_for(SAM, GLOBEX), act_for(SAM, ACME), act_for(ANN, GLOBEX)], ["2", "3", "42501"]);
+        server.psql(&format!(
+            "DELETE FROM platform.organization_members WHERE user_id = '{SAM}' AND organization_id = '{ACME}'"
+        ));
+        until("it follows", || (act_for(SAM, ACME) == "42501").then_some(()));
+        assert_eq!(act_for(SAM, GLOBEX), "2");
+    });
+}
+
+#[test]
 fn a_session_that_is_ended_extended_or_begun_counts_from_the_next_transaction() {
     for_each_version(async |server| {
         let mut stages = stage(server);
@@ -189,6 +215,37 @@ fn a_session_ends_by_itself_when_its_time_is_over() {
 }
 
 /// The look-up has read the old organisation when the switch is told, and ends behind it.
+#[track_caller]
+fn overtake(server: &Server, pgwarden: &Pgwarden, user: &str, sql: &str) {
+    let (mut first, mut second) = (client(pgwarden, user), client(pgwarden, user));
+    let count = |metric: &str| pgwarden.metric(metric).expect("it is counted");
+    let all = count(TOLD_ALL);
+    switch(server, SAM, GLOBEX);
+    server.psql("NOTIFY pgwarden, 'all'");
+    until("everything is forgotten", || (count(TOLD_ALL) > all).then_some(()));
+    let (users, waiting) = (count(TOLD_USER), count(LOOKED_UP));
+    let lock = ["-c", "SELECT pg_advisory_lock(7)", "-c", "SELECT pg_sleep(600)"];
+    let locked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted";
+    let url = server.url();
+    std::thread::scope(|scope| {
+        scope.spawn(|| pgwarden_tests::psql(&url, &lock));
+        until("it is locked", || (server.psql(locked) == "1").then_some(()));
+        first.send(&Frontend::new().query(sql));
+        until("the look-up waits for the lock", || {
+            let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+            (server.psql(waits) == "1").then_some(())
+        });
+        switch(server, SAM, ACME);
+        until("the change is told", || (count(TOLD_USER) > users).then_some(()));
+        second.send(&Frontend::new().query(sql));
+        until("both wait", || (count(LOOKED_UP) == waiting + 2.0).then_some(()));
+        server.terminate("query LIKE 'SELECT pg_sleep%'");
+    });
+    assert_eq!(values(&first.until_ready()), [GLOBEX], "it began before the change");
+    assert_eq!(values(&second.until_ready()), [ACME], "it came behind it");
+    assert_eq!(values(&first.query(sql)), [ACME], "its next transaction does as well");
+}
+
 #[test]
 fn what_a_change_overtakes_is_looked_up_again() {
     for_each_version(async |server| {
@@ -198,28 +255,9 @@ fn what_a_change_overtakes_is_looked_up_again() {
         let configuration = identities::configuration_with_membership(HOUR, membership);
         let pgwarden = identities::builder(server, &configuration).start();
         identities::until_listening(&pgwarden);
-        let (mut first, mut second) = (client(&pgwarden, "sam"), client(&pgwarden, "sam"));
-        server.psql("NOTIFY pgwarden, 'all'");
-        until("everything is forgotten", || (pgwarden.metric(TOLD_ALL) == Some(1.0)).then_some(()));
-        let superuser = server.connect().await;
-        superuser.batch_execute("SELECT pg_advisory_lock(7)").await.expect("nobody has it");
-        let before = pgwarden.metric(LOOKED_UP).expect("it is counted");
-        let question = Frontend::new().query("SELECT current_setting('app.current_org_id')");
-
-        first.send(&question);
-        until("the look-up waits for the lock", || {
-            let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
-            (server.psql(waits) == "1").then_some(())
-        });
-        switch(server, SAM, ACME);
-        until("the change is told", || (pgwarden.metric(TOLD_USER) == Some(1.0)).then_some(()));
-        second.send(&question);
-        until("both wait", || (pgwarden.metric(LOOKED_UP) == Some(before + 2.0)).then_some(()));
-        superuser.batch_execute("SELECT pg_advisory_unlock(7)").await.expect("it has the lock");
-
-        assert_eq!(values(&first.until_ready()), [GLOBEX], "it began before the change");
-        assert_eq!(values(&second.until_ready()), [ACME], "it came behind it");
-        assert_eq!(org(&mut first), ACME, "its next transaction does as well");
+        let sql = "SELECT current_setting('app.current_org_id')";
+        overtake(server, &pgwarden, "sam", sql);
+        overtake(server, &pgwarden, "anybody", &format!("{sql} /*pgwarden_token='{SAMS}'*/"));
     });
 }
 

@@ -1,7 +1,7 @@
 //! The SQL that tells changes: run twice, for tables of other names, and without saying too much.
 
 use pgwarden_tests::identities::{self, ACME, ANN, SAM};
-use pgwarden_tests::{Server, for_each_version, psql};
+use pgwarden_tests::{Pgwarden, Server, for_each_version, psql};
 
 /// Tables of somebody else, with tokens stored in two other ways.
 const OTHERS: &str = "
@@ -25,6 +25,12 @@ fn told(server: &Server, channel: &str, statements: &[&str]) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let payloads = text.lines().filter_map(|line| line.split_once("with payload \"")?.1.split_once('"'));
     payloads.map(|(payload, _)| payload.to_owned()).collect()
+}
+
+#[test]
+fn pgwarden_prints_it() {
+    let printed = Pgwarden::builder().run(&["sql", "invalidation"]);
+    assert_eq!((printed.status.code(), printed.stderr), (Some(0), identities::kit()));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pgwarden_tests::certificates::Authority;
+use pgwarden_tests::lane::MIGRATIONS;
 use pgwarden_tests::tenants::{ACME, ANN, BOB, GLOBEX, Tenants, error_code, run, values};
 use pgwarden_tests::{Frontend, Pgwarden, Server, Version, Wire, for_each_version, until, versions};
 
@@ -103,7 +104,8 @@ fn traffic(stage: &Tenants<'_>) {
 #[test]
 fn the_metrics_are_valid_prometheus_text_with_the_names_of_the_readme() {
     for_each_version(async |server| {
-        let stage = Tenants::start(server);
+        // What services do is shown while there are any.
+        let stage = Tenants::start_with(server, |builder| builder.config(MIGRATIONS));
         for round in 0..2 {
             let families = parse(&stage.pgwarden.admin("/metrics").1);
             for (name, family) in &families {

@@ -26,7 +26,7 @@ fn columns_count_characters() {
         "log = { level = \"info\", format = \"é\", \"fär\" = 1 }",
         &[
             "pgwarden.toml:1:34: log.format: \"é\" is not known; expected one of pretty, json",
-            "pgwarden.toml:1:39: log.fär: unknown key; expected one of level, format",
+            "pgwarden.toml:1:39: log.fär: unknown key; expected one of level, format, account_interval",
         ],
     );
 }
@@ -69,7 +69,7 @@ fn the_shape_of_the_file() {
     file(
         "[tsl]\ncert = 1",
         &["pgwarden.toml:1:2: tsl: unknown key; \
-           expected one of listen, proxy_protocol, unix_socket_permissions, mode, workers, takeover, upstream, pool, auth, context, tls, admin, log, tcp, limits, databases, users"],
+           expected one of listen, proxy_protocol, unix_socket_permissions, mode, workers, takeover, upstream, pool, auth, context, tls, admin, log, tcp, limits, databases, users, service"],
     );
 }
 
@@ -283,7 +283,7 @@ fn modes_by_database_and_user() {
 fn authentication() {
     one(
         &[("PGWARDEN_AUTH", "gss")],
-        "PGWARDEN_AUTH: auth.method: \"gss\" is not known; expected one of trust, password, md5, scram-sha-256, scram-sha-256-plus, cert, jwt, peer, passthrough, reject",
+        "PGWARDEN_AUTH: auth.method: \"gss\" is not known; expected one of trust, password, md5, scram-sha-256, scram-sha-256-plus, cert, jwt, oauthbearer, peer, passthrough, reject",
     );
     one(
         &[("PGWARDEN_LISTEN", "/tmp,0.0.0.0:6432")],

@@ -11,6 +11,7 @@ mod reference;
 mod roles;
 mod rules;
 mod secrets;
+mod services;
 mod token_mistakes;
 mod variables;
 

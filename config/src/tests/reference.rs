@@ -46,6 +46,7 @@ fn the_reference_has_every_key_and_no_other() {
 fn each_example_of_the_reference_is_right() {
     let flags = pairs(&[("PGWARDEN_MODE", "shadow"), ("PGWARDEN_TLS_MODE", "require")]);
     let text = uncommented().replace("missing = \"refuse\"", "missing = \"default\"");
+    let text = text.replace("client_cert = \"none\"", "client_cert = \"verify\"");
     // The one method, or rules.
     let text = text.replace("method = \"scram-sha-256\"\n", "\n");
     let settings = load(Some((Path::new("r"), &text)), &[], &flags, &Fake).unwrap();

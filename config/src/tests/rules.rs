@@ -110,7 +110,7 @@ fn mistakes_of_a_rule_are_named_with_their_place() {
         &[
             "c.toml:6:8: auth.rules.type: \"hostgssenc\" is not known; expected one of local, host, hostssl, hostnossl",
             "c.toml:7:10: auth.rules.method: \"gss\" is not known; expected one of trust, password, md5, \
-             scram-sha-256, scram-sha-256-plus, cert, jwt, peer, passthrough, reject",
+             scram-sha-256, scram-sha-256-plus, cert, jwt, oauthbearer, peer, passthrough, reject",
             "c.toml:8:8: auth.rules.user: is an empty list; expected names, or \"all\"",
             "c.toml:9:1: auth.rules.port: unknown key; expected one of type, database, user, address, method",
         ],
@@ -173,7 +173,7 @@ fn the_list_of_rules_has_to_be_one() {
         (
             "auth.rules = [{ user = \"a\" }]",
             "5:15: auth.rules.method: is missing; expected one of trust, password, md5, \
-          scram-sha-256, scram-sha-256-plus, cert, jwt, peer, passthrough, reject",
+          scram-sha-256, scram-sha-256-plus, cert, jwt, oauthbearer, peer, passthrough, reject",
         ),
         (
             "auth.method = \"md5\"\nauth.rules = [{ method = \"md5\" }]",

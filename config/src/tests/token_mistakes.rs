@@ -69,3 +69,42 @@ fn the_longest_token_is_the_longest_password_of_postgresql() {
     );
     assert_eq!(super::with(&[]).limits.token_bytes, 65_535);
 }
+
+#[test]
+fn oauthbearer_needs_keys_an_issuer_a_scope_and_tls() {
+    let file = |more: &str| {
+        from_file(&format!(
+            "upstream.url = \"postgres://u@h\"\nauth.jwt.key = \"file:/k\"\nauth.method = \"oauthbearer\"\n{more}"
+        ))
+    };
+    const BOTH: &str = "auth.oauth = { issuer = \"https://i\", scope = \"openid db\" }\n";
+    let settings = file(BOTH).unwrap();
+    assert_eq!(from_file(&crate::effective(&settings)).unwrap(), settings);
+    let oauth = settings.auth.oauth.unwrap();
+    assert_eq!((oauth.issuer.as_str(), oauth.scope.as_str()), ("https://i", "openid db"));
+    let expected = |key: &str, what: &str| {
+        format!("pgwarden.toml:3:15: auth.oauth.{key}: is missing, oauthbearer needs it; expected {what}")
+    };
+    let scope = expected("scope", "the scope that a token has to be asked for");
+    assert_eq!(file("").unwrap_err(), [expected("issuer", "the https address of the issuer"), scope.clone()]);
+    assert_eq!(file("auth.oauth.issuer = \"https://i\"").unwrap_err(), [scope]);
+    for (more, problem) in [
+        ("auth.oauth = { issuer = \"me\", scope = \"x\" }", "\"me\" is no address"),
+        ("auth.oauth = { issuer = \"https://\", scope = \"x\" }", "is no address"),
+        ("auth.oauth = { issuer = \"https://u:p@h\", scope = \"x\" }", "is no address"),
+        ("auth.oauth = { issuer = \"https://h\", scope = 'a\"b' }", "is no scope"),
+    ] {
+        let mistakes = file(more).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].contains(problem), "{mistakes:?}");
+    }
+    let open = file(&format!("{BOTH}listen = \"0.0.0.0:1\"\n")).unwrap_err();
+    assert!(open.len() == 1 && open[0].contains("over TLS alone"), "{open:?}");
+    assert!(
+        file(&format!("{BOTH}listen = \"0.0.0.0:1\"\ntls = {{ cert = \"/c\", key = \"/k\" }}\n")).is_ok()
+    );
+    let own = format!(
+        "upstream.url = \"postgres://h\"\nauth.jwt.key = \"file:/k\"\nauth.method = \"oauthbearer\"\n{BOTH}"
+    );
+    let mistakes = from_file(&own).unwrap_err();
+    assert!(mistakes.len() == 1 && mistakes[0].contains("under any name"), "{mistakes:?}");
+}

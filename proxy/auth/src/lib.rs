@@ -14,6 +14,7 @@
 //! | [`scram_keys`] | what a client's proof leaves, good for servers with the same verifier |
 //! | [`scram_client`] | SCRAM-SHA-256(-PLUS) towards servers, by password or by keys |
 //! | [`jwt`] | signed tokens |
+//! | [`oauth_bearer`] | OAUTHBEARER towards clients: where the token is |
 //! | [`throttle`] | slowing down who guesses |
 //!
 //! Two calls cost about a millisecond of CPU at PostgreSQL's 4096 iterations and belong on a
@@ -22,6 +23,7 @@
 
 mod crypto;
 pub mod jwt;
+pub mod oauth_bearer;
 pub mod password;
 pub mod scram;
 pub mod scram_client;

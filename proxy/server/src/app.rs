@@ -8,8 +8,9 @@ use crate::identity::{self, Identities, Origin};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
-use crate::pool::{Logins, Plan, Pool, Pools};
+use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
+use crate::services::Services;
 use crate::signals::Shutdown;
 use crate::start_error::StartError;
 use crate::status::Board;
@@ -43,6 +44,7 @@ pub(crate) struct App {
     pub(crate) names: Arc<[String]>,
     pub(crate) tenancy: Shared,
     pub(crate) parser: Parser,
+    pub(crate) services: Arc<Services>,
     pub(crate) interner: Arc<Interner>,
     pub(crate) pools: Arc<Pools>,
     pub(crate) cancels: Arc<Registry>,
@@ -67,10 +69,13 @@ impl App {
         let parser =
             Parser::start(Arc::clone(&relations)).map_err(StartError::system("the parser's thread"))?;
         let meters = Arc::new(Meters::new());
+        let interval = settings.log.account_interval;
+        let services = Services::new(&settings.services, Arc::clone(&meters.services), interval)
+            .map_err(StartError::system("the thread that keeps accounts"))?;
         let connector = loaded.connector.clone();
         let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
-        let accounts = accounts(&settings, &loaded, &server);
+        let accounts = accounts(&settings, &loaded, &server, &meters);
         let names: Arc<[String]> = names(&loaded.variables);
         let tokens = Arc::new(loaded.tokens);
         let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
@@ -89,6 +94,7 @@ impl App {
             identities,
             names,
             parser,
+            services: Arc::new(services),
             interner: Arc::new(Interner::default()),
             pools,
             cancels: Arc::new(Registry::default()),
@@ -114,7 +120,8 @@ impl App {
         let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters);
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
-        let accounts = accounts(&settings, &loaded, &server);
+        let accounts = accounts(&settings, &loaded, &server, &self.meters);
+        self.services.follow(&settings.services);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
@@ -141,6 +148,7 @@ impl App {
             identities,
             names,
             parser: self.parser.clone(),
+            services: Arc::clone(&self.services),
             interner: Arc::clone(&self.interner),
             pools: Arc::clone(&self.pools),
             cancels: Arc::clone(&self.cancels),
@@ -188,11 +196,11 @@ impl App {
         }
     }
 
-    /// What the settings say about sessions.
-    pub(crate) fn session_options(&self) -> Options {
+    /// What the settings say about sessions that share backends in this way.
+    pub(crate) fn session_options(&self, mode: PoolMode) -> Options {
         let pool = &self.settings.pool;
         Options {
-            pooling: match pool.mode {
+            pooling: match mode {
                 PoolMode::Transaction => Pooling::Transaction,
                 PoolMode::Session => Pooling::Session,
             },
@@ -216,9 +224,9 @@ impl App {
 }
 
 /// Who may log in with a secret. What was looked up before a reload is looked up anew.
-fn accounts(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Accounts {
+fn accounts(settings: &Settings, loaded: &Loaded, server: &Arc<Server>, meters: &Arc<Meters>) -> Accounts {
     let query = settings.auth.query.as_ref().map(|query| (query, loaded.query_secret.clone()));
-    Accounts::new(Arc::clone(&loaded.users), query, server, loaded.mock_key)
+    Accounts::new(Arc::clone(&loaded.users), query, server, meters, loaded.mock_key)
 }
 
 /// What the settings say about pools.
@@ -232,7 +240,19 @@ fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
         None => Logins::Own(Arc::clone(&loaded.users)),
     };
     let max_backends = settings.upstream.max_backends.unwrap_or(usize::MAX);
-    Plan { server: Arc::clone(server), logins, pool: settings.pool.clone(), max_backends }
+    let services = settings.services.iter().map(|(name, service)| {
+        let secret = loaded.service_secrets.get(name).cloned();
+        let credentials = Credentials { user: service.upstream_user.clone(), secret, keys: None };
+        let size = match service.pooling {
+            PoolMode::Session => service.max_sessions,
+            PoolMode::Transaction => {
+                service.max_sessions.min(usize::try_from(settings.pool.size).unwrap_or(usize::MAX))
+            }
+        };
+        (name.clone(), ServiceLogin { credentials, size })
+    });
+    let services = services.collect();
+    Plan { server: Arc::clone(server), logins, services, pool: settings.pool.clone(), max_backends }
 }
 
 fn names(variables: &[Variable]) -> Arc<[String]> {

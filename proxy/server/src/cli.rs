@@ -38,6 +38,19 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Print SQL for the database.
+    Sql {
+        /// What it is for.
+        #[command(subcommand)]
+        command: SqlCommand,
+    },
+}
+
+/// SQL for the database.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SqlCommand {
+    /// Triggers that tell pgwarden when something changes that it looks up.
+    Invalidation,
 }
 
 /// What can be done with the configuration.
@@ -96,7 +109,7 @@ pub(crate) struct Settings {
     #[arg(long)]
     pool_size: Option<String>,
     /// How clients authenticate: `trust`, `password`, `md5`, `scram-sha-256`,
-    /// `scram-sha-256-plus`, `cert`, `jwt`, `peer`, `passthrough`.
+    /// `scram-sha-256-plus`, `cert`, `jwt`, `oauthbearer`, `peer`, `passthrough`.
     #[arg(long)]
     auth: Option<String>,
     /// Lines `"name" "secret"`.

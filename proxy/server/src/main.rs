@@ -24,6 +24,7 @@ mod questions;
 mod relay;
 mod reload;
 mod serve;
+mod services;
 mod settings;
 mod signals;
 mod sockets;
@@ -38,7 +39,7 @@ mod worker;
 
 use causes::WithCauses;
 use clap::Parser;
-use cli::{Cli, Command, ConfigCommand};
+use cli::{Cli, Command, ConfigCommand, SqlCommand};
 use loaded::Purpose;
 use pgwarden_config::Settings;
 use start_error::{Blame, StartError};
@@ -68,6 +69,10 @@ fn main() -> ExitCode {
         }
         Command::Config { command: ConfigCommand::Show(flags) } => {
             settings::load(&flags).map(|settings| say(&pgwarden_config::effective(&settings)))
+        }
+        Command::Sql { command: SqlCommand::Invalidation } => {
+            say(identity::INVALIDATION);
+            Ok(())
         }
         Command::Config { command: ConfigCommand::Reference } => {
             say(pgwarden_config::REFERENCE);

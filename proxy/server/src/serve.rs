@@ -28,6 +28,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 const RETRY: Duration = Duration::from_secs(2);
 /// How long the end takes behind a drain, at most: last words, and the workers' goodbye.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// How long the end waits for the accounts of services.
+const LAST_ACCOUNTS: Duration = Duration::from_secs(2);
 /// How often the drain looks whether everybody has left.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -70,6 +72,7 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
     for thread in threads {
         let _panicked = thread.join();
     }
+    current.load().services.close_books(LAST_ACCOUNTS);
     tracing::info!("stopped");
     result
 }

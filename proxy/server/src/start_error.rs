@@ -42,6 +42,14 @@ pub(crate) enum StartError {
     /// Configuration: the password for look-ups.
     #[error("the password for look-ups (context.lookup.password)")]
     LookupPassword(#[source] SecretError),
+    /// Configuration: the password of a service.
+    #[error("the password of a service (service.{service}.upstream_password)")]
+    ServicePassword {
+        /// The service.
+        service: String,
+        /// What is wrong with it.
+        source: SecretError,
+    },
     /// Configuration: a claim path.
     #[error("{0}")]
     Variable(String),
@@ -98,6 +106,7 @@ impl StartError {
             | Self::Users { .. }
             | Self::Password(_)
             | Self::LookupPassword(_)
+            | Self::ServicePassword { .. }
             | Self::Variable(_)
             | Self::Inherited { .. }
             | Self::Sockets(_)

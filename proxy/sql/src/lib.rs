@@ -39,6 +39,8 @@ mod statement;
 #[cfg(test)]
 mod tests;
 mod token;
+#[cfg(feature = "parser")]
+mod uses;
 
 pub use assignment::{Assignment, Given, Lasting, assignments};
 pub use comment::{Uncommented, without_token};
@@ -52,3 +54,5 @@ pub use set_config::{SetConfigTarget, set_config_is_local, set_config_targets};
 pub use split::analyse;
 pub use statement::{Script, Setting, Statement, Verb};
 pub use token::{TokenUse, token_use};
+#[cfg(feature = "parser")]
+pub use uses::{Uses, relation_uses};

@@ -2,6 +2,7 @@
 
 use crate::catalog::is_catalog_relation;
 use crate::overlooked::overlooked;
+use std::fmt;
 
 /// The longest text that [`user_relations`] reads, in bytes.
 pub const MAX_PARSE_BYTES: usize = 64 * 1024;
@@ -13,6 +14,15 @@ pub struct Relation {
     pub schema: Option<String>,
     /// The name within the schema.
     pub name: String,
+}
+
+impl fmt::Display for Relation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(out, "{schema}.")?;
+        }
+        out.write_str(&self.name)
+    }
 }
 
 /// Why the relations of a text are not known.

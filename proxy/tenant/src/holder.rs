@@ -40,6 +40,8 @@ pub(crate) struct Holder {
     transaction: u64,
     question: Option<Evidence>,
     answer: Option<(Evidence, Result<Arc<Grant>, Denial>)>,
+    /// The transaction for which something was looked up: it need not be again, whatever changes meanwhile.
+    settled: Option<u64>,
 }
 
 impl Holder {
@@ -53,6 +55,7 @@ impl Holder {
             transaction: 0,
             question: None,
             answer: None,
+            settled: None,
         }
     }
 
@@ -85,6 +88,7 @@ impl Holder {
         let standing = held.grant.standing(now);
         match (standing, held.evidence.clone()) {
             (Standing::Good, _) | (Standing::Stale, None) => Appraisal::Good,
+            (Standing::Stale, _) if self.settled == Some(self.transaction) => Appraisal::Good,
             (Standing::Expired, _) => Appraisal::Denied(expired()),
             (Standing::Stale, Some(evidence)) => match self.ask(&evidence, now) {
                 Ok(grant) => {
@@ -93,7 +97,7 @@ impl Holder {
                 }
                 Err(appraisal) => {
                     if matches!(appraisal, Appraisal::Denied(_)) {
-                        self.held_mut().grant = Arc::clone(&self.blank);
+                        self.held_mut().grant = self.nothing_for_now();
                     }
                     appraisal
                 }
@@ -113,9 +117,7 @@ impl Holder {
         if place.moment == Moment::Bound && grant.context.values != self.grant().context.values {
             return Appraisal::Denied(other_tenant());
         }
-        // What was refused is not asked about again: the client knows, and may show something else.
-        let shown = found.is_ok().then(|| evidence.clone());
-        self.hold(Held { evidence: shown, grant: Arc::clone(grant) }, term);
+        self.hold(Held { evidence: Some(evidence.clone()), grant: Arc::clone(grant) }, term);
         found.map_or_else(|appraisal| appraisal, |_| Appraisal::Good)
     }
 
@@ -198,6 +200,7 @@ impl Holder {
 
     fn ask(&mut self, evidence: &Evidence, now: u64) -> Result<Arc<Grant>, Appraisal> {
         if let Some((_, found)) = self.answer.take_if(|(asked, _)| asked == evidence) {
+            self.settled = found.is_ok().then_some(self.transaction);
             return found.map_err(Appraisal::Denied);
         }
         match self.authority.known(evidence, now) {
@@ -208,6 +211,12 @@ impl Holder {
                 Err(Appraisal::Ask)
             }
         }
+    }
+
+    /// Nothing is in force, and whoever is to begin the next transaction is asked about again: a look-up that failed may
+    /// work then.
+    fn nothing_for_now(&self) -> Arc<Grant> {
+        Arc::new(Grant::until(self.blank.context.clone(), self.blank.carrier.clone(), 0, 0))
     }
 
     fn held(&self) -> &Held {

@@ -8,6 +8,7 @@
 //! | `startup` | the first packet of a connection | what is read, written again, reads the same |
 //! | `sql` | a text | statements lie in it in order; a text that PostgreSQL's own grammar accepts has as many of them |
 //! | `scram` | SCRAM in both roles | only the honest exchange ends well |
+//! | `oauth` | OAUTHBEARER of a client | a token that is found is the one that was sent; nothing goes unread |
 //! | `frontend` | what a client sends | any split gives the same bytes |
 //! | `backend` | what a server sends | any split gives the same bytes |
 //! | `session` | a schedule of two clients and a server that share a backend | below, in [`session`] |
@@ -16,6 +17,7 @@ mod backend;
 mod choices;
 mod frontend;
 mod manner;
+mod oauth;
 pub mod play;
 mod scram;
 mod server;
@@ -27,10 +29,11 @@ mod startup;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("startup", startup::run),
     ("sql", sql::run),
     ("scram", scram::run),
+    ("oauth", oauth::run),
     ("frontend", frontend::run),
     ("backend", backend::run),
     ("session", session::run),

@@ -40,8 +40,7 @@ pub(super) fn carrier(variables: &[Variable], context: &Context) -> Option<Arc<C
     (!names.is_empty()).then(|| Arc::new(encode(&names, &context.values)))
 }
 
-/// What is in force for who has nothing: every variable that would say who it is, is empty. It never stands: whoever
-/// was denied something is asked about again before each transaction.
+/// The grant of who has shown nothing: every variable that would say who it is, is empty.
 pub(crate) fn blank(variables: &[Variable]) -> Grant {
     let nobody = Context::resolve(variables, &Identity::default());
     // Of nobody, nothing can be wrong but a text of the configuration.
@@ -51,5 +50,5 @@ pub(crate) fn blank(variables: &[Variable]) -> Grant {
         expires_at: None,
     });
     let carrier = carrier(variables, &context);
-    Grant::until(context, carrier, 0, 0)
+    Grant::lasting(context, carrier)
 }

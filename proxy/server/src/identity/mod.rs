@@ -33,6 +33,9 @@ use search::{Freshness, Landed, Landing, Search};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// The SQL of the triggers that tell changes.
+pub(crate) const INVALIDATION: &str = include_str!("../../../../deploy/sql/invalidation.sql");
+
 /// How much is remembered of tokens where nothing is looked up.
 const TOKENS_ALONE: Bounds = Bounds { entries: 100_000, ttl: 30, denied_ttl: 5, unnotified_ttl: 30 };
 

@@ -13,6 +13,7 @@ use pgwarden_auth::secret::Secret;
 use pgwarden_auth::users::UserList;
 use pgwarden_config::{Endpoint, KeySource, Method, SecretText, Settings};
 use pgwarden_tenant::Variable;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What the files are read for.
@@ -36,6 +37,8 @@ pub(crate) struct Loaded {
     pub(crate) variables: Vec<Variable>,
     /// The secret of the login that `upstream.url` names.
     pub(crate) upstream_secret: Option<Secret>,
+    /// The secrets of the logins of services, by the service's name.
+    pub(crate) service_secrets: BTreeMap<String, Secret>,
     /// The secret of the login that looks up those of users.
     pub(crate) query_secret: Option<Secret>,
     /// The secret of the login that looks contexts up.
@@ -59,6 +62,7 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
         Endpoint::Unix { .. } => "",
     };
     let connector = mistakes.keep(tls::connector(&settings.upstream.tls, host));
+    let service_secrets = mistakes.keep(service_secrets(settings));
     let upstream_secret = mistakes.keep(secret(settings.upstream.password.as_ref()));
     let query = settings.auth.query.as_ref();
     let query_secret = mistakes.keep(secret(query.and_then(|query| query.password.as_ref())));
@@ -67,11 +71,11 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
     let users = mistakes.keep(users(settings, &mock_key, purpose));
     let tokens = mistakes.keep(tokens(settings, purpose));
     let variables = mistakes.keep(assemble::variables(settings));
-    let secrets = upstream_secret.zip(query_secret).zip(lookup_secret);
+    let secrets = upstream_secret.zip(query_secret).zip(lookup_secret.zip(service_secrets));
     match (connector, secrets, acceptor, users, tokens, variables) {
         (
             Some(connector),
-            Some(((upstream_secret, query_secret), lookup_secret)),
+            Some(((upstream_secret, query_secret), (lookup_secret, service_secrets))),
             Some(acceptor),
             Some(users),
             Some(tokens),
@@ -83,6 +87,7 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
             tokens,
             variables,
             upstream_secret,
+            service_secrets,
             query_secret,
             lookup_secret,
             mock_key,
@@ -102,6 +107,16 @@ impl Mistakes {
 
 fn secret(password: Option<&SecretText>) -> Result<Option<Secret>, StartError> {
     Ok(password.map(|text| Secret::parse(text.expose())).transpose()?)
+}
+
+fn service_secrets(settings: &Settings) -> Result<BTreeMap<String, Secret>, StartError> {
+    let written = settings.services.iter().filter_map(|(name, service)| {
+        let password = service.upstream_password.as_ref()?;
+        let parsed = Secret::parse(password.expose());
+        let wrong = |source| StartError::ServicePassword { service: name.clone(), source };
+        Some(parsed.map(|secret| (name.clone(), secret)).map_err(wrong))
+    });
+    written.collect()
 }
 
 fn lookup_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {

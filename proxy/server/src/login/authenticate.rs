@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::clock;
 use crate::login::rules::{self, Newcomer};
 use crate::login::scram::{self, Offer};
-use crate::login::{Denied, certificate, peer, secret};
+use crate::login::{Denied, certificate, oauth_bearer, peer, secret};
 use crate::meters::LoginOutcome;
 use crate::packet;
 use crate::pool::Lent;
@@ -14,6 +14,7 @@ use pgwarden_config::Method;
 use pgwarden_session::Refusal;
 use pgwarden_wire::Writer;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Bytes of the longest password message, as PostgreSQL takes (`PG_MAX_AUTH_TOKEN_LENGTH`).
 const PASSWORD_LIMIT: usize = 65_535 + 6;
@@ -65,6 +66,9 @@ pub(super) async fn authenticate(
         Method::Reject => return Err(rules::rejected(stream, newcomer)),
         Method::Cert => certificate::names(stream, user)?,
         Method::Jwt => return token(stream, newcomer, app).await.map(Shown::Token),
+        Method::OAuthBearer => {
+            return oauth_bearer::exchange(stream, newcomer, app).await.map(Shown::Token);
+        }
         Method::Password => return secret::password(stream, newcomer, app).await.map(Shown::Name),
         Method::Md5 => return secret::md5(stream, newcomer, app).await.map(Shown::Name),
         Method::ScramSha256 => {
@@ -112,13 +116,18 @@ pub(super) async fn ask_in_clear(
     app: &App,
 ) -> Result<Vec<u8>, Denied> {
     let given = ask(stream, 3, &[]).await?;
-    let limit = app.settings.limits.token_bytes;
-    if given.len() > limit {
-        let message = format!("{what} of {} bytes is over the limit of {limit}", given.len());
-        return Err(Denied::protocol("54000", message));
-    }
+    check_size(given.len(), what, app)?;
     app.suspicion.hold_proof(newcomer, app).await?;
     Ok(given)
+}
+
+/// Refuses a password or token of more than `limits.token_bytes`.
+pub(super) fn check_size(bytes: usize, what: &str, app: &App) -> Result<(), Denied> {
+    let limit = app.settings.limits.token_bytes;
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(Denied::protocol("54000", format!("{what} of {bytes} bytes is over the limit of {limit}")))
 }
 
 /// Sends an authentication request and reads the answer as it is.
@@ -139,17 +148,22 @@ async fn token(stream: &mut Stream, newcomer: &Newcomer<'_>, app: &Arc<App>) -> 
     let user = newcomer.user;
     let given = ask_in_clear(stream, "token", newcomer, app).await?;
     let text = String::from_utf8(given).map_err(|_| invalid_token(user, "the token is not UTF-8"))?;
+    verified(Zeroizing::new(text), app).await.map_err(|reason| invalid_token(user, &reason))
+}
+
+/// The claims of a token, or why it is no good, for the client to read.
+pub(super) async fn verified(token: Zeroizing<String>, app: &Arc<App>) -> Result<Claims, String> {
     let verifier = Arc::clone(app);
-    let verified = tokio::task::spawn_blocking(move || verifier.tokens.verify(&text, clock::now())).await;
+    let verified = tokio::task::spawn_blocking(move || verifier.tokens.verify(&token, clock::now())).await;
     match verified {
         Ok(Ok(claims)) => Ok(claims),
         Ok(Err(error)) => {
             if matches!(error, TokenError::NoMatchingKey) {
                 app.tokens.hint_unknown_key();
             }
-            Err(invalid_token(user, &error.to_string()))
+            Err(error.to_string())
         }
-        Err(_) => Err(invalid_token(user, "the token could not be checked")),
+        Err(_) => Err("the token could not be checked".to_owned()),
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn demand(stream: &Stream, wanted: &ClientCert) -> Result<(), Denied>
 /// # Errors
 /// [`Denied`] with 28000.
 pub(super) fn names(stream: &Stream, user: &str) -> Result<(), Denied> {
-    let names = connection(stream).map(peer_names).unwrap_or_default();
+    let names = brought(stream);
     match names.iter().any(|name| name == user) {
         true => Ok(()),
         false if names.is_empty() => Err(missing()),
@@ -40,6 +40,11 @@ pub(super) fn names(stream: &Stream, user: &str) -> Result<(), Denied> {
             "",
         ))),
     }
+}
+
+/// The names in the certificate that a client has shown; none without one.
+pub(super) fn brought(stream: &Stream) -> Vec<String> {
+    connection(stream).map(peer_names).unwrap_or_default()
 }
 
 fn connection(stream: &Stream) -> Option<&ServerConnection> {

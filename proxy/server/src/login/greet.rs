@@ -11,6 +11,7 @@ use crate::login::passthrough;
 use crate::login::patience::meanwhile;
 use crate::login::permitted;
 use crate::login::rules::Newcomer;
+use crate::login::service::{self, Lane, Recognised};
 use crate::meters::LoginOutcome;
 use crate::packet;
 use crate::pool::{AcquireError, Lent, Link, Pool};
@@ -19,7 +20,7 @@ use crate::stream::{Peer, Stream};
 use pgwarden_auth::throttle::Suspect;
 use pgwarden_config::PoolMode;
 use pgwarden_session::{Engine, Profile, Refusal};
-use pgwarden_tenant::Warden;
+use pgwarden_tenant::{Mode, Warden};
 use pgwarden_wire::{PROTOCOL_3_0, PROTOCOL_3_2, Startup, Status, Writer};
 use std::sync::Arc;
 
@@ -32,15 +33,18 @@ pub(super) struct Accepted {
     key: ClientKey,
     link: Option<Link>,
     place: Place,
+    lane: Option<Lane>,
     ahead: Vec<u8>,
 }
 
 impl Accepted {
     /// The session.
     pub(super) fn into_relay(self, stream: Stream, app: &Arc<App>) -> Relay {
-        let engine = Engine::new(self.warden, app.session_options(), Arc::clone(&app.interner), self.profile);
+        let options = app.session_options(pooling(self.lane.as_ref(), app));
+        let engine = Engine::new(self.warden, options, Arc::clone(&app.interner), self.profile);
         let registration = app.cancels.register(self.key, app.faults);
         let mut relay = Relay::new(stream, engine, self.pool, registration, (Arc::clone(app), self.place));
+        relay.service = self.lane.map(|lane| lane.session);
         relay.begin_with(self.ahead, self.link);
         relay
     }
@@ -69,15 +73,22 @@ pub(super) async fn log_in(
     let newcomer = Newcomer { user, database, peer, waited };
     let mut shown = authenticate(stream, &newcomer, app).await?;
     let lent = shown.lent();
-    let mode = app.mode_for(database, user, shown.claims());
     let is_left_to_server = matches!(shown, Shown::LeftToServer);
-    let warden = identify(user, shown, mode, app).await?;
-    let settings = permitted::settings(startup, mode, app)?;
+    let service = service::recognise(stream, &newcomer, &shown, app)?;
+    let Acting { warden, settings, lane } = match service {
+        Some(service) => Acting::service(service, startup, &newcomer, app)?,
+        None => Acting::client(shown, startup, &newcomer, app).await?,
+    };
     let ((pool, profile, link), ahead) = match is_left_to_server {
         true => passthrough::log_in(stream, &newcomer, &settings, app).await?,
         false => {
             place.name(user, limits).map_err(full)?;
-            meanwhile(stream, backing(&newcomer, &settings, lent, app)).await?
+            let pool = match &lane {
+                // A service has a login of its own: what its client has proven is for nobody else.
+                Some(lane) => Arc::clone(&lane.pool),
+                None => own_pool(&newcomer, lent, app),
+            };
+            meanwhile(stream, backing(pool, pooling(lane.as_ref(), app), &settings, app)).await?
         }
     };
     if is_left_to_server {
@@ -97,23 +108,65 @@ pub(super) async fn log_in(
     writer.ready(Status::Idle);
     app.suspicion.accepted(&newcomer.suspect());
     packet::write(stream, &greeting).await?;
-    Ok(Accepted { warden, pool, profile, key, link, place, ahead })
+    Ok(Accepted { warden, pool, profile, key, link, place, lane, ahead })
+}
+
+/// What a client acts for, and what it starts with.
+struct Acting {
+    warden: Warden,
+    settings: Vec<(String, String)>,
+    /// Of a service alone.
+    lane: Option<Lane>,
+}
+
+impl Acting {
+    fn service(
+        service: Recognised<'_>,
+        startup: &Startup,
+        newcomer: &Newcomer<'_>,
+        app: &App,
+    ) -> Result<Self, Denied> {
+        let asked = permitted::settings(startup, Mode::Passthrough, app)?;
+        let lane = service.admit(newcomer, &asked, app)?;
+        Ok(Self { warden: lane.warden(app), settings: lane.settings(asked, app), lane: Some(lane) })
+    }
+
+    async fn client(
+        shown: Shown,
+        startup: &Startup,
+        newcomer: &Newcomer<'_>,
+        app: &Arc<App>,
+    ) -> Result<Self, Denied> {
+        let mode = app.mode_for(newcomer.database, newcomer.user, shown.claims());
+        let warden = identify(newcomer.user, shown, mode, app).await?;
+        Ok(Self { warden, settings: permitted::settings(startup, mode, app)?, lane: None })
+    }
+}
+
+/// How a client's backends are shared.
+fn pooling(lane: Option<&Lane>, app: &App) -> PoolMode {
+    lane.map_or(app.settings.pool.mode, |lane| lane.pooling)
+}
+
+/// The pool of a client that is no service, which takes what the login leaves.
+fn own_pool(newcomer: &Newcomer<'_>, lent: Option<Lent>, app: &App) -> Arc<Pool> {
+    let pool = app.pool(newcomer.database, newcomer.user);
+    if let Some(lent) = lent {
+        pool.lend(lent);
+    }
+    pool
 }
 
 /// Where a client's backends come from, what its settings are, and in session pooling the backend that has them.
 pub(super) type Backing = (Arc<Pool>, Arc<Profile>, Option<Link>);
 
 async fn backing(
-    newcomer: &Newcomer<'_>,
+    pool: Arc<Pool>,
+    mode: PoolMode,
     settings: &[(String, String)],
-    lent: Option<Lent>,
     app: &App,
 ) -> Result<Backing, Denied> {
-    let pool = app.pool(newcomer.database, newcomer.user);
-    if let Some(lent) = lent {
-        pool.lend(lent);
-    }
-    match app.settings.pool.mode {
+    match mode {
         PoolMode::Transaction => {
             let profile = profile(&pool, settings, app).await?;
             Ok((pool, profile, None))

@@ -5,6 +5,7 @@ mod certificate;
 mod first;
 mod greet;
 mod identify;
+mod oauth_bearer;
 mod options;
 mod passthrough;
 mod patience;
@@ -14,6 +15,7 @@ mod proxied;
 mod rules;
 mod scram;
 mod secret;
+mod service;
 mod suspicion;
 
 pub(crate) use authenticate::Tokens;

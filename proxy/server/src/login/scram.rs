@@ -69,7 +69,7 @@ pub(super) async fn exchange_with(
     app.suspicion.hold_proof(newcomer, app).await?;
     let success = awaiting.client_final(&last).map_err(|error| {
         if error == ScramError::WrongProof {
-            app.accounts.doubt(&known);
+            known.doubt();
         }
         denied(error, user)
     })?;

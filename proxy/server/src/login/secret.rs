@@ -47,7 +47,7 @@ pub(super) async fn password(
         }
     };
     let (proof, keys) = tokio::task::spawn_blocking(check).await.unwrap_or((Proof::Wrong, None));
-    judge(&proof, newcomer, &known, app)?;
+    judge(&proof, newcomer, &known)?;
     Ok(keys.or_else(|| told(&known)))
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn md5(
     let given = ask(stream, 5, &salt).await?;
     app.suspicion.hold_proof(newcomer, app).await?;
     let is_right = check_md5(newcomer.user, known.secret.as_ref(), salt, &given);
-    judge(if is_right { &Proof::Given } else { &Proof::Wrong }, newcomer, &known, app)?;
+    judge(if is_right { &Proof::Given } else { &Proof::Wrong }, newcomer, &known)?;
     Ok(told(&known))
 }
 
@@ -77,14 +77,9 @@ pub(super) async fn md5(
 ///
 /// # Errors
 /// [`Denied`] with 28P01.
-pub(super) fn judge(
-    proof: &Proof,
-    newcomer: &Newcomer<'_>,
-    known: &Account,
-    app: &App,
-) -> Result<(), Denied> {
+pub(super) fn judge(proof: &Proof, newcomer: &Newcomer<'_>, known: &Account) -> Result<(), Denied> {
     if *proof == Proof::Wrong {
-        app.accounts.doubt(known);
+        known.doubt();
     }
     verdict(proof, newcomer.user)
 }

@@ -38,6 +38,8 @@ labels!(
         Accepted = "accepted",
         /// Wrong password, token or certificate, or an unknown user.
         RefusedAuthentication = "refused_authentication",
+        /// A client without a token was told where to get one.
+        Discovery = "discovery",
         /// No rule of auth.rules is for this client, or one rejects it.
         RefusedRule = "refused_rule",
         /// Authenticated, but its context is missing or malformed.
@@ -46,6 +48,8 @@ labels!(
         RefusedLimit = "refused_limit",
         /// Something that this server does not do: an unknown protocol, replication, no TLS where it is required.
         RefusedFeature = "refused_feature",
+        /// It says to be a service, and may not come in as one.
+        RefusedService = "refused_service",
         /// Not while draining.
         RefusedDraining = "refused_draining",
         /// Bytes that no client sends.
@@ -135,6 +139,20 @@ labels!(
         /// Logged in.
         Ok = "ok",
         /// Refused, unreachable or too slow.
+        Failed = "failed",
+    }
+);
+
+labels!(
+    /// What came of a question for the secret of a user.
+    SecretLookup {
+        /// There is one.
+        Found = "found",
+        /// There is no such user, or it may not log in with a secret.
+        Unknown = "unknown",
+        /// The answer cannot be used; the log says why.
+        Unusable = "unusable",
+        /// There was no answer; the log says why.
         Failed = "failed",
     }
 );

@@ -9,12 +9,15 @@ mod family;
 mod histogram;
 mod identities;
 mod labels;
+mod logins;
+mod services;
 mod sqlstate;
 #[cfg(test)]
 mod tests;
 mod timings;
 
 use std::fmt;
+use std::sync::Arc;
 #[cfg(test)]
 use std::time::Duration;
 
@@ -28,15 +31,12 @@ use self::family::{Family, Registry};
 use self::identities::IdentityMeters;
 pub(crate) use self::labels::{
     CancelOutcome, ChangeKind, CloseReason, ConnectFailure, ConnectOutcome, HandshakeOutcome,
-    IdentityOutcome, InjectionForm, Label, LoginOutcome, ReloadOutcome, Side,
+    IdentityOutcome, InjectionForm, Label, LoginOutcome, ReloadOutcome, SecretLookup, Side,
 };
+use self::logins::Logins;
+pub(crate) use self::services::{ServiceCounts, ServiceMeters};
 use self::sqlstate::ErrorClass;
 use self::timings::Timings;
-
-const DELAYED_LOGINS: (&str, &str) = (
-    "pgwarden_delayed_logins_total",
-    "Logins that had to wait, or to come again, because others from there or by that name had failed.",
-);
 
 /// One more of what a gauge shows, until it is dropped.
 #[derive(Debug)]
@@ -73,8 +73,7 @@ pub(crate) struct Meters {
     rendered: PrometheusHandle,
     connections: Connections,
     clients: Gauge,
-    logins: Family<LoginOutcome, Counter>,
-    delayed_logins: Counter,
+    logins: Logins,
     transactions: Counter,
     frontend_bytes: Counter,
     backend_bytes: Counter,
@@ -93,6 +92,8 @@ pub(crate) struct Meters {
     pub(crate) identities: IdentityMeters,
     /// How long things take.
     pub(crate) timings: Timings,
+    /// What services do.
+    pub(crate) services: Arc<ServiceMeters>,
 }
 
 impl Meters {
@@ -110,8 +111,7 @@ impl Meters {
             rendered: r.handle(),
             connections: Connections::new(r),
             clients: r.gauge("pgwarden_clients", "Clients connected now, those logging in included."),
-            logins: r.counters("pgwarden_logins_total", "outcome", "Logins by how they ended."),
-            delayed_logins: r.counter(DELAYED_LOGINS.0, None, DELAYED_LOGINS.1),
+            logins: Logins::new(r),
             transactions: r.counter("pgwarden_transactions_total", None, "Transactions that ended."),
             frontend_bytes: r.counter("pgwarden_frontend_bytes_total", bytes, "Bytes received from clients."),
             backend_bytes: r.counter(
@@ -148,6 +148,7 @@ impl Meters {
             ),
             identities: IdentityMeters::new(r),
             timings: Timings::default(),
+            services: Arc::default(),
         }
     }
 
@@ -158,7 +159,7 @@ impl Meters {
 
     /// A login ended.
     pub(crate) fn login(&self, outcome: LoginOutcome) {
-        self.logins.count(outcome);
+        self.logins.outcomes.count(outcome);
     }
 
     /// A TLS handshake ended.
@@ -168,7 +169,12 @@ impl Meters {
 
     /// A login has to wait, or to come again, because others failed before.
     pub(crate) fn login_delayed(&self) {
-        self.delayed_logins.increment(1);
+        self.logins.delayed.increment(1);
+    }
+
+    /// The server was asked for the secret of a user.
+    pub(crate) fn secret_looked_up(&self, outcome: SecretLookup) {
+        self.logins.lookups.count(outcome);
     }
 
     /// A transaction ended.
@@ -264,6 +270,7 @@ impl Meters {
     pub(crate) fn render(&self) -> String {
         let mut text = self.rendered.render();
         self.timings.render(&mut text);
+        self.services.render(&mut text);
         text
     }
 }

@@ -30,7 +30,7 @@ impl Loan {
         self.0.store(Some(Arc::new(lent)));
     }
 
-    /// What to log in with; a password that the configuration has goes first.
+    /// What to log in with; a password or hash that the users file has goes first.
     ///
     /// # Errors
     /// [`UpstreamError::Outdated`] when the server has refused it since the last login.
@@ -39,8 +39,8 @@ impl Loan {
         login: &Credentials,
     ) -> Result<(Credentials, Option<Arc<Lent>>), UpstreamError> {
         let lent = match login.secret {
-            Some(Secret::Clear(_)) => None,
-            Some(Secret::Md5(_) | Secret::Scram(_)) | None => self.0.load_full(),
+            Some(Secret::Clear(_) | Secret::Md5(_)) => None,
+            Some(Secret::Scram(_)) | None => self.0.load_full(),
         };
         let mut login = login.clone();
         match lent.as_deref() {
@@ -87,13 +87,15 @@ mod tests {
     }
 
     #[test]
-    fn a_password_of_the_configuration_goes_first() {
+    fn what_the_users_file_has_goes_first() {
         let loan = Loan::default();
         loan.renew(Lent::Refused);
-        assert!(loan.apply(&login(Some("secret"))).unwrap().1.is_none());
-        let md5 = "md5900150983cd24fb0d6963f7d28e17f72";
+        for secret in ["secret", "md5900150983cd24fb0d6963f7d28e17f72"] {
+            let (with, lent) = loan.apply(&login(Some(secret))).unwrap();
+            assert!(lent.is_none() && with.secret == Secret::parse(secret).ok());
+        }
         loan.renew(Lent::Secret(Secret::parse("looked up").unwrap()));
-        let (with, _) = loan.apply(&login(Some(md5))).unwrap();
+        let (with, _) = loan.apply(&login(None)).unwrap();
         assert_eq!(with.secret, Secret::parse("looked up").ok());
     }
 }

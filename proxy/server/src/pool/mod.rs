@@ -11,7 +11,7 @@ mod tally;
 pub(crate) use acquire::AcquireError;
 pub(crate) use lent::Lent;
 pub(crate) use link::{Caller, Link};
-pub(crate) use plan::{Logins, Plan, Pools, Target, Terms};
+pub(crate) use plan::{Logins, Plan, Pools, ServiceLogin, Target, Terms};
 
 use arc_swap::{ArcSwap, Guard};
 use lent::Loan;
@@ -38,6 +38,8 @@ pub(crate) enum Whose {
     Everybodys,
     /// That of this client.
     Of(String),
+    /// That of this service.
+    Service(String),
 }
 
 /// The backends of one database and login.

@@ -9,6 +9,7 @@ use crate::users::Users;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use pgwarden_pool::Allowance;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) server: Arc<Server>,
     /// How pgwarden logs in there.
     pub(crate) logins: Logins,
+    /// How it does for services, by name.
+    pub(crate) services: BTreeMap<String, ServiceLogin>,
     /// How backends are shared.
     pub(crate) pool: pgwarden_config::Pool,
     /// The most backends of all pools together.
@@ -32,6 +35,15 @@ pub(crate) enum Logins {
     One(Credentials),
     /// As the client's own user.
     Own(Arc<Users>),
+}
+
+/// The login of a service.
+#[derive(Debug)]
+pub(crate) struct ServiceLogin {
+    /// Its role, and the secret.
+    pub(crate) credentials: Credentials,
+    /// The most backends for one database.
+    pub(crate) size: usize,
 }
 
 /// Where a backend is connected to, and as whom.
@@ -95,13 +107,27 @@ impl Pools {
         self.entry(database, whose, user, variables)
     }
 
+    /// The pool of a service: its sessions alone get backends there. `None` where a reload has just taken the service away.
+    pub(crate) fn of_service(
+        &self,
+        database: &str,
+        service: &str,
+        variables: &Arc<[String]>,
+    ) -> Option<Arc<Pool>> {
+        let role = self.plan.load().services.get(service)?.credentials.user.clone();
+        let pool = self.entry(database, Whose::Service(service.to_owned()), &role, variables);
+        // The service may have gone in between, and the pool be made for somebody else's login.
+        let is_its_own = pool.terms().target.login.user == role;
+        is_its_own.then_some(pool)
+    }
+
     fn entry(&self, database: &str, whose: Whose, user: &str, variables: &Arc<[String]>) -> Arc<Pool> {
         let key = PoolKey { database: database.to_owned(), whose, variables: Arc::clone(variables) };
         // The plan is read while the entry is locked: `follow` either sees the new pool, or was before it.
         let pool = self.pools.entry(key.clone()).or_insert_with(|| {
             let plan = self.plan.load();
-            let terms = plan.terms(user, None);
-            Arc::new(Pool::new(key, terms, size(&plan), Arc::clone(&self.allowance)))
+            let (terms, size) = (plan.terms(&key.whose, user, None), plan.size(&key.whose));
+            Arc::new(Pool::new(key, terms, size, Arc::clone(&self.allowance)))
         });
         Arc::clone(&pool)
     }
@@ -113,10 +139,10 @@ impl Pools {
         for pool in &self.pools {
             let before = pool.terms();
             let terms = match plan.user_of(pool.key()) {
-                Some(user) => plan.terms(user, Some(&before)),
+                Some(user) => plan.terms(&pool.key().whose, user, Some(&before)),
                 None => plan.with_target(Arc::clone(&before.target)),
             };
-            pool.renew(terms, size(&plan));
+            pool.renew(terms, plan.size(&pool.key().whose));
         }
         self.allowance.resize(plan.max_backends);
     }
@@ -134,14 +160,28 @@ impl Plan {
         match (&self.logins, &key.whose) {
             (Logins::One(login), Whose::Everybodys) => Some(&login.user),
             (Logins::Own(_), Whose::Of(user)) => Some(user),
+            (_, Whose::Service(name)) => self.services.get(name).map(|login| login.credentials.user.as_str()),
             (Logins::One(_), Whose::Of(_)) | (Logins::Own(_), Whose::Everybodys) => None,
         }
     }
 
-    fn terms(&self, user: &str, before: Option<&Terms>) -> Terms {
-        let login = match &self.logins {
-            Logins::One(login) => login.clone(),
-            Logins::Own(users) => {
+    fn service(&self, whose: &Whose) -> Option<&ServiceLogin> {
+        match whose {
+            Whose::Service(name) => self.services.get(name),
+            Whose::Everybodys | Whose::Of(_) => None,
+        }
+    }
+
+    fn size(&self, whose: &Whose) -> usize {
+        let usual = || usize::try_from(self.pool.size).unwrap_or(usize::MAX);
+        self.service(whose).map_or_else(usual, |login| login.size)
+    }
+
+    fn terms(&self, whose: &Whose, user: &str, before: Option<&Terms>) -> Terms {
+        let login = match (self.service(whose), &self.logins) {
+            (Some(login), _) => login.credentials.clone(),
+            (None, Logins::One(login)) => login.clone(),
+            (None, Logins::Own(users)) => {
                 Credentials { user: user.to_owned(), secret: users.secret(user).cloned(), keys: None }
             }
         };
@@ -163,8 +203,4 @@ impl Plan {
             idle_timeout: self.pool.idle_timeout.as_secs(),
         }
     }
-}
-
-fn size(plan: &Plan) -> usize {
-    usize::try_from(plan.pool.size).unwrap_or(usize::MAX)
 }

@@ -15,6 +15,7 @@ use crate::cancel::Registration;
 use crate::clock;
 use crate::meters::PinGuard;
 use crate::pool::{Link, Pool};
+use crate::services::ServiceSession;
 use crate::status::Presence;
 use crate::stream::Stream;
 use output::Pending;
@@ -52,6 +53,8 @@ pub(crate) struct Relay {
     presence: Presence,
     has_spoken: bool,
     _place: Place,
+    /// What watches a session of a service, and ends it with the service.
+    pub(crate) service: Option<Box<ServiceSession>>,
 }
 
 /// What the next wake-up begins with.
@@ -112,6 +115,7 @@ impl Relay {
             presence,
             has_spoken: false,
             _place: place,
+            service: None,
             from_client: Vec::new(),
             from_backend: Vec::new(),
             to_client: Pending::default(),

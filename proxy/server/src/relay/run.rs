@@ -189,6 +189,7 @@ impl Relay {
     async fn answer(&mut self, text: Vec<u8>) {
         match self.engine.tenancy().question() {
             Some(evidence) => {
+                self.spare_backend();
                 let found = self.app.identities.resolve(&evidence).await;
                 self.engine.tenancy().answered(evidence, found);
             }

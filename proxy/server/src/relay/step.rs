@@ -6,7 +6,7 @@ use crate::relay::{Event, Relay, Resume, TERMINATE};
 use crate::status::{Doing, Edge};
 use crate::stream::Stream;
 use crate::worker::{Scratch, with_scratch};
-use pgwarden_session::{Output, Stop};
+use pgwarden_session::{Output, Refusal, Stop};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,11 +19,22 @@ impl Relay {
     /// Goes on until nothing moves, or something is needed that is not at hand. Cancel safe.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         loop {
+            if let Some(refusal) = self.dismissal(cx) {
+                return Poll::Ready(Event::Refused(refusal));
+            }
             match self.step(cx) {
                 Ok(true) => self.steps = self.steps.wrapping_add(1),
                 Ok(false) => return Poll::Pending,
                 Err(event) => return Poll::Ready(event),
             }
+        }
+    }
+
+    /// Why a session of a service has to end now: the service has, and the session is in no transaction.
+    fn dismissal(&mut self, cx: &mut Context<'_>) -> Option<Refusal> {
+        match self.service.as_mut()?.poll_end(cx) {
+            Poll::Ready(refusal) if self.engine.is_idle() => Some(refusal),
+            _ => None,
         }
     }
 
@@ -76,6 +87,9 @@ impl Relay {
         };
         out.clear();
         let result = self.engine.backend_bytes(input, out);
+        if let Some(service) = &mut self.service {
+            service.client_reads(&out.client, input);
+        }
         let written = self.to_client.write(&mut self.client, cx, &mut out.client, input);
         self.app.meters.errors(&out.errors);
         let consumed = result?;
@@ -189,9 +203,15 @@ impl Relay {
         let mut rest = input;
         loop {
             let result = self.engine.client_bytes(rest, now, out);
+            if let Some(service) = &mut self.service {
+                service.client_reads(&out.client, rest);
+            }
             let written = self.to_client.write(&mut self.client, cx, &mut out.client, rest);
             self.app.meters.errors(&out.errors);
             let taken = result?;
+            if let Some(service) = &mut self.service {
+                service.client_sent(rest.get(..taken.consumed).unwrap_or_default());
+            }
             written.map_err(|_| Event::ClientGone)?;
             if let Some(link) = &mut self.link {
                 let sent = self.to_backend.write(&mut link.stream, cx, &mut out.backend, rest);
@@ -262,6 +282,21 @@ impl Relay {
         }
         self.app.meters.transaction();
         self.app.meters.activity(self.engine.take_activity());
+        self.give_back();
+        Ok(())
+    }
+
+    /// Gives a backend back that nothing has been sent to yet: what has to be found out first may take long, and others
+    /// have a use for it.
+    pub(super) fn spare_backend(&mut self) {
+        let is_unused =
+            self.engine.is_releasable() && self.to_backend.is_empty() && self.from_backend.is_empty();
+        if self.link.is_some() && is_unused && self.registration.target.try_release() {
+            self.give_back();
+        }
+    }
+
+    fn give_back(&mut self) {
         let now = clock::uptime();
         self.pinned = None;
         self.presence.pinned(None, || now);
@@ -271,7 +306,6 @@ impl Relay {
             let pool = Arc::clone(&self.pool);
             pool.give_back(&self.app, link, now);
         }
-        Ok(())
     }
 }
 

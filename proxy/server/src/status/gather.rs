@@ -68,6 +68,8 @@ impl App {
                 .into_iter()
                 .map(|(reason, pin)| PinReport { reason: reason.to_owned(), ..pin })
                 .collect(),
+            services: self.services.report(),
+            service_sessions: self.services.sessions(Report::SESSIONS),
             sessions: sessions
                 .iter()
                 .map(|(seen, id, state, pool)| session(*id, pool, state, seen))
@@ -79,7 +81,7 @@ impl App {
 /// How a pool is called where names of clients' users are not shown.
 fn name(pool: &Pool) -> Name {
     let login = match pool.key.whose {
-        Whose::Everybodys => Some(pool.terms().target.login.user.clone()),
+        Whose::Everybodys | Whose::Service(_) => Some(pool.terms().target.login.user.clone()),
         Whose::Of(_) => None,
     };
     (pool.key.database.clone(), login)

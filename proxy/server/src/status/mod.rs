@@ -1,7 +1,7 @@
 //! What people see of a running pgwarden: each session writes on a board what it does, and whoever asks reads it there.
 //!
 //! Nobody's name is in it but the database and the login on the server, which the operator has configured: no tenant, no
-//! user of a client, no statement.
+//! user of a client, no statement. Services are shown with all that they account for.
 
 mod board;
 pub(crate) mod command;
@@ -9,7 +9,7 @@ mod gather;
 mod report;
 
 pub(crate) use board::{Board, Doing, Edge, Presence};
-pub(crate) use report::{LastReload, Report};
+pub(crate) use report::{LastReload, Report, ServiceReport, ServiceSessionReport};
 
 use std::fmt;
 

@@ -1,6 +1,7 @@
 //! The status as it travels: `GET /status` writes it, `pgwarden status` reads it.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Everything that `/status` shows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,12 @@ pub(crate) struct Report {
     pub(crate) pools: Vec<PoolReport>,
     /// Who keeps a backend between transactions, by reason.
     pub(crate) pins: Vec<PinReport>,
+    /// The services of the configuration.
+    #[serde(default)]
+    pub(crate) services: Vec<ServiceReport>,
+    /// The sessions of services, the oldest first; at most [`Report::SESSIONS`].
+    #[serde(default)]
+    pub(crate) service_sessions: Vec<ServiceSessionReport>,
     /// The clients themselves: those that do something first, the longest first; at most [`Report::SESSIONS`].
     pub(crate) sessions: Vec<SessionReport>,
 }
@@ -129,4 +136,66 @@ pub(crate) struct SessionReport {
     pub(crate) pin: Option<String>,
     /// For how long it has.
     pub(crate) pin_seconds: Option<u64>,
+}
+
+/// One service.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServiceReport {
+    /// Its name.
+    pub(crate) service: String,
+    /// Its role on the server.
+    pub(crate) role: String,
+    /// `open` or `expired`.
+    pub(crate) state: String,
+    /// When it ends; `None` where it does not.
+    pub(crate) expires: Option<String>,
+    /// Its sessions now.
+    pub(crate) sessions: usize,
+    /// The most that it may have.
+    pub(crate) limit: usize,
+    /// Its sessions since pgwarden was started.
+    pub(crate) sessions_total: u64,
+    /// Their transactions.
+    pub(crate) transactions: u64,
+    /// Their commands that were completed.
+    pub(crate) statements: u64,
+    /// Their commands that failed.
+    pub(crate) errors: u64,
+}
+
+/// The account of one session of a service, as far as it has come.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServiceSessionReport {
+    /// Its number among the sessions of services, as in the log.
+    pub(crate) session: u64,
+    /// The service.
+    pub(crate) service: String,
+    /// The database user that the client gave.
+    pub(crate) user: String,
+    /// The database.
+    pub(crate) database: String,
+    /// The client's address, or `unix`.
+    pub(crate) client: String,
+    /// The `application_name` that it gave.
+    pub(crate) reason: String,
+    /// When it began.
+    pub(crate) began: String,
+    /// How long ago that is.
+    pub(crate) seconds: u64,
+    /// Transactions that ended.
+    pub(crate) transactions: u64,
+    /// Commands that were completed.
+    pub(crate) statements: u64,
+    /// The same by kind.
+    pub(crate) commands: BTreeMap<String, u64>,
+    /// Commands that failed.
+    pub(crate) errors: u64,
+    /// Tables that were read from.
+    pub(crate) read: Vec<String>,
+    /// Tables that were changed, or whose definition was.
+    pub(crate) written: Vec<String>,
+    /// How often one found no place in the lists.
+    pub(crate) unlisted: u64,
+    /// Texts whose tables are not known, or not all of them.
+    pub(crate) unread: u64,
 }

@@ -1,9 +1,11 @@
 //! What is known of one user while it logs in, wherever that is written.
 
 use crate::lookup::{Line, LookupError};
+use crate::meters::Meters;
 use crate::upstream::{Credentials, Server};
 use crate::users::Users;
-use crate::users::query::{Cell, SecretQuery};
+use crate::users::cache::Cell;
+use crate::users::query::SecretQuery;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::AuthQuery;
 use std::sync::Arc;
@@ -33,12 +35,13 @@ impl Accounts {
         users: Arc<Users>,
         query: Option<(&AuthQuery, Option<Secret>)>,
         server: &Arc<Server>,
+        meters: &Arc<Meters>,
         mock_key: [u8; 32],
     ) -> Self {
         let query = query.map(|(settings, secret)| {
             let login = Credentials { user: settings.user.clone(), secret, keys: None };
             let line = Line::new(Arc::clone(server), login, settings.database.clone(), settings.timeout);
-            SecretQuery::new(settings, line, mock_key)
+            SecretQuery::new(settings, line, Arc::clone(meters), mock_key)
         });
         Self { users, query }
     }
@@ -72,13 +75,6 @@ impl Accounts {
         }
     }
 
-    /// Remembers that a login with what was looked up has failed: the server may have another secret by now.
-    pub(crate) fn doubt(&self, account: &Account) {
-        if let (Some(query), Some(answer)) = (&self.query, &account.answer) {
-            query.doubt(answer);
-        }
-    }
-
     /// Forgets what was looked up of a user, because the server takes it no longer.
     pub(crate) fn forget(&self, user: &str) {
         if let Some(query) = &self.query {
@@ -88,6 +84,13 @@ impl Accounts {
 }
 
 impl Account {
+    /// Remembers that a login with it has failed: if it was looked up, the server may have another secret by now.
+    pub(crate) fn doubt(&self) {
+        if let Some(answer) = &self.answer {
+            answer.doubt();
+        }
+    }
+
     /// Whether the server itself has told the secret.
     pub(crate) fn was_looked_up(&self) -> bool {
         self.answer.is_some()

@@ -2,6 +2,7 @@
 
 mod account;
 mod answer;
+mod cache;
 mod list;
 mod query;
 

@@ -1,5 +1,7 @@
 //! sqlx as two tenants. What the environment means: ../../python/scenario.py.
 
+mod migrations;
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -279,6 +281,10 @@ async fn main() -> Outcome {
                 }
             }
         )* };
+    }
+    if wanted.as_deref() == Some("migrates") {
+        use migrations::migrates;
+        run!(migrates);
     }
     run!(
         connects,

@@ -42,7 +42,10 @@ impl Paint {
 /// The whole screen.
 pub(super) fn render(report: &Report, paint: Paint) -> String {
     let mut text = head(report, paint);
-    for table in [pools(report), pins(report)].iter().filter(|table| !table.is_empty()) {
+    for table in [pools(report), pins(report), services(report), service_sessions(report)]
+        .iter()
+        .filter(|table| !table.is_empty())
+    {
         section(table, paint, &mut text);
     }
     let (table, unlisted) = clients(report);
@@ -132,6 +135,53 @@ fn pins(report: &Report) -> Table {
     let mut table = Table::new(&[("PIN", Side::Left), ("CLIENTS", Side::Right), ("LONGEST", Side::Right)]);
     for pin in &report.pins {
         table.row([pin.reason.clone(), pin.clients.to_string(), duration(pin.longest_seconds)]);
+    }
+    table
+}
+
+fn services(report: &Report) -> Table {
+    let mut table = Table::new(&[
+        ("SERVICE", Side::Left),
+        ("ROLE", Side::Left),
+        ("STATE", Side::Left),
+        ("SESSIONS", Side::Right),
+        ("AT MOST", Side::Right),
+        ("SO FAR", Side::Right),
+        ("TRANSACTIONS", Side::Right),
+        ("STATEMENTS", Side::Right),
+        ("ERRORS", Side::Right),
+    ]);
+    for one in &report.services {
+        let state = match &one.expires {
+            Some(moment) if one.state == "open" => format!("open until {moment}"),
+            _ => one.state.clone(),
+        };
+        let numbers = [one.sessions.to_string(), one.limit.to_string()];
+        let totals = [one.sessions_total, one.transactions, one.statements, one.errors];
+        let cells = [one.service.clone(), one.role.clone(), state].into_iter().chain(numbers);
+        table.row(cells.chain(totals.map(|number| number.to_string())));
+    }
+    table
+}
+
+fn service_sessions(report: &Report) -> Table {
+    let mut table = Table::new(&[
+        ("SESSION", Side::Right),
+        ("SERVICE", Side::Left),
+        ("USER", Side::Left),
+        ("FROM", Side::Left),
+        ("REASON", Side::Left),
+        ("FOR", Side::Right),
+        ("STATEMENTS", Side::Right),
+        ("TABLES READ", Side::Right),
+        ("WRITTEN", Side::Right),
+    ]);
+    for one in report.service_sessions.iter().take(CLIENTS) {
+        let said = [&one.user, &one.client, &one.reason].map(String::clone);
+        let numbers = [one.statements.to_string(), one.read.len().to_string(), one.written.len().to_string()];
+        let first = [one.session.to_string(), one.service.clone()];
+        let cells = first.into_iter().chain(said).chain([duration(one.seconds)]).chain(numbers);
+        table.row(cells);
     }
     table
 }

@@ -120,3 +120,29 @@ fn times_have_at_most_two_units() {
         ("0.0 s".into(), "9.9 s".into(), "1 min 15 s".into())
     );
 }
+
+#[test]
+fn services_and_their_sessions_are_shown() {
+    let mut busy = report();
+    let service = json!({
+        "service": "migrations", "role": "owner", "state": "open", "expires": "2030-01-31T23:59:59Z", "sessions": 1,
+        "limit": 5, "sessions_total": 3, "transactions": 40, "statements": 120, "errors": 1,
+    });
+    let session = json!({
+        "session": 3, "service": "migrations", "user": "migrator", "database": "shop", "client": "192.0.2.7:4711",
+        "reason": "OPS-1\u{1b}[2J", "began": "2030-01-31T20:00:00Z", "seconds": 65, "transactions": 4,
+        "statements": 12, "commands": {"SELECT": 12}, "errors": 0, "read": ["a", "b"], "written": ["c"],
+        "unlisted": 0, "unread": 0,
+    });
+    busy.services = vec![serde_json::from_value(service).unwrap()];
+    busy.service_sessions = vec![serde_json::from_value(session).unwrap()];
+    let shown = render(&busy, Paint::Plain);
+    let expected = "
+SERVICE     ROLE   STATE                            SESSIONS  AT MOST  SO FAR  TRANSACTIONS  STATEMENTS  ERRORS
+migrations  owner  open until 2030-01-31T23:59:59Z         1        5       3            40         120       1
+
+SESSION  SERVICE     USER      FROM            REASON           FOR  STATEMENTS  TABLES READ  WRITTEN
+      3  migrations  migrator  192.0.2.7:4711  OPS-1\u{fffd}[2J  1 min 5 s          12            2        1
+";
+    assert!(shown.contains(expected), "\n{shown}");
+}

@@ -1,0 +1,1 @@
+"""Run by django_migrations.py."""
