@@ -139,6 +139,29 @@ fn a_role_that_the_login_cannot_become_is_an_error_of_pgwardens_own() {
 }
 
 #[test]
+fn a_service_runs_as_its_own_role() {
+    for_each_version(async |server| {
+        server.psql("CREATE ROLE jobs LOGIN IN ROLE pg_monitor");
+        for pooling in ["session", "transaction"] {
+            let service =
+                format!("[service.jobs]\nuser = \"jobs\"\nupstream_user = \"jobs\"\npooling = \"{pooling}\"");
+            let with = |text: &str| format!("{text}\n{service}\n");
+            let pgwarden = start_configured(server, with, |builder| builder);
+            let mut jobs = Wire::open(pgwarden.port(), "jobs", "", "postgres");
+            for _ in 0..2 {
+                assert_eq!(values(&jobs.query(WHO)), ["jobs"], "{pooling}");
+                assert_eq!(values(&answer(&mut jobs, run(WHO))), ["jobs"], "{pooling}");
+                assert_eq!(
+                    values(&jobs.query("BEGIN; SET LOCAL ROLE pg_monitor; SELECT current_user; COMMIT")),
+                    ["pg_monitor"]
+                );
+            }
+            assert_eq!(values(&client(&pgwarden).query(WHO)), ["anon"]);
+        }
+    });
+}
+
+#[test]
 fn without_the_setting_everything_runs_as_the_login() {
     for_each_version(async |server| {
         let without =

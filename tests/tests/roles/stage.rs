@@ -59,8 +59,16 @@ pub fn start_configured(
     change: impl FnOnce(&str) -> String,
     tell: impl FnOnce(PgwardenBuilder) -> PgwardenBuilder,
 ) -> Pgwarden {
-    server.psql(SCHEMA);
+    load(server);
     tell(builder(server, &change(CONFIGURATION))).start()
+}
+
+/// The schema, once.
+#[track_caller]
+fn load(server: &Server) {
+    if server.psql("SELECT to_regrole('authenticator') IS NULL") == "t" {
+        server.psql(SCHEMA);
+    }
 }
 
 fn builder(server: &Server, configuration: &str) -> PgwardenBuilder {
