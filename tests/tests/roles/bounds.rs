@@ -4,6 +4,9 @@ use crate::stage::{answer, client, client_as, of, start, start_configured};
 use pgwarden_tests::tenants::{error_code, run, values};
 use pgwarden_tests::{Frontend, Message, Wire, for_each_version};
 
+/// Something that a client does.
+type Step<'a> = &'a dyn Fn(&mut Wire) -> Vec<Message>;
+
 const WHO: &str = "SELECT current_user";
 
 #[test]
@@ -100,7 +103,7 @@ fn no_backend_keeps_a_role() {
         // A superuser: is_superuser is read without a context, from the one backend there is.
         let mut support = client_as(&pgwarden, Some("support"));
         let mut other = client(&pgwarden);
-        let steps: [&dyn Fn(&mut Wire) -> Vec<Message>; 9] = [
+        let steps: [Step<'_>; 9] = [
             &|wire| wire.query(WHO),
             &|wire| answer(wire, run(WHO)),
             &|wire| answer(wire, Frontend::new().parse("s", WHO, &[])),
