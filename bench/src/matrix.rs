@@ -21,6 +21,8 @@ pub enum Lane {
     PgwardenPassthrough,
     /// pgwarden that injects the context into every transaction.
     PgwardenInject,
+    /// The same, sealed, and the policy verifies the seal.
+    PgwardenSeal,
     /// pgwarden that takes the context from a token with every transaction, always the same.
     #[value(name = "pgwarden-tokens-1")]
     PgwardenTokens1,
@@ -32,7 +34,7 @@ pub enum Lane {
     PgwardenTokens100000,
 }
 
-/// Who puts the tenant context into a transaction. All three leave the same policy to evaluate.
+/// Who puts the tenant context into a transaction. All three leave the same policy to evaluate, unless it is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Context {
     /// `ALTER ROLE … SET`: present when a backend starts, free afterwards.
@@ -82,7 +84,7 @@ pub struct Cell {
 
 impl Lane {
     /// The lanes that are measured unless others are named, in the order of the report.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Direct,
         Self::DirectApp,
         Self::Relay,
@@ -90,13 +92,14 @@ impl Lane {
         Self::PgbouncerApp,
         Self::PgwardenPassthrough,
         Self::PgwardenInject,
+        Self::PgwardenSeal,
     ];
 
     /// Who sets the tenant context in this lane.
     pub fn context(self) -> Context {
         match self {
             Self::DirectApp | Self::PgbouncerApp => Context::Application,
-            Self::PgwardenInject => Context::Proxy,
+            Self::PgwardenInject | Self::PgwardenSeal => Context::Proxy,
             Self::PgwardenTokens1 => Context::Tokens(1),
             Self::PgwardenTokens1000 => Context::Tokens(1_000),
             Self::PgwardenTokens100000 => Context::Tokens(100_000),
@@ -108,6 +111,7 @@ impl Lane {
     pub fn user(self) -> &'static str {
         match self.context() {
             Context::Role => "app_fixed",
+            Context::Proxy if self == Self::PgwardenSeal => "app_sealed",
             Context::Application | Context::Proxy | Context::Tokens(_) => "app",
         }
     }
@@ -122,6 +126,7 @@ impl Lane {
             Self::PgbouncerApp => "pgbouncer-app",
             Self::PgwardenPassthrough => "pgwarden-passthrough",
             Self::PgwardenInject => "pgwarden-inject",
+            Self::PgwardenSeal => "pgwarden-seal",
             Self::PgwardenTokens1 => "pgwarden-tokens-1",
             Self::PgwardenTokens1000 => "pgwarden-tokens-1000",
             Self::PgwardenTokens100000 => "pgwarden-tokens-100000",

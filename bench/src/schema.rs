@@ -42,8 +42,6 @@ const STATEMENTS: &[&str] = &[
     "CREATE TABLE history (teller integer, branch integer, account integer, delta integer, \
      at timestamptz NOT NULL DEFAULT now())",
     "ALTER TABLE accounts ENABLE ROW LEVEL SECURITY",
-    "CREATE POLICY tenant ON accounts USING \
-     (org_id = nullif(current_setting('app.current_org_id', true), '')::uuid)",
     // Row n of reads_t belongs to tenant (n - 1) % t + 1.
     "CREATE TABLE reads_1 (id integer PRIMARY KEY, org_id uuid NOT NULL, balance integer NOT NULL)",
     "CREATE TABLE reads_1000 (LIKE reads_1 INCLUDING ALL)",
@@ -56,8 +54,19 @@ const STATEMENTS: &[&str] = &[
      (org_id = nullif(current_setting(''app.current_org_id'', true), '''')::uuid)', t); END LOOP; END $$",
     "CREATE ROLE app LOGIN PASSWORD 'app'",
     "CREATE ROLE app_fixed LOGIN PASSWORD 'app'",
-    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app, app_fixed",
+    "CREATE ROLE app_sealed LOGIN PASSWORD 'app'",
+    "CREATE POLICY tenant ON accounts TO app, app_fixed USING \
+     (org_id = nullif(current_setting('app.current_org_id', true), '')::uuid)",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app, app_fixed, app_sealed",
+    SEAL,
+    // The key is 32 zeros: what HMAC makes of it can be written down.
+    "INSERT INTO pgwarden.seal_key SELECT left(encode(sha256(decode(repeat('00', 32), 'hex')), 'hex'), 8), \
+     decode(repeat('36', 64), 'hex'), decode(repeat('5c', 64), 'hex'), '{app.current_org_id,app.current_user_id}'",
+    "CREATE POLICY sealed ON accounts TO app_sealed USING (org_id = (SELECT pgwarden.current_org_id()))",
 ];
+
+/// The readers of sealed contexts.
+const SEAL: &str = include_str!("../../deploy/sql/seal.sql");
 
 fn superuser(address: SocketAddr) -> Login {
     Login::new(address, SUPERUSER)

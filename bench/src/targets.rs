@@ -94,7 +94,9 @@ impl TestBed {
                 self.launch(lane, command, address, Prepares::Yes).await
             }
             Lane::Pgbouncer | Lane::PgbouncerApp => self.add_pgbouncer(lane, plan).await,
-            Lane::PgwardenPassthrough | Lane::PgwardenInject => self.add_pgwarden(lane, plan).await,
+            Lane::PgwardenPassthrough | Lane::PgwardenInject | Lane::PgwardenSeal => {
+                self.add_pgwarden(lane, plan).await
+            }
             Lane::PgwardenTokens1 | Lane::PgwardenTokens1000 | Lane::PgwardenTokens100000 => {
                 self.add_tokens(lane, plan).await
             }
@@ -196,10 +198,13 @@ impl TestBed {
             command.env("PGWARDEN_MODE", "enforce").env("PGWARDEN_CONTEXT", context);
             command.env("PGWARDEN_JWT_KEY", "env:BENCH_SECRET").env("BENCH_SECRET", tokens::SECRET);
         } else if lane.context() == Context::Proxy {
-            let fixed = format!("app=tenant:{};user:{}", schema::TENANT, schema::USER);
+            let fixed = format!("{}=tenant:{};user:{}", lane.user(), schema::TENANT, schema::USER);
             command.env("PGWARDEN_MODE", "enforce").env("PGWARDEN_FIXED", fixed);
             let context = "app.current_org_id=tenant:uuid,app.current_user_id=user:uuid";
             command.env("PGWARDEN_CONTEXT", context);
+            if lane == Lane::PgwardenSeal {
+                command.env("PGWARDEN_SEAL_KEY", "env:SEAL_KEY").env("SEAL_KEY", "0".repeat(64));
+            }
         } else {
             command.env("PGWARDEN_MODE", "passthrough");
         }

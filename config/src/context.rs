@@ -8,6 +8,7 @@ use crate::lookup::{self, Lookups, QUERIES};
 use crate::mistake::{Fault, Origin};
 use crate::reader::{Reader, single};
 use crate::role::{self, RoleSettings};
+use crate::seal::{self, SealSettings};
 use crate::upstream::Upstream;
 use crate::variable::{self, ClaimPath, Kind, ValueFrom, Variable};
 use crate::word::{Word, words};
@@ -51,6 +52,8 @@ pub struct ContextSettings {
     pub max_value_bytes: usize,
     /// The longest value of a variable that takes all claims, in bytes.
     pub max_claims_bytes: usize,
+    /// How the context is sealed, if it is.
+    pub seal: Option<SealSettings>,
     /// What the database is asked about who a client is.
     pub lookups: Lookups,
 }
@@ -62,7 +65,7 @@ type Placed = (Origin, Variable);
 pub(crate) fn resolve(reader: &mut Reader<'_>, auth: &Auth, upstream: Option<&Upstream>) -> ContextSettings {
     let placed = variables(reader);
     let default_tenant = default_tenant(reader);
-    let settings = ContextSettings {
+    let mut settings = ContextSettings {
         variables: placed.iter().map(|(_, variable)| variable.clone()).collect(),
         fixed: fixed::resolve(reader),
         missing: missing(reader, default_tenant.as_ref()),
@@ -72,8 +75,10 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, auth: &Auth, upstream: Option<&Up
         role: role::resolve(reader),
         max_value_bytes: reader.size("context.max_value_bytes", 1..=1_048_576).unwrap_or(MAX_VALUE_BYTES),
         max_claims_bytes: reader.size("context.max_claims_bytes", 1..=1_048_576).unwrap_or(MAX_CLAIMS_BYTES),
+        seal: None,
         lookups: lookup::resolve(reader, upstream),
     };
+    settings.seal = seal::resolve(reader, &settings, upstream);
     check_claims(reader, &settings, &placed, auth);
     for (origin, variable) in &placed {
         check_variable(reader, &settings, origin, variable);

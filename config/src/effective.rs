@@ -47,6 +47,9 @@ pub fn effective(settings: &Settings) -> String {
     page.text("reassert", settings.pool.reassert.as_str());
     page.auth(&settings.auth);
     page.context(&settings.context);
+    page.section("guard");
+    page.text("mode", settings.guard.mode.as_str());
+    page.list("functions", settings.guard.functions.iter().cloned());
     page.tls(&settings.tls);
     page.admin(settings.admin.as_ref());
     page.section("log");
@@ -195,6 +198,12 @@ impl Page {
         }
         self.bare("max_value_bytes", context.max_value_bytes);
         self.bare("max_claims_bytes", context.max_claims_bytes);
+        if let Some(seal) = &context.seal {
+            self.section("context.seal");
+            self.text("key", HIDDEN);
+            self.text("lifetime", &units::show(seal.lifetime));
+            self.text("variable", &seal.variable);
+        }
         self.lookups(&context.lookups);
         for (name, fixed) in &context.fixed {
             self.section(&format!("context.fixed.{}", quoted(name)));

@@ -4,6 +4,7 @@ use crate::effective::address;
 use crate::endpoint::{Endpoint, is_loopback};
 use crate::method_needs;
 use crate::mistake::{Fault, Mistake, Origin};
+use crate::seal;
 use crate::service_reader;
 use crate::settings::{Admin, Settings};
 use crate::units;
@@ -52,6 +53,7 @@ impl Settings {
     #[must_use]
     pub fn conflicts(&self) -> Vec<Mistake> {
         let mut mistakes = method_needs::in_force(self);
+        mistakes.extend(seal::in_force(&self.context, &self.upstream));
         let pooler = self.upstream.downstream_pooler;
         mistakes.extend(self.services.iter().filter_map(|(name, service)| {
             let fault = service_reader::loses_sessions(service, pooler)?;

@@ -201,9 +201,12 @@ fn addresses(node: &Node) -> Result<Vec<Neighbour>, Fault> {
 fn conflicts(service: &Service, around: &Surroundings<'_>) -> Vec<(&'static str, Fault)> {
     let signs = &service.signs;
     let mut found = Vec::new();
-    let tokens = around.auth.methods().any(|method| method == Method::Jwt);
+    let tokens = around.auth.methods().any(Method::takes_token);
     if signs.claim.is_some() && !tokens {
-        found.push(("claim", Fault::new("clients bring no token", "auth.method = \"jwt\"")));
+        found.push((
+            "claim",
+            Fault::new("clients bring no token", "auth.method = \"jwt\" or \"oauthbearer\""),
+        ));
     }
     if signs.certificate.is_some() && around.tls.client_cert == ClientCert::None {
         found.push(("certificate", Fault::new("clients bring no certificate", "tls.client_ca as well")));
@@ -227,7 +230,7 @@ fn by_name_alone(user: &str, service: &Service, around: &Surroundings<'_>) -> Op
     if around.context.fixed.contains_key(user) {
         return Some(Fault::new("has a tenant in context.fixed", "a user of the service's own"));
     }
-    if methods.all(|method| matches!(method, Method::Jwt | Method::Passthrough | Method::Reject)) {
+    if methods.all(|method| method.takes_token() || matches!(method, Method::Passthrough | Method::Reject)) {
         let problem = "no login proves the name";
         return Some(Fault::new(problem, "claim or certificate, or another method for this user"));
     }

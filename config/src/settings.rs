@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::auth::{self, Auth};
 use crate::context::{self, ContextSettings};
 use crate::endpoint::{self, Endpoint};
+use crate::guard::{self, Guard};
 use crate::limits::{self, Limits};
 use crate::method_needs::{self, Surroundings};
 use crate::mistake::Fault;
@@ -96,6 +97,8 @@ pub struct Settings {
     pub auth: Auth,
     /// What goes into every transaction.
     pub context: ContextSettings,
+    /// What keeps clients from changing it.
+    pub guard: Guard,
     /// Who acts for no tenant, by name.
     pub services: BTreeMap<String, Service>,
     /// TLS towards clients.
@@ -136,6 +139,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let surroundings = Surroundings { listen: &listen, proxies, upstream: behind, tls: &tls, pool: &pool };
     method_needs::check(reader, &auth, &rules, &surroundings);
     let context = context::resolve(reader, &auth, upstream.as_ref());
+    let guard = guard::resolve(reader);
     let around = service_reader::Surroundings {
         auth: &auth,
         tls: &tls,
@@ -165,6 +169,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         pool,
         auth,
         context,
+        guard,
         services,
         tls,
         admin,

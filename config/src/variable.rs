@@ -161,7 +161,7 @@ pub(crate) fn parse_list(text: &str) -> Vec<Result<Variable, Fault>> {
 
 /// Checks a name as `valid_custom_variable_name` in PostgreSQL's `guc.c` does, and a little more strictly:
 /// ASCII only, no part that PostgreSQL would cut off, nothing of pgwarden's own.
-fn check_name(name: &str) -> Result<(), Fault> {
+pub(crate) fn check_name(name: &str) -> Result<(), Fault> {
     let parts: Vec<&str> = name.split('.').collect();
     if parts.len() < 2 || !parts.iter().all(|part| is_identifier(part)) {
         return Err(Fault::new(

@@ -17,6 +17,7 @@
 //! * [`lane`]: a service beside the two tenants;
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
+//! * [`seal`]: a sealed context with its readers;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -38,6 +39,7 @@ mod postgres;
 mod proxy;
 mod relay;
 pub mod reload;
+pub mod seal;
 mod template;
 pub mod tenants;
 pub mod tokens;

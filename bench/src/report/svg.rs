@@ -217,6 +217,7 @@ fn colour(lane: Lane) -> &'static str {
         Lane::PgbouncerApp => "#3b7fb6",
         Lane::PgwardenPassthrough => "#f2a58a",
         Lane::PgwardenInject => "#c8401f",
+        Lane::PgwardenSeal => "#7a1f6b",
         Lane::PgwardenTokens1 => "#b79fd8",
         Lane::PgwardenTokens1000 => "#8a63c2",
         Lane::PgwardenTokens100000 => "#5b3396",

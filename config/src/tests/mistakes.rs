@@ -69,7 +69,7 @@ fn the_shape_of_the_file() {
     file(
         "[tsl]\ncert = 1",
         &["pgwarden.toml:1:2: tsl: unknown key; \
-           expected one of listen, proxy_protocol, unix_socket_permissions, mode, workers, takeover, upstream, pool, auth, context, tls, admin, log, tcp, limits, databases, users, service"],
+           expected one of listen, proxy_protocol, unix_socket_permissions, mode, workers, takeover, upstream, pool, auth, context, guard, tls, admin, log, tcp, limits, databases, users, service"],
     );
 }
 
@@ -407,5 +407,17 @@ fn keepalive_is_a_time_or_off() {
              expected a duration from 1s to 32767s, like 30s, 500ms or 5min",
             "pgwarden.toml:2:23: tcp.keepalive_count: 0 is out of range; expected an integer from 1 to 127",
         ],
+    );
+}
+
+#[test]
+fn the_guard() {
+    one(
+        &[("PGWARDEN_GUARD", "deny")],
+        "PGWARDEN_GUARD: guard.mode: \"deny\" is not known; expected one of reject, record, off",
+    );
+    one(
+        &[("PGWARDEN_GUARD_FUNCTIONS", "a.b.c")],
+        "PGWARDEN_GUARD_FUNCTIONS: guard.functions: \"a.b.c\" is no function; expected name or schema.name, without quotes",
     );
 }

@@ -10,6 +10,7 @@ mod precedence;
 mod reference;
 mod roles;
 mod rules;
+mod seal;
 mod secrets;
 mod services;
 mod token_mistakes;

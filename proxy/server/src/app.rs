@@ -4,18 +4,19 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
-use crate::identity::{self, Identities, Origin};
+use crate::identity::{self, Identities, Nobody, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
 use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
+use crate::seal::Sealing;
 use crate::services::Services;
 use crate::signals::Shutdown;
 use crate::start_error::StartError;
 use crate::status::Board;
 use crate::tls::Acceptor;
-use crate::upstream::{Credentials, Server};
+use crate::upstream::{Credentials, Seals, Server};
 use crate::users::Accounts;
 use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
@@ -24,8 +25,8 @@ use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_tenant::{
-    Authority, ClaimRules, Grant, Missing, Mode, Permission, Protected, RelationCache, Shared, TokenRules,
-    Variable,
+    Authority, ClaimRules, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared, Stance,
+    TokenRules,
 };
 use std::sync::Arc;
 
@@ -41,7 +42,11 @@ pub(crate) struct App {
     pub(crate) accounts: Accounts,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) identities: Arc<Identities>,
+    /// The settings that pgwarden sets, that of the seal included.
     pub(crate) names: Arc<[String]>,
+    /// The same for services.
+    pub(crate) nobody: Nobody,
+    pub(crate) sealing: Option<Arc<Sealing>>,
     pub(crate) tenancy: Shared,
     pub(crate) parser: Parser,
     pub(crate) services: Arc<Services>,
@@ -76,23 +81,28 @@ impl App {
         let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
         let accounts = accounts(&settings, &loaded, &server, &meters);
-        let names: Arc<[String]> = names(&loaded.variables);
+        let seal = settings.context.seal.as_ref();
+        let sealing = Sealing::after(None, &loaded.variables, seal, loaded.seal_key);
+        let variables = Variables::new(loaded.variables, seal, sealing.as_ref());
+        let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
         let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
-        let identities = identities(&loaded.variables, &settings, &tokens, origin, &meters);
-        let blank = Arc::new(identity::blank(&loaded.variables));
+        let identities = identities(&variables, &settings, &tokens, origin, &meters);
+        let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         Ok(Self {
             server,
             tenancy: tenancy(
-                &names,
+                (&settings, &names),
                 &meters,
                 relations,
                 (&identities, blank, token_rules),
-                ClaimRules::new(&loaded.variables),
+                ClaimRules::new(&variables),
             ),
             identities,
             names,
+            nobody: Nobody::of(&variables),
+            sealing,
             parser,
             services: Arc::new(services),
             interner: Arc::new(Interner::default()),
@@ -125,28 +135,33 @@ impl App {
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
-        let names: Arc<[String]> = names(&loaded.variables);
+        let seal = settings.context.seal.as_ref();
+        let sealing = Sealing::after(self.sealing.as_ref(), &loaded.variables, seal, loaded.seal_key);
+        let variables = Variables::new(loaded.variables, seal, sealing.as_ref());
+        let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
         let origin =
             origin(&settings, loaded.lookup_secret, &server).map(|next| match self.identities.origin() {
                 Some(before) if before.is_like(&next) => Arc::clone(before),
                 _ => Arc::new(next),
             });
-        let identities = identities(&loaded.variables, &settings, &tokens, origin, &self.meters);
-        let blank = Arc::new(identity::blank(&loaded.variables));
+        let identities = identities(&variables, &settings, &tokens, origin, &self.meters);
+        let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
             server,
             tenancy: tenancy(
-                &names,
+                (&settings, &names),
                 &self.meters,
                 relations,
                 (&identities, blank, token_rules),
-                ClaimRules::new(&loaded.variables),
+                ClaimRules::new(&variables),
             ),
             identities,
             names,
+            nobody: Nobody::of(&variables),
+            sealing,
             parser: self.parser.clone(),
             services: Arc::clone(&self.services),
             interner: Arc::clone(&self.interner),
@@ -170,12 +185,17 @@ impl App {
 
     /// The pool for a client's database and user.
     pub(crate) fn pool(&self, database: &str, user: &str) -> Arc<Pool> {
-        self.pools.of(database, user, &self.names)
+        self.pools.of(database, user, (&self.names, self.seals()))
     }
 
     /// The pool for a client that the server has let in under its own name.
     pub(crate) fn pool_of_login(&self, database: &str, user: &str) -> Arc<Pool> {
-        self.pools.of_login(database, user, &self.names)
+        self.pools.of_login(database, user, (&self.names, self.seals()))
+    }
+
+    /// Whether contexts are sealed.
+    pub(crate) fn seals(&self) -> Seals {
+        if self.sealing.is_some() { Seals::On } else { Seals::Off }
     }
 
     /// What happens to findings of this client. A token says nothing about the user's name, so no override by name
@@ -255,10 +275,6 @@ fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
     Plan { server: Arc::clone(server), logins, services, pool: settings.pool.clone(), max_backends }
 }
 
-fn names(variables: &[Variable]) -> Arc<[String]> {
-    variables.iter().map(|variable| variable.name.clone()).collect()
-}
-
 /// How tokens may come within a session.
 fn token_rules(settings: &Settings) -> TokenRules {
     let lookups = &settings.context.lookups;
@@ -281,18 +297,28 @@ fn origin(settings: &Settings, secret: Option<Secret>, server: &Arc<Server>) -> 
 }
 
 fn identities(
-    variables: &[Variable],
+    variables: &Variables,
     settings: &Settings,
     tokens: &Arc<Tokens>,
     origin: Option<Arc<Origin>>,
     meters: &Arc<Meters>,
 ) -> Arc<Identities> {
-    let (variables, context) = (variables.to_vec(), settings.context.clone());
+    let (variables, context) = (variables.clone(), settings.context.clone());
     Arc::new(Identities::new(variables, context, Arc::clone(tokens), origin, meters))
 }
 
+fn guard(settings: &Settings, names: &[String]) -> Guard {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let stance = match settings.guard.mode {
+        pgwarden_config::GuardMode::Reject => Stance::Reject,
+        pgwarden_config::GuardMode::Record => Stance::Record,
+        pgwarden_config::GuardMode::Off => Stance::Off,
+    };
+    Guard::new(Protected::new(&names).with_functions(&settings.guard.functions), stance)
+}
+
 fn tenancy(
-    names: &[String],
+    (settings, names): (&Settings, &[String]),
     meters: &Arc<Meters>,
     relations: Arc<RelationCache>,
     (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
@@ -300,16 +326,8 @@ fn tenancy(
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
-    let (names, claims): (Vec<&str>, _) = (names.iter().map(String::as_str).collect(), Arc::new(claims));
-    Shared {
-        protected: Arc::new(Protected::new(&names)),
-        observer,
-        relations,
-        authority,
-        blank,
-        tokens,
-        claims,
-    }
+    let claims = Arc::new(claims);
+    Shared { guard: Arc::new(guard(settings, names)), observer, relations, authority, blank, tokens, claims }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

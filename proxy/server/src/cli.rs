@@ -9,9 +9,10 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done: the configuration is right, or serve has drained (SIGTERM, SIGINT, or another process took over),
       whoever was left at the deadline or at a second signal included
+  1   check: something serious was found
   2   wrong command line
   64  the configuration, or a file that it names, cannot be used
-  69  status: nothing answers
+  69  status, check: nothing answers
   71  the system does not give what is needed: the address is in use, no more threads or files; or, before a
       takeover, the server cannot be used
   77  status: not without the right token";
@@ -32,6 +33,14 @@ pub(crate) enum Command {
     Serve(Settings),
     /// Show what a running pgwarden does: clients, backends, waits, pins.
     Status(Status),
+    /// Ask the server what would let a client past its policies.
+    Check(Check),
+    /// Work with sealed contexts: their keys, and the SQL that verifies them.
+    Seal {
+        /// What to do.
+        #[command(subcommand)]
+        command: SealCommand,
+    },
     /// Work with the configuration.
     Config {
         /// What to do with it.
@@ -51,6 +60,32 @@ pub(crate) enum Command {
 pub(crate) enum SqlCommand {
     /// Triggers that tell pgwarden when something changes that it looks up.
     Invalidation,
+}
+
+/// What can be done about sealed contexts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SealCommand {
+    /// Print the SQL of the functions that verify sealed contexts, for psql.
+    Install(Install),
+    /// Make a new key for context.seal.key.
+    Keygen {
+        /// The file to write it to, for its owner alone; it must not exist. Without it, the key is printed.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Print the SQL that makes the key of the configuration known, for psql. It holds the key.
+    Key(Box<Settings>),
+}
+
+/// Names other than those that the SQL has.
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// The role that owns the functions and the keys; made if there is none.
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) owner: Option<String>,
+    /// The variable that holds the seal, as context.seal.variable says.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) variable: Option<String>,
 }
 
 /// What can be done with the configuration.
@@ -82,6 +117,34 @@ pub(crate) struct Status {
     /// Print it again and again, until Ctrl-C.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = seconds)]
     pub(crate) watch: Option<Duration>,
+}
+
+/// Which login is looked at, and how it is shown. Without --url, the configuration says both.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The TOML file, as for serve.
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub(crate) config: Option<PathBuf>,
+    /// The server and the login: `postgres://user:password@host:port/database?sslmode=…`. No configuration is read then.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// A variable that decides about the tenant, besides those of the configuration.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) setting: Vec<String>,
+    /// How it is shown.
+    #[command(flatten)]
+    pub(crate) output: Output,
+    /// Print the SQL that mends what was found.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) sql: bool,
+}
+
+/// For people, or for programs.
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where settings come from: flags, then `PGWARDEN_*` variables, then the file.
@@ -142,6 +205,9 @@ pub(crate) struct Settings {
     /// Contexts by database user: `alice=tenant:<id>;user:<id>, …`.
     #[arg(long)]
     fixed: Option<String>,
+    /// What seals contexts: `file:…` or `env:…`.
+    #[arg(long)]
+    seal_key: Option<String>,
     /// The certificate shown to clients.
     #[arg(long)]
     tls_cert: Option<String>,
@@ -205,6 +271,7 @@ impl Settings {
             ("JWT_ALGORITHMS", &self.jwt_algorithms),
             ("CONTEXT", &self.context),
             ("FIXED", &self.fixed),
+            ("SEAL_KEY", &self.seal_key),
             ("TLS_CERT", &self.tls_cert),
             ("TLS_KEY", &self.tls_key),
             ("TLS_CLIENT_CA", &self.tls_client_ca),

@@ -1,5 +1,6 @@
 //! The time, asked once per wake-up and handed to everything that is pure.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,4 +14,11 @@ pub(crate) fn now() -> u64 {
 /// Seconds since somebody asked first, for ages: a clock that is put forward or back changes nothing.
 pub(crate) fn uptime() -> u64 {
     START.elapsed().as_secs()
+}
+
+/// Microseconds since the machine has started, those included in which it was suspended: to follow another machine's
+/// clock with.
+pub(crate) fn micros() -> i64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000)
 }

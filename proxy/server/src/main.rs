@@ -7,6 +7,7 @@ mod app;
 mod assemble;
 mod cancel;
 mod causes;
+mod check;
 mod cli;
 mod clock;
 mod identity;
@@ -23,6 +24,7 @@ mod pool;
 mod questions;
 mod relay;
 mod reload;
+mod seal;
 mod serve;
 mod services;
 mod settings;
@@ -39,9 +41,10 @@ mod worker;
 
 use causes::WithCauses;
 use clap::Parser;
-use cli::{Cli, Command, ConfigCommand, SqlCommand};
+use cli::{Cli, Command, ConfigCommand, SealCommand, SqlCommand};
 use loaded::Purpose;
 use pgwarden_config::Settings;
+use seal::command::SealError;
 use start_error::{Blame, StartError};
 use status::command::{self, AskError, Form, Place};
 use std::fmt::Display;
@@ -64,8 +67,10 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(flags) => settings::load(&flags).and_then(|settings| run(settings, flags)),
         Command::Status(flags) => status(&flags),
+        Command::Check(flags) => check::run(&flags),
+        Command::Seal { command } => seal(command),
         Command::Config { command: ConfigCommand::Check(flags) } => {
-            settings::load(&flags).and_then(|settings| check(&settings))
+            settings::load(&flags).and_then(|settings| check_configuration(&settings))
         }
         Command::Config { command: ConfigCommand::Show(flags) } => {
             settings::load(&flags).map(|settings| say(&pgwarden_config::effective(&settings)))
@@ -93,7 +98,7 @@ fn complain(line: &dyn Display) {
 }
 
 /// Reads all that `serve` reads, without listening, and without asking anybody.
-fn check(settings: &Settings) -> Result<(), ExitCode> {
+fn check_configuration(settings: &Settings) -> Result<(), ExitCode> {
     loaded::load(settings, Purpose::Check).map_err(|mistakes| refuse(&mistakes))?;
     say("the configuration is right\n");
     Ok(())
@@ -119,6 +124,19 @@ fn status(flags: &cli::Status) -> Result<(), ExitCode> {
             AskError::Refused { .. } => NOT_PERMITTED,
             AskError::System(_) => BAD_SYSTEM,
         })
+    })
+}
+
+/// Prints keys, and SQL for them.
+fn seal(command: SealCommand) -> Result<(), ExitCode> {
+    let printed = match command {
+        SealCommand::Install(flags) => seal::command::install(&flags).map(Into::into),
+        SealCommand::Keygen { out } => seal::command::keygen(out.as_deref()),
+        SealCommand::Key(flags) => seal::command::key(&settings::load(&flags)?),
+    };
+    printed.map(|text| say(&text)).map_err(|error| {
+        complain(&format_args!("pgwarden: {}", WithCauses(&error)));
+        ExitCode::from(if matches!(error, SealError::File(_)) { BAD_SYSTEM } else { BAD_CONFIGURATION })
     })
 }
 

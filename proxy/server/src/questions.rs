@@ -1,6 +1,6 @@
 //! The one thread that parses SQL with PostgreSQL's own grammar: it needs a deep stack and takes its time.
 
-use pgwarden_tenant::{Names, RelationCache};
+use pgwarden_tenant::{Guard, Names, RelationCache};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tokio::sync::oneshot;
@@ -10,9 +10,10 @@ const STACK: usize = 64 * 1024 * 1024;
 /// Questions that may wait.
 const BACKLOG: usize = 1024;
 
-type Question = (Vec<u8>, oneshot::Sender<()>);
+/// A text, the guard that may have suspected it, and who waits.
+type Question = (Vec<u8>, Arc<Guard>, oneshot::Sender<()>);
 
-/// Asks which relations a text names.
+/// Asks which relations a text names, and whether it touches the context.
 #[derive(Debug, Clone)]
 pub(crate) struct Parser {
     questions: SyncSender<Question>,
@@ -34,27 +35,30 @@ impl Parser {
         Ok(Self { questions, relations })
     }
 
-    /// Sees to it that the cache knows the text; what cannot be asked counts as naming a relation.
+    /// Sees to it that the cache and the guard know the text; what cannot be asked counts as naming a relation, and stays
+    /// suspected.
     ///
     /// Cancel safe.
-    pub(crate) async fn look_at(&self, text: Vec<u8>) {
+    pub(crate) async fn look_at(&self, text: Vec<u8>, guard: &Arc<Guard>) {
         let (done, answered) = oneshot::channel();
-        match self.questions.try_send((text, done)) {
+        match self.questions.try_send((text, Arc::clone(guard), done)) {
             Ok(()) => {
                 let _answered = answered.await;
             }
             Err(refused) => {
-                let (std::sync::mpsc::TrySendError::Full((text, _))
-                | std::sync::mpsc::TrySendError::Disconnected((text, _))) = refused;
+                let (std::sync::mpsc::TrySendError::Full((text, guard, _))
+                | std::sync::mpsc::TrySendError::Disconnected((text, guard, _))) = refused;
                 self.relations.remember(&text, Names::Relation);
+                guard.give_up(&text);
             }
         }
     }
 }
 
 fn answer_all(questions: &Receiver<Question>, cache: &RelationCache) {
-    while let Ok((text, done)) = questions.recv() {
+    while let Ok((text, guard, done)) = questions.recv() {
         cache.remember(&text, names_relation(&text));
+        guard.parse(&text);
         let _gone = done.send(());
     }
 }

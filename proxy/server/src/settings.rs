@@ -61,6 +61,20 @@ pub(crate) fn load(flags: &cli::Settings) -> Result<Settings, ExitCode> {
     })
 }
 
+/// The settings for `check`: those of the configuration, or of an address alone.
+///
+/// # Errors
+/// The exit code.
+pub(crate) fn load_for_check(flags: &cli::Check) -> Result<Settings, ExitCode> {
+    let Some(url) = &flags.url else { return load(&cli::Settings::of_file(flags.config.clone())) };
+    let overrides = [("PGWARDEN_UPSTREAM", url.as_str()), ("PGWARDEN_AUTH", "trust")];
+    let overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    resolve(None, &[], &overrides, &System).map_err(|mistakes| {
+        mistakes.iter().for_each(|mistake| complain(mistake));
+        ExitCode::from(BAD_CONFIGURATION)
+    })
+}
+
 /// Switches a rule off, in builds for tests alone.
 #[cfg(debug_assertions)]
 const FAULT: &str = "PGWARDEN_TEST_FAULT";

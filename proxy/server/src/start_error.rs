@@ -7,6 +7,7 @@ use crate::upstream::UpstreamError;
 use pgwarden_auth::secret::SecretError;
 use pgwarden_auth::users::UserListError;
 use pgwarden_config::Mistake;
+use pgwarden_tenant::NotASealKey;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -39,6 +40,9 @@ pub(crate) enum StartError {
     /// Configuration: the server's password.
     #[error("the password for the server (upstream.url, upstream.password or auth.query.password)")]
     Password(#[from] SecretError),
+    /// Configuration: the key that seals contexts.
+    #[error("context.seal.key")]
+    SealKey(#[from] NotASealKey),
     /// Configuration: the password for look-ups.
     #[error("the password for look-ups (context.lookup.password)")]
     LookupPassword(#[source] SecretError),
@@ -105,6 +109,7 @@ impl StartError {
             | Self::UsersFile { .. }
             | Self::Users { .. }
             | Self::Password(_)
+            | Self::SealKey(_)
             | Self::LookupPassword(_)
             | Self::ServicePassword { .. }
             | Self::Variable(_)

@@ -2,6 +2,7 @@
 
 use crate::carrier::{SimpleForm, Vehicle};
 use crate::names;
+use crate::seal::{Process, Seal, Sealing};
 use crate::settings::Profile;
 use crate::shelf::Shelf;
 use crate::statement::Statement;
@@ -67,6 +68,8 @@ pub struct Backend {
     context: Option<Asked<Vec<u8>>>,
     seed: u64,
     names: u64,
+    process: Option<Process>,
+    seals: u64,
 }
 
 impl Backend {
@@ -83,7 +86,22 @@ impl Backend {
             context: None,
             seed,
             names: 0,
+            process: None,
+            seals: 0,
         }
+    }
+
+    /// The same, as far as the server process at the other end is known: contexts can be sealed for it.
+    #[must_use]
+    pub fn of_process(self, process: Option<Process>) -> Self {
+        Self { process, ..self }
+    }
+
+    /// A seal that this process has not had before; `None` where nothing is known of it.
+    pub(crate) fn seal_with(&mut self, sealing: &Sealing) -> Option<Seal> {
+        let process = self.process.as_ref()?;
+        self.seals += 1;
+        Some(sealing.sealer.seal(process, self.seals, &sealing.digest))
     }
 
     /// A name for a context statement, different each time.

@@ -1,5 +1,6 @@
 //! A tenant context, encoded once, as it travels in front of statements.
 
+use crate::seal::{Sealed, Sealing};
 use pgwarden_wire::Writer;
 
 /// The encoded context of a client. Made by the tenant layer; this crate only places it.
@@ -27,6 +28,8 @@ pub struct Carrier {
     pub blanks: Vec<Vec<u8>>,
     /// The role that transactions run as; `None` where no role is set.
     pub role: Option<Box<str>>,
+    /// What seals it, if it is sealed: the last variable is the seal then.
+    pub sealing: Option<Sealing>,
 }
 
 /// How long the context is to last.
@@ -61,11 +64,14 @@ pub enum SimpleForm {
     Text,
 }
 
-impl Carrier {
+impl Sealed<'_> {
     /// Writes Bind, Execute and Close of a prepared context statement: replies `2 D C 3`.
-    pub(crate) fn run(&self, statement: &[u8], portal: &[u8], values: &[u8], writer: &mut Writer<'_>) {
-        writer.bind_front(portal, statement, values.len());
-        writer.raw(values).execute(portal).close(b'P', portal);
+    pub(crate) fn run(&self, statement: &[u8], portal: &[u8], values: &[&[u8]], writer: &mut Writer<'_>) {
+        writer.bind_front(portal, statement, values.iter().map(|part| part.len()).sum());
+        for part in values {
+            writer.raw(part);
+        }
+        writer.execute(portal).close(b'P', portal);
     }
 
     /// Writes the whole context as messages that leave no statement behind; returns how often CloseComplete answers.
@@ -79,28 +85,25 @@ impl Carrier {
         const NO_TYPES: [u8; 2] = [0; 2];
         const NO_VALUES: [u8; 6] = [0; 6];
         let mut closes = 0;
-        let mut once = |text: &[u8], types: &[u8], values: &[u8]| {
+        let mut once = |text: &[u8], types: &[u8], values: &[&[u8]]| {
             writer.parse(name, text, types);
             self.run(name, name, values, writer);
             writer.close(b'S', name);
             closes += 2;
         };
         if vehicle == Vehicle::Commands {
-            let (verb, assignments) = match scope {
-                Scope::Local => (b"SET LOCAL ".as_slice(), &self.assignments),
-                Scope::Session => (b"SET SESSION ".as_slice(), &self.assignments),
-                Scope::Clear => (b"SET SESSION ".as_slice(), &self.blanks),
-            };
-            for assignment in assignments {
-                once(&[verb, assignment].concat(), &NO_TYPES, &NO_VALUES);
+            let verb = if scope == Scope::Local { b"SET LOCAL ".as_slice() } else { b"SET SESSION " };
+            let mut set = |assignment: &[u8]| once(&[verb, assignment].concat(), &NO_TYPES, &[&NO_VALUES]);
+            match scope {
+                Scope::Clear => self.blanks.iter().for_each(|blank| set(blank)),
+                Scope::Local | Scope::Session => self.assignments().for_each(|parts| set(&parts.concat())),
             }
         } else {
-            let (text, values) = match scope {
-                Scope::Local => (&self.local, &self.values),
-                Scope::Session => (&self.session, &self.values),
-                Scope::Clear => (&self.session, &self.empty),
-            };
-            once(text, &self.types, values);
+            match scope {
+                Scope::Local => once(&self.local, &self.types, &self.values()),
+                Scope::Session => once(&self.session, &self.types, &self.values()),
+                Scope::Clear => once(&self.session, &self.types, &[&self.empty]),
+            }
         }
         closes
     }

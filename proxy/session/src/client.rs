@@ -144,7 +144,8 @@ impl<T: Tenancy> Engine<T> {
                 _ => self.without_backend(frame, out),
             });
         }
-        if self.tx.batch() == Batch::Fresh && !self.queue.is_empty() && self.is_behind_pooler() {
+        let may_wait = self.tx.batch() == Batch::Fresh && !self.queue.is_empty();
+        if may_wait && (self.is_behind_pooler() || self.seal_could_expire()) {
             return Ok(self.wait(out));
         }
         if self.tx.batch() == Batch::Fresh && !self.queue.is_empty() && !self.queue.holds_only_settings() {

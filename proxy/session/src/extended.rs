@@ -74,6 +74,11 @@ impl<T: Tenancy> Engine<T> {
         if let Some(claim) = claim.filter(|one| self.claims_something(one)) {
             return self.bind_claim((frame, &head), claim, now, out);
         }
+        if let Some(step) =
+            statement.as_ref().and_then(|one| self.shut_by_values(one, head.length, frame, now, out))
+        {
+            return Ok(step);
+        }
         if let Some(statement) = &statement {
             match self.gate(statement, Purposes::Run, frame, now, out) {
                 Gate::Open(_released) => (),

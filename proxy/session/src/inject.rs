@@ -131,13 +131,14 @@ impl<T: Tenancy> Engine<T> {
     fn inject_prepared(&mut self, out: &mut Output) {
         let (Some(carrier), Some(backend)) = (self.tenancy.carrier(), &mut self.lease) else { return };
         let batch = self.tx.number();
+        let carrier = carrier.sealed_for(Some(backend));
         if let Some(name) = backend.context(batch) {
-            out.backend.write(|w| carrier.run(name, names::CONTEXT_PORTAL, &carrier.values, w));
+            out.backend.write(|w| carrier.run(name, names::CONTEXT_PORTAL, &carrier.values(), w));
         } else {
             let name = backend.prepare_context(batch);
             out.backend.write(|w| {
                 w.parse(&name, &carrier.local, &carrier.types);
-                carrier.run(&name, names::CONTEXT_PORTAL, &carrier.values, w);
+                carrier.run(&name, names::CONTEXT_PORTAL, &carrier.values(), w);
             });
             self.queue.push(Expect::Parse, Fate::Own(Purpose::PrepareContext));
         }
@@ -151,6 +152,7 @@ impl<T: Tenancy> Engine<T> {
             return self.tx.exempt();
         };
         let (vehicle, name) = (backend.capabilities.vehicle, backend.fresh_name());
+        let carrier = carrier.sealed_for(Some(backend));
         let mut closes = 0;
         out.backend.write(|w| closes = carrier.in_batch(vehicle, Scope::Session, &name, w));
         self.queue.push(Expect::Injection(closes), Fate::Own(Purpose::Context));
@@ -163,6 +165,7 @@ impl<T: Tenancy> Engine<T> {
     fn inject_in_batch(&mut self, vehicle: Vehicle, out: &mut Output) {
         let (Some(carrier), Some(backend)) = (self.tenancy.carrier(), &mut self.lease) else { return };
         let name = backend.fresh_name();
+        let carrier = carrier.sealed_for(Some(backend));
         let mut closes = 0;
         out.backend.write(|w| closes = carrier.in_batch(vehicle, Scope::Local, &name, w));
         self.queue.push(Expect::Injection(closes), Fate::Own(Purpose::Context));
@@ -191,6 +194,14 @@ impl<T: Tenancy> Engine<T> {
     /// that nothing of the next batch may be on its way by then.
     pub(crate) fn is_behind_pooler(&self) -> bool {
         self.lease.as_ref().is_some_and(|backend| backend.capabilities.route == Route::Pooler)
+    }
+
+    /// Whether a seal that is made now could be too old for its transaction, because that begins only when the server
+    /// is done with what is outstanding.
+    pub(crate) fn seal_could_expire(&self) -> bool {
+        let in_block = self.tx.status() != Status::Idle;
+        let is_sealed = self.tenancy.carrier().is_some_and(|carrier| carrier.sealing.is_some());
+        is_sealed && !in_block && !self.queue.holds_only_settings()
     }
 
     /// Behind a pooler, setting, statement and clearing could reach three servers.
@@ -226,6 +237,7 @@ impl<T: Tenancy> Engine<T> {
     fn session_messages(&mut self, scope: Scope, purpose: fn() -> Purpose, out: &mut Output) {
         if let (Some(carrier), Some(backend)) = (self.tenancy.carrier(), &mut self.lease) {
             let (vehicle, name) = (backend.capabilities.vehicle, backend.fresh_name());
+            let carrier = carrier.sealed_for(Some(backend));
             let mut closes = 0;
             out.backend.write(|w| {
                 closes = carrier.in_batch(vehicle, scope, &name, w);

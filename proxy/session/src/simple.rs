@@ -146,7 +146,8 @@ impl<T: Tenancy> Engine<T> {
         let mut from = HEADER;
         for (offset, carrier) in &plan.offsets {
             frame.pass(from..HEADER + offset, out);
-            out.backend.bytes(&carrier.text);
+            let carrier = carrier.sealed_for(self.lease.as_deref_mut());
+            carrier.text().iter().for_each(|part| out.backend.bytes(part));
             from = HEADER + offset;
         }
         frame.pass(from..frame.length, out);

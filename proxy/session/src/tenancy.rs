@@ -16,6 +16,15 @@ pub enum Subject<'a> {
         /// What it says, or why that cannot be told.
         script: Result<&'a Script, Unread>,
     },
+    /// The values bound to a prepared statement.
+    Values {
+        /// The statement's text.
+        text: &'a [u8],
+        /// What it says.
+        script: &'a Script,
+        /// The values as they travel in Bind, with lengths between them.
+        values: &'a [u8],
+    },
     /// A function called by OID (FunctionCall).
     Function(u32),
 }
@@ -148,6 +157,11 @@ pub trait Tenancy {
     /// The encoded context that follows the present one.
     fn carrier_behind(&self, _end: End) -> Option<&Arc<Carrier>> {
         self.carrier()
+    }
+
+    /// Whether the values bound to such a statement have to be looked at; the whole message is held for that.
+    fn reads_values(&self, _text: &[u8], _script: &Script) -> bool {
+        false
     }
 
     /// Whether a statement is refused rather than run without its context.

@@ -18,6 +18,7 @@
 
 mod assignment;
 mod bytes;
+mod call;
 #[cfg(feature = "parser")]
 mod catalog;
 mod classify;
@@ -27,8 +28,11 @@ mod head;
 mod lexer;
 mod literal;
 mod marks;
+mod mention;
 #[cfg(feature = "parser")]
 mod overlooked;
+#[cfg(feature = "parser")]
+mod parsed;
 #[cfg(feature = "parser")]
 mod relation;
 mod set_config;
@@ -43,11 +47,15 @@ mod token;
 mod uses;
 
 pub use assignment::{Assignment, Given, Lasting, assignments};
+pub use call::{is_catalog_function, runs_text};
 pub use comment::{Uncommented, without_token};
 pub use error::LexError;
 pub use lexer::StringSyntax;
 pub use literal::string_literals;
 pub use marks::Marks;
+pub use mention::{Mention, Place, mentions, reads_the_same};
+#[cfg(feature = "parser")]
+pub use parsed::{Argument, Call, Parsed, parsed};
 #[cfg(feature = "parser")]
 pub use relation::{MAX_PARSE_BYTES, ParseError, Relation, user_relations};
 pub use set_config::{SetConfigTarget, set_config_is_local, set_config_targets};

@@ -3,6 +3,11 @@
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 
+use crate::lexer::Literal;
+
+/// Longer constants are taken for dotted without a look.
+const LOOKED_AT: usize = 256;
+
 /// A set of things that a statement mentions; each is a superset of what PostgreSQL would act on.
 ///
 /// Names in string literals do not count: they can only act through dynamic SQL, see [`Marks::BODY`] and
@@ -27,10 +32,18 @@ impl Marks {
     pub const BODY: Self = Self(1 << 6);
     /// A function that gives session-level advisory locks back.
     pub const ADVISORY_UNLOCK: Self = Self(1 << 7);
+    /// A function that runs SQL given to it as text, such as `query_to_xml`.
+    pub const RUNS_TEXT: Self = Self(1 << 8);
+    /// The view `pg_settings`, whose UPDATE sets parameters.
+    pub const SETTINGS: Self = Self(1 << 9);
+    /// Something is called that is not among the best known functions of PostgreSQL.
+    pub const CALLS: Self = Self(1 << 10);
+    /// A string constant that may hold a dotted name.
+    pub const DOTTED: Self = Self(1 << 11);
     /// The word TEMP or TEMPORARY; resolved to [`Marks::TEMPORARY`] or dropped when the statement ends.
     pub(crate) const TEMP_WORD: Self = Self(1 << 15);
 
-    const NAMES: [(Self, &'static str); 8] = [
+    const NAMES: [(Self, &'static str); 12] = [
         (Self::SET_CONFIG, "SET_CONFIG"),
         (Self::TEMPORARY, "TEMPORARY"),
         (Self::ADVISORY_LOCK, "ADVISORY_LOCK"),
@@ -39,6 +52,10 @@ impl Marks {
         (Self::RELATION, "RELATION"),
         (Self::BODY, "BODY"),
         (Self::ADVISORY_UNLOCK, "ADVISORY_UNLOCK"),
+        (Self::RUNS_TEXT, "RUNS_TEXT"),
+        (Self::SETTINGS, "SETTINGS"),
+        (Self::CALLS, "CALLS"),
+        (Self::DOTTED, "DOTTED"),
     ];
 
     /// The empty set.
@@ -51,6 +68,12 @@ impl Marks {
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether any of `other` is in this set.
+    #[must_use]
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// Whether nothing is marked.
@@ -78,7 +101,7 @@ impl Marks {
             | (6, UPDATE)
             | (8, TRUNCATE) => Self::RELATION,
             (4, TEMP) => Self::TEMP_WORD,
-            (7 | 10 | 16.., _) => Self::of_name(word),
+            (7 | 10 | 11 | 16.., _) => Self::of_name(word),
             (9, _) if is_one_of(word, [b"temporary"]) => Self::TEMP_WORD,
             _ => Self::empty(),
         }
@@ -92,6 +115,7 @@ impl Marks {
             7 if is_one_of(name, [b"setseed"]) => Self::SETSEED,
             8.. if name.get(..8).is_some_and(|start| is_one_of(start, [b"pg_temp_"])) => Self::TEMPORARY,
             10 if is_one_of(name, [b"set_config"]) => Self::SET_CONFIG,
+            11 if is_one_of(name, [b"pg_settings"]) => Self::SETTINGS,
             16 if is_one_of(name, [b"pg_advisory_lock"]) => Self::ADVISORY_LOCK,
             18 if is_one_of(name, [b"pg_advisory_unlock"]) => Self::ADVISORY_UNLOCK,
             20 if is_one_of(name, [b"pg_try_advisory_lock"]) => Self::ADVISORY_LOCK,
@@ -102,6 +126,15 @@ impl Marks {
             _ => Self::empty(),
         }
     }
+}
+
+/// The marks of a string constant, as written: one with a dot, or with an escape that may stand for one.
+#[inline]
+pub(crate) fn of_constant(kind: Literal, text: &[u8]) -> Marks {
+    let may_be_dotted = kind == Literal::Unicode
+        || text.len() > LOOKED_AT
+        || text.iter().any(|byte| matches!(byte, b'.' | b'\\'));
+    if may_be_dotted { Marks::DOTTED } else { Marks::empty() }
 }
 
 impl BitOr for Marks {

@@ -65,7 +65,7 @@ fn ends_with_true(mut cursor: Cursor<'_>) -> bool {
     false
 }
 
-fn target(mut cursor: Cursor<'_>, name: Kind) -> Option<SetConfigTarget> {
+pub(crate) fn target(mut cursor: Cursor<'_>, name: Kind) -> Option<SetConfigTarget> {
     if name == Kind::UnicodeWord {
         take_uescape(&mut cursor);
     }

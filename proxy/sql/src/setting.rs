@@ -177,7 +177,7 @@ fn parameter(cursor: &mut Cursor<'_>) -> Option<String> {
     }
 }
 
-fn cut(name: &str) -> &str {
+pub(crate) fn cut(name: &str) -> &str {
     let end = (0..=MAX_IDENTIFIER.min(name.len())).rev().find(|at| name.is_char_boundary(*at));
     name.get(..end.unwrap_or(0)).unwrap_or_default()
 }

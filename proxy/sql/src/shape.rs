@@ -30,7 +30,7 @@ impl Shape {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    fn lower(text: &[u8]) -> Self {
+    pub(crate) fn lower(text: &[u8]) -> Self {
         let mut shape = Self::NOTHING;
         if text.len() <= LONGEST {
             for (target, byte) in shape.bytes.iter_mut().zip(text) {

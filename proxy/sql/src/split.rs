@@ -5,11 +5,12 @@
 
 use smallvec::SmallVec;
 
+use crate::call;
 use crate::classify::classify;
 use crate::head::{Head, Step};
 use crate::lexer::{Kind, Lexer, Literal, Token};
 use crate::literal::identifier;
-use crate::marks::fold;
+use crate::marks::{fold, of_constant};
 use crate::shape::Cursor;
 use crate::{LexError, Marks, Script, Statement, StringSyntax, Verb, token};
 
@@ -60,6 +61,8 @@ enum Lead {
     Keywords,
 }
 
+const INTO: u64 = fold(b"into");
+
 struct Splitter<'a> {
     text: &'a [u8],
     strings: StringSyntax,
@@ -69,8 +72,14 @@ struct Splitter<'a> {
     marks: Marks,
     depth: usize,
     start: usize,
-    /// The end of the last token.
+    /// The last token, and where it ends; of the statement before, where there is none yet.
+    last: Kind,
+    last_start: usize,
     end: usize,
+    /// The end of the last word behind a dot: it is a name, whatever it is otherwise.
+    dot: usize,
+    /// The end of the last INTO: what follows is no function.
+    into: usize,
     /// Where the statement ends if its body turns out to be none: before the last `;`, or behind `BEGIN ATOMIC`.
     body_end: usize,
 }
@@ -86,7 +95,11 @@ impl<'a> Splitter<'a> {
             marks: Marks::empty(),
             depth: 0,
             start: 0,
+            last: Kind::End,
+            last_start: 0,
             end: 0,
+            dot: 0,
+            into: 0,
             body_end: 0,
         }
     }
@@ -102,15 +115,63 @@ impl<'a> Splitter<'a> {
             self.step(token);
         }
         match token.kind {
-            Kind::Word => self.marks |= Marks::of_word(self.slice(token)),
-            Kind::Open => self.depth += 1,
+            Kind::Word => {
+                let word = self.slice(token);
+                self.marks |= Marks::of_word(word);
+                if fold(word) == INTO && word.len() == 4 {
+                    self.into = token.end;
+                }
+                if self.last == Kind::Sign && self.text.get(self.last_start) == Some(&b'.') {
+                    self.dot = token.end;
+                }
+            }
+            Kind::Open => {
+                self.depth += 1;
+                self.marks |= self.called(token);
+            }
             Kind::Close => self.depth = self.depth.saturating_sub(1),
             Kind::Quoted | Kind::UnicodeWord => self.name(token),
-            Kind::String(Literal::Dollar) => self.marks |= Marks::BODY,
-            Kind::String(_) | Kind::Number | Kind::Parameter | Kind::Sign => {}
+            Kind::String(Literal::Dollar) => self.marks |= Marks::BODY | Marks::DOTTED,
+            Kind::String(kind) => self.marks |= of_constant(kind, self.slice(token)),
+            Kind::Number | Kind::Parameter | Kind::Sign => {}
             Kind::Semicolon | Kind::End | Kind::Broken => {}
         }
+        self.last = token.kind;
+        self.last_start = token.start;
         self.end = token.end;
+    }
+
+    /// What the parenthesis says about the name in front of it.
+    #[inline]
+    fn called(&self, open: Token) -> Marks {
+        match self.last {
+            Kind::Word => {
+                let name = self.text.get(self.last_start..self.end).unwrap_or_default();
+                let is_qualified = self.dot == self.end;
+                if (call::is_well_known(name) && !is_qualified) || self.follows_into(open) {
+                    return Marks::empty();
+                }
+                call::marks(name)
+            }
+            Kind::Quoted if self.follows_into(open) => Marks::empty(),
+            Kind::Quoted | Kind::UnicodeWord => self.called_in_quotes(),
+            // Behind UESCAPE.
+            Kind::String(_) => Marks::CALLS | Marks::RUNS_TEXT,
+            _ => Marks::empty(),
+        }
+    }
+
+    #[cold]
+    fn called_in_quotes(&self) -> Marks {
+        let cursor = Cursor::new(self.text, self.end, self.text.len(), self.strings);
+        let raw = self.text.get(self.last_start..self.end).unwrap_or_default();
+        call::marks(&identifier(raw, self.last, cursor))
+    }
+
+    /// Whether nothing but a name stands between the last INTO and here.
+    fn follows_into(&self, open: Token) -> bool {
+        let between = self.text.get(self.into..open.start).unwrap_or_default();
+        self.into > self.start && call::is_a_name(between)
     }
 
     fn slice(&self, token: Token) -> &'a [u8] {
@@ -145,6 +206,7 @@ impl<'a> Splitter<'a> {
     }
 
     fn semicolon(&mut self, token: Token) {
+        self.last = Kind::Semicolon;
         if self.lead == Lead::Missing {
             return;
         }
@@ -182,6 +244,7 @@ impl<'a> Splitter<'a> {
             marks = marks.without(Marks::TEMP_WORD) | temporary;
         }
         self.script.statements.push(Statement { span, verb, marks, setting });
+        self.last = Kind::End;
         self.lead = Lead::Missing;
         self.head = Head::Settled;
         self.marks = Marks::empty();

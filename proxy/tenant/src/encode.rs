@@ -28,6 +28,7 @@ pub fn encode(names: &[&str], values: &[String]) -> Carrier {
         assignments: assignments(names, values),
         blanks: assignments(names, &blanks),
         role: role.map(|(_, value)| value.as_str().into()),
+        sealing: None,
     }
 }
 

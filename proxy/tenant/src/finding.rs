@@ -19,13 +19,19 @@ pub enum Finding {
     SettingTouched,
     /// It changes the role, the session authorization or row security.
     RoleTouched,
+    /// A value that it hands to a function of the application names a setting that pgwarden sets.
+    SettingNamed,
+    /// It calls a function that the configuration says changes the context.
+    FunctionCalled,
+    /// It runs, or makes, code that pgwarden cannot read.
+    CodeUnread,
     /// Its text cannot be tokenised.
     Unreadable,
 }
 
 impl Finding {
     /// Every finding.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::ContextMissing,
         Self::ContextExpired,
         Self::ContextDenied,
@@ -33,6 +39,9 @@ impl Finding {
         Self::ClaimDisagrees,
         Self::SettingTouched,
         Self::RoleTouched,
+        Self::SettingNamed,
+        Self::FunctionCalled,
+        Self::CodeUnread,
         Self::Unreadable,
     ];
 
@@ -47,6 +56,9 @@ impl Finding {
             Self::ClaimDisagrees => "claim_disagrees",
             Self::SettingTouched => "setting_touched",
             Self::RoleTouched => "role_touched",
+            Self::SettingNamed => "setting_named",
+            Self::FunctionCalled => "function_called",
+            Self::CodeUnread => "code_unread",
             Self::Unreadable => "unreadable",
         }
     }

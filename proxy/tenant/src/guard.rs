@@ -1,155 +1,143 @@
 //! The guard: statements that would change a protected setting, or the role.
 //!
-//! The token scan of `pgwarden_sql` has classified the statement already, so an ordinary one costs two comparisons.
+//! Tokens decide. The scan of `pgwarden_sql` has marked every statement already, so that an ordinary one costs a few
+//! comparisons here; one that is marked is looked at token by token, and only where that leaves a doubt is it parsed,
+//! once by text, on a thread of its own. What cannot be parsed stays suspected.
 
-use crate::encode::ROLE;
 use crate::finding::Finding;
-use pgwarden_session::{Subject, Unread};
-use pgwarden_sql::{Marks, SetConfigTarget, Statement, StringSyntax, Verb, set_config_targets};
+use crate::protected::Protected;
+use crate::suspicion::{self, Suspicion};
+use crate::texts::Texts;
+use crate::verdict::Verdict;
+use pgwarden_session::Subject;
+use pgwarden_sql::Script;
 
 /// `pg_catalog.set_config(text, text, boolean)`; system OIDs never change (`pg_proc.dat`).
 const SET_CONFIG_OID: u32 = 2078;
 
-/// Settings that decide who a statement acts as, whatever the configuration says. `row_security` is not among them:
-/// `off` makes the server refuse what policies would filter, and pg_dump sends it.
-const IDENTITY: [&str; 2] = ["role", "session_authorization"];
+/// `query_to_xml`, `cursor_to_xml` and their kin, `ts_rewrite(tsquery, text)` and both `ts_stat`.
+const RUNS_TEXT_OIDS: [u32; 8] = [2924, 2925, 2927, 2928, 2930, 3685, 3689, 3690];
 
-/// The settings that clients may not touch.
-#[derive(Debug, Clone, Default)]
-pub struct Protected {
-    names: Vec<String>,
+/// The first OID of what is not PostgreSQL's own (`FirstNormalObjectId`, `access/transam.h`).
+const FIRST_NORMAL_OID: u32 = 16_384;
+
+/// What becomes of what the guard finds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stance {
+    /// It is refused in `enforce`, and counted in `shadow`.
+    #[default]
+    Reject,
+    /// It is counted.
+    Record,
+    /// Nothing is looked for.
+    Off,
 }
 
-impl Protected {
-    /// Protects the settings of these names, and the token; case does not matter. No name: nothing is protected.
+/// What a look at a subject gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inspection {
+    /// Nothing.
+    Clean,
+    /// This.
+    Found(Finding),
+    /// The text has to be parsed first: see [`Guard::parse`].
+    Unparsed,
+}
+
+/// The guard, with what it knows of texts; shared by all clients.
+#[derive(Debug, Default)]
+pub struct Guard {
+    protected: Protected,
+    stance: Stance,
+    verdicts: Texts<Verdict>,
+}
+
+impl Guard {
+    /// A guard that knows no text yet.
     #[must_use]
-    pub fn new(names: &[&str]) -> Self {
-        let token = (!names.is_empty()).then_some(&"pgwarden.token");
-        Self { names: names.iter().chain(token).map(|name| name.to_ascii_lowercase()).collect() }
+    pub fn new(protected: Protected, stance: Stance) -> Self {
+        Self { protected, stance, verdicts: Texts::default() }
     }
 
-    /// Whether the setting is one that pgwarden sets.
+    /// What it protects.
     #[must_use]
-    pub fn holds(&self, setting: &str) -> bool {
-        self.names.iter().any(|name| name.eq_ignore_ascii_case(setting))
+    pub fn protected(&self) -> &Protected {
+        &self.protected
     }
 
-    /// What a setting's change would be found as.
+    /// What becomes of what it finds.
     #[must_use]
-    pub fn finding_for(&self, setting: &str) -> Option<Finding> {
-        match () {
-            () if self.names.is_empty() => None,
-            () if IDENTITY.iter().any(|name| name.eq_ignore_ascii_case(setting)) => {
-                Some(Finding::RoleTouched)
-            }
-            () if self.holds(setting) => Some(Finding::SettingTouched),
-            () => None,
-        }
+    pub fn stance(&self) -> Stance {
+        self.stance
     }
 
-    /// What the guard finds in what a client wants to run.
+    /// Whether the values bound to a statement have to be looked at: it calls a function that could run them.
+    pub(crate) fn reads_values(&self, text: &[u8], script: &Script) -> bool {
+        self.stance != Stance::Off
+            && !self.protected.is_empty()
+            && script.statements().iter().any(|one| suspicion::hands_on(text, one))
+    }
+
+    /// What there is in what a client wants to run.
     #[must_use]
-    pub fn inspect(&self, subject: Subject<'_>, strings: StringSyntax) -> Option<Finding> {
+    pub fn inspect(&self, subject: Subject<'_>) -> Inspection {
         match subject {
-            _ if self.names.is_empty() => None,
-            Subject::Function(oid) => (oid == SET_CONFIG_OID).then_some(Finding::SettingTouched),
-            Subject::Text { script: Err(Unread::Unclear), .. } => Some(Finding::Unreadable),
-            Subject::Text { script: Err(Unread::Malformed), .. } => None,
-            Subject::Text { text, script: Ok(script) } => script
-                .statements()
-                .iter()
-                .find_map(|statement| self.inspect_statement(text, statement, strings)),
+            _ if self.protected.is_empty() || self.stance == Stance::Off => Inspection::Clean,
+            Subject::Function(oid) => self.inspect_function(oid),
+            Subject::Text { script: Err(_), .. } => Inspection::Clean,
+            Subject::Text { text, script: Ok(script) } => {
+                let statements = script.statements().iter();
+                self.settle(text, statements.map(|one| suspicion::of_statement(&self.protected, text, one)))
+            }
+            Subject::Values { values, .. } if !self.protected.is_named_in(values) => Inspection::Clean,
+            Subject::Values { text, script, .. } => {
+                let statements = script.statements().iter();
+                self.settle(text, statements.map(|one| suspicion::of_values(&self.protected, text, one)))
+            }
         }
     }
 
-    fn inspect_statement(
-        &self,
-        text: &[u8],
-        statement: &Statement,
-        strings: StringSyntax,
-    ) -> Option<Finding> {
-        if statement.verb == Verb::Token {
-            return None;
+    /// Parses a text that was [`Inspection::Unparsed`] and remembers the verdict. Takes its time, and a deep stack.
+    pub fn parse(&self, text: &[u8]) {
+        self.verdicts.remember(text, Verdict::of(&self.protected, text));
+    }
+
+    /// Leaves a text under suspicion, because it cannot be parsed now.
+    pub fn give_up(&self, text: &[u8]) {
+        self.verdicts.remember(text, Verdict::Unclear);
+    }
+
+    fn inspect_function(&self, oid: u32) -> Inspection {
+        match oid {
+            SET_CONFIG_OID => Inspection::Found(Finding::SettingTouched),
+            _ if RUNS_TEXT_OIDS.contains(&oid) => Inspection::Found(Finding::CodeUnread),
+            FIRST_NORMAL_OID.. if self.protected.has_functions() => {
+                Inspection::Found(Finding::FunctionCalled)
+            }
+            _ => Inspection::Clean,
         }
-        let direct = match (&statement.verb, &statement.setting) {
-            (Verb::SetRole | Verb::SetSessionAuthorization, _) => Some(Finding::RoleTouched),
-            // Back to the login, where pgwarden has set another role.
-            (Verb::ResetIdentity, _) if self.holds(ROLE) => Some(Finding::RoleTouched),
-            (Verb::Set | Verb::Reset, Some(setting)) => self.finding_for(&setting.name),
-            _ => None,
-        };
-        if direct.is_some() || !statement.marks.contains(Marks::SET_CONFIG) {
-            return direct;
+    }
+
+    /// The first finding; a doubt about one statement waits until all are looked at.
+    fn settle(&self, text: &[u8], suspicions: impl Iterator<Item = Suspicion>) -> Inspection {
+        let mut suspected = None;
+        for suspicion in suspicions {
+            match suspicion {
+                Suspicion::None => {}
+                Suspicion::Certain(finding) => return Inspection::Found(finding),
+                Suspicion::Possible(finding) => suspected = suspected.or(Some(finding)),
+            }
         }
-        set_config_targets(text, statement, strings).iter().find_map(|target| match target {
-            SetConfigTarget::Literal(name) => self.finding_for(name),
-            SetConfigTarget::Dynamic => Some(Finding::SettingTouched),
-        })
+        let Some(suspected) = suspected else { return Inspection::Clean };
+        if text.len() > pgwarden_sql::MAX_PARSE_BYTES {
+            return Inspection::Found(suspected);
+        }
+        match self.verdicts.find(text) {
+            None => Inspection::Unparsed,
+            Some(verdict) => verdict.on(suspected).map_or(Inspection::Clean, Inspection::Found),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use pgwarden_sql::analyse;
-
-    fn found(text: &str) -> Option<Finding> {
-        let protected = Protected::new(&["app.current_org_id", "app.Current_User_Id"]);
-        let script = analyse(text.as_bytes(), StringSyntax::Standard).expect("readable");
-        let subject = Subject::Text { text: text.as_bytes(), script: Ok(&script) };
-        protected.inspect(subject, StringSyntax::Standard)
-    }
-
-    #[test]
-    fn setting_a_protected_variable_is_found_in_every_spelling() {
-        for text in [
-            "SET app.current_org_id = 'x'",
-            "set local APP.Current_Org_Id to 'x'",
-            "SET SESSION \"app\".\"current_user_id\" = 'x'",
-            "RESET app.current_org_id",
-            "SELECT 1; SET app.current_org_id = ''",
-            "SELECT set_config('app.current_org_id', 'x', true)",
-            "SELECT pg_catalog.\"set_config\"('APP.current_org_id', 'x', false)",
-            "SELECT set_config('app.' || 'current_org_id', 'x', false)",
-            "SELECT set_config($1, $2, true)",
-        ] {
-            assert_eq!(found(text), Some(Finding::SettingTouched), "{text}");
-        }
-    }
-
-    #[test]
-    fn changing_the_role_is_found() {
-        for text in ["SET ROLE admin", "set local role admin", "SET SESSION AUTHORIZATION x"] {
-            assert_eq!(found(text), Some(Finding::RoleTouched), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_role_that_pgwarden_sets_is_not_taken_back() {
-        let protected = Protected::new(&["app.current_org_id", "role"]);
-        for text in ["RESET ROLE", "RESET SESSION AUTHORIZATION", "SELECT set_config('ROLE', 'none', true)"] {
-            let script = analyse(text.as_bytes(), StringSyntax::Standard).expect("readable");
-            let subject = Subject::Text { text: text.as_bytes(), script: Ok(&script) };
-            assert_eq!(
-                protected.inspect(subject, StringSyntax::Standard),
-                Some(Finding::RoleTouched),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn ordinary_statements_pass() {
-        for text in [
-            "SELECT 1",
-            "SET search_path = x",
-            "SELECT set_config('search_path', '', false)",
-            "RESET ALL",
-            "DISCARD ALL",
-            "RESET ROLE",
-            "SHOW app.current_org_id",
-        ] {
-            assert_eq!(found(text), None, "{text}");
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 //! makes it travel; [`Warden`] is the [`pgwarden_session::Tenancy`]
 //! of one client: it refuses what the mode says must be refused, before a byte of it reaches the server.
 
+mod body;
 mod claims;
 mod context;
 mod encode;
@@ -12,9 +13,14 @@ mod finding;
 mod grant;
 mod guard;
 mod holder;
+mod protected;
 mod relations;
+mod seal;
+mod suspicion;
+mod texts;
 mod tokens;
 mod value;
+mod verdict;
 mod warden;
 
 pub use claims::{ClaimRules, Claimant};
@@ -23,9 +29,11 @@ pub use encode::{ROLE, encode};
 pub use evidence::Evidence;
 pub use finding::{Finding, Observer};
 pub use grant::{Authority, Denial, Grant, Known, Standing};
-pub use guard::Protected;
+pub use guard::{Guard, Inspection, Stance};
 pub use holder::Held;
+pub use protected::Protected;
 pub use relations::{Names, RelationCache};
+pub use seal::{NotASealKey, Pads, SealKey, encode_sealed};
 pub use tokens::{Permission, TokenRules};
 pub use value::{Kind, ValueError};
 pub use warden::{Missing, Mode, Shared, Warden};

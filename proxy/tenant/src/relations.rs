@@ -1,10 +1,6 @@
 //! Which texts name a relation of the application: remembered, because only a real parse can tell.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
-/// Texts remembered at most; when it is full, it is emptied.
-const CAPACITY: usize = 4096;
+use crate::texts::Texts;
 
 /// What a text names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,22 +16,18 @@ pub enum Names {
 /// Shared by all clients. The lock is taken only for a client that has no context.
 #[derive(Debug, Default)]
 pub struct RelationCache {
-    known: Mutex<HashMap<Box<[u8]>, Names>>,
+    known: Texts<Names>,
 }
 
 impl RelationCache {
     /// Whether `text` names a relation outside of the system catalogs; `None` while nobody has looked.
     #[must_use]
     pub fn names_relation(&self, text: &[u8]) -> Option<Names> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(text).copied()
+        self.known.find(text)
     }
 
     /// Remembers the answer.
     pub fn remember(&self, text: &[u8], names: Names) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= CAPACITY {
-            known.clear();
-        }
-        known.insert(text.into(), names);
+        self.known.remember(text, names);
     }
 }

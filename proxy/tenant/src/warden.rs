@@ -2,15 +2,18 @@
 
 use crate::claims::{ClaimRules, Claimant, disagreement};
 use crate::context::Presence;
+use crate::encode::ROLE;
 use crate::evidence::Evidence;
 use crate::finding::{Finding, Observer};
 use crate::grant::{Authority, Denial, Grant};
-use crate::guard::Protected;
+use crate::guard::{Guard, Inspection, Stance};
 use crate::holder::{Appraisal, Held, Holder};
 use crate::relations::{Names, RelationCache};
 use crate::tokens::{Permission, TokenRules, unwanted};
-use pgwarden_session::{Carrier, Claim, End, Moment, Place, Refusal, Ruling, Shown, Subject, Tenancy};
-use pgwarden_sql::{Marks, StringSyntax, Verb, assignments};
+use pgwarden_session::{
+    Carrier, Claim, End, Moment, Place, Refusal, Ruling, Shown, Subject, Tenancy, Unread,
+};
+use pgwarden_sql::{Marks, Script, StringSyntax, Verb, assignments};
 use std::sync::Arc;
 
 /// What happens to a finding.
@@ -39,7 +42,7 @@ pub struct Warden {
     mode: Mode,
     missing: Missing,
     holder: Holder,
-    protected: Arc<Protected>,
+    guard: Arc<Guard>,
     observer: Arc<dyn Observer>,
     relations: Arc<RelationCache>,
     tokens: TokenRules,
@@ -50,8 +53,8 @@ pub struct Warden {
 /// What all clients share.
 #[derive(Debug, Clone)]
 pub struct Shared {
-    /// The settings that clients may not touch.
-    pub protected: Arc<Protected>,
+    /// What clients may not touch.
+    pub guard: Arc<Guard>,
     /// Who hears of findings.
     pub observer: Arc<dyn Observer>,
     /// Which texts name a relation.
@@ -75,7 +78,7 @@ impl Warden {
             mode,
             missing,
             holder: Holder::new(authority, blank, login),
-            protected: Arc::clone(&shared.protected),
+            guard: Arc::clone(&shared.guard),
             observer: Arc::clone(&shared.observer),
             relations: Arc::clone(&shared.relations),
             tokens: shared.tokens,
@@ -115,6 +118,15 @@ impl Warden {
             Appraisal::Ask => Ruling::Ask,
             Appraisal::Denied(denial) => self.judge(denial.finding, denial.refusal),
         }
+    }
+
+    /// A finding of the guard, which may be told to count alone.
+    fn judge_guarded(&self, finding: Finding) -> Ruling {
+        if self.guard.stance() == Stance::Reject {
+            return self.judge(finding, refusal(finding));
+        }
+        self.observer.found(finding, self.mode);
+        Ruling::Allow
     }
 
     /// Whether the statement does nothing but say whom the client acts for, which it may: that is no guard's business.
@@ -159,8 +171,17 @@ impl Tenancy for Warden {
         if self.mode == Mode::Passthrough || self.is_claim(subject) {
             return Ruling::Allow;
         }
-        if let Some(finding) = self.protected.inspect(subject, StringSyntax::Standard) {
-            return self.judge(finding, refusal(finding));
+        if let Subject::Text { script: Err(Unread::Unclear), .. } = subject {
+            return self.judge(Finding::Unreadable, refusal(Finding::Unreadable));
+        }
+        match self.guard.inspect(subject) {
+            Inspection::Clean => (),
+            Inspection::Unparsed => return Ruling::Ask,
+            Inspection::Found(finding) => match self.judge_guarded(finding) {
+                // Recorded alone, it still may need a context that is not there.
+                Ruling::Allow if self.mode == Mode::Enforce => (),
+                ruling => return ruling,
+            },
         }
         match subject {
             Subject::Text { text, script: Ok(script) }
@@ -171,6 +192,10 @@ impl Tenancy for Warden {
             }
             _ => Ruling::Allow,
         }
+    }
+
+    fn reads_values(&self, text: &[u8], script: &Script) -> bool {
+        self.mode != Mode::Passthrough && self.carrier().is_some() && self.guard.reads_values(text, script)
     }
 
     fn show(&mut self, shown: Shown<'_>, place: Place, now: u64) -> Ruling {
@@ -235,7 +260,8 @@ impl Tenancy for Warden {
     }
 
     fn protects(&self, setting: &str) -> bool {
-        self.protected.holds(setting)
+        let protected = self.guard.protected();
+        protected.holds(setting) || (protected.sets_role() && setting.eq_ignore_ascii_case(ROLE))
     }
 }
 
@@ -268,6 +294,24 @@ fn refusal(finding: Finding) -> Refusal {
             "permission denied to change the role or row security",
             "The statement would change who the session acts as, and with it what the policies see.",
             "Connect as the user that has the rights needed.",
+        ),
+        Finding::SettingNamed => Refusal::new(
+            "42501",
+            "permission denied to name the tenant context in a value",
+            "A value names a variable that pgwarden sets, and the statement hands it to a function that may act on it.",
+            "Leave the name out of the value, or call no function of the database with it.",
+        ),
+        Finding::FunctionCalled => Refusal::new(
+            "42501",
+            "permission denied to call a function that changes the tenant context",
+            "The function is one of guard.functions.",
+            "Remove the call: pgwarden sets the context of every transaction by itself.",
+        ),
+        Finding::CodeUnread => Refusal::new(
+            "42501",
+            "permission denied to run code that cannot be checked",
+            "The statement runs or makes code that pgwarden cannot read: SQL that is put together when it runs, or a language other than SQL and PL/pgSQL.",
+            "Write the SQL in the statement itself, or make functions as a user that pgwarden does not guard.",
         ),
         Finding::Unreadable => Refusal::new(
             "42601",

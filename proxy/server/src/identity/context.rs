@@ -1,9 +1,10 @@
 //! From an identity to the values of the context variables.
 
+use crate::identity::Variables;
 use pgwarden_auth::jwt::{ClaimPath, Claims};
 use pgwarden_config::ContextSettings;
 use pgwarden_session::{Carrier, Refusal};
-use pgwarden_tenant::{Context, Denial, Finding, Grant, Identity, Variable, encode};
+use pgwarden_tenant::{Context, Denial, Finding, Grant, Identity, Variable};
 use std::sync::Arc;
 
 /// What the claims of a verified token say.
@@ -35,13 +36,29 @@ pub(super) fn of(variables: &[Variable], identity: &Identity, leeway: u64) -> Re
 }
 
 /// The context as it travels; `None` when no variable is configured.
-pub(super) fn carrier(variables: &[Variable], context: &Context) -> Option<Arc<Carrier>> {
-    let names: Vec<&str> = variables.iter().map(|variable| variable.name.as_str()).collect();
-    (!names.is_empty()).then(|| Arc::new(encode(&names, &context.values)))
+pub(super) fn carrier(variables: &Variables, context: &Context) -> Option<Arc<Carrier>> {
+    (!variables.is_empty()).then(|| Arc::new(variables.encode(&context.values)))
+}
+
+/// The context of services: nobody's, and no role.
+#[derive(Debug)]
+pub(crate) struct Nobody {
+    /// The settings that pgwarden sets for them, that of the seal included.
+    pub(crate) names: Arc<[String]>,
+    /// Their values.
+    pub(crate) blank: Arc<Grant>,
+}
+
+impl Nobody {
+    /// What services get where clients get these variables.
+    pub(crate) fn of(variables: &Variables) -> Self {
+        let variables = variables.without_role();
+        Self { names: variables.names(), blank: Arc::new(blank(&variables)) }
+    }
 }
 
 /// The grant of who has shown nothing: every variable that would say who it is, is empty.
-pub(crate) fn blank(variables: &[Variable]) -> Grant {
+pub(crate) fn blank(variables: &Variables) -> Grant {
     let nobody = Context::resolve(variables, &Identity::default());
     // Of nobody, nothing can be wrong but a text of the configuration.
     let context = nobody.unwrap_or_else(|_| Context {

@@ -1,5 +1,6 @@
 //! From evidence to a verdict: who it is, whom that is to act for, and whether that may be.
 
+use crate::identity::Variables;
 use crate::identity::answer::Answer;
 use crate::identity::context;
 use crate::identity::directory::{Directory, DirectoryError};
@@ -9,14 +10,14 @@ use crate::login::Tokens;
 use crate::meters::IdentityOutcome;
 use pgwarden_auth::jwt::{Claims, TokenError};
 use pgwarden_config::ContextSettings;
-use pgwarden_tenant::{Context, Denial, Evidence, Grant, Identity, Presence, Source, Variable};
+use pgwarden_tenant::{Context, Denial, Evidence, Grant, Identity, Presence, Source};
 use std::sync::Arc;
 
 /// What verdicts are made from.
 #[derive(Debug)]
 pub(super) struct Judge {
     /// What a context consists of.
-    pub(super) variables: Vec<Variable>,
+    pub(super) variables: Variables,
     /// What the configuration says about contexts.
     pub(super) settings: ContextSettings,
     /// What verifies signed tokens.

@@ -16,9 +16,11 @@ mod origin;
 mod refusals;
 mod register;
 mod search;
+mod variables;
 
-pub(crate) use context::blank;
+pub(crate) use context::{Nobody, blank};
 pub(crate) use origin::Origin;
+pub(crate) use variables::Variables;
 
 use crate::clock;
 use crate::login::Tokens;
@@ -28,7 +30,7 @@ use directory::Directory;
 use memory::{Bounds, Hearing, Memory, Turn};
 use pgwarden_auth::jwt::Claims;
 use pgwarden_config::ContextSettings;
-use pgwarden_tenant::{Authority, Denial, Evidence, Grant, Identity, Known, Variable};
+use pgwarden_tenant::{Authority, Denial, Evidence, Grant, Identity, Known};
 use search::{Freshness, Landed, Landing, Search};
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,7 +53,7 @@ pub(crate) struct Identities {
 impl Identities {
     /// For contexts of these variables; `origin` is where look-ups are made, if there are any.
     pub(crate) fn new(
-        variables: Vec<Variable>,
+        variables: Variables,
         settings: ContextSettings,
         tokens: Arc<Tokens>,
         origin: Option<Arc<Origin>>,

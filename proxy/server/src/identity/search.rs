@@ -1,10 +1,11 @@
 //! One search for many: who comes while it goes on waits for what it finds.
 
+use crate::identity::Variables;
 use crate::identity::context;
 use crate::identity::decide::{Denied, Verdict};
 use crate::identity::fingerprint::{Key, Tag};
 use crate::identity::memory::{Found, Hearing, Memory};
-use pgwarden_tenant::{Denial, Grant, Variable};
+use pgwarden_tenant::{Denial, Grant};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -92,7 +93,7 @@ impl Search {
     /// Remembers what was found by a search that began at `since`, in seconds since 1970, and tells those who wait.
     ///
     /// What was overtaken is not remembered, and who began to search may act for it once.
-    pub(super) fn settle(mut self, verdict: Verdict, variables: &[Variable], since: u64) {
+    pub(super) fn settle(mut self, verdict: Verdict, variables: &Variables, since: u64) {
         let Some(memory) = self.memory.take() else { return };
         let mut register = memory.register();
         let Some(searching) = register.searches.remove(&self.key) else { return };
@@ -122,7 +123,7 @@ impl Memory {
         &self,
         hearing: Hearing,
         verdict: Verdict,
-        variables: &[Variable],
+        variables: &Variables,
         since: u64,
     ) -> (Result<Arc<Grant>, Denial>, Option<Found>) {
         let most = match hearing {

@@ -12,7 +12,7 @@ use pgwarden_auth::jwt::JwtPolicy;
 use pgwarden_auth::secret::Secret;
 use pgwarden_auth::users::UserList;
 use pgwarden_config::{Endpoint, KeySource, Method, SecretText, Settings};
-use pgwarden_tenant::Variable;
+use pgwarden_tenant::{SealKey, Variable};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -35,6 +35,8 @@ pub(crate) struct Loaded {
     pub(crate) users: Arc<Users>,
     pub(crate) tokens: Tokens,
     pub(crate) variables: Vec<Variable>,
+    /// What seals contexts.
+    pub(crate) seal_key: Option<SealKey>,
     /// The secret of the login that `upstream.url` names.
     pub(crate) upstream_secret: Option<Secret>,
     /// The secrets of the logins of services, by the service's name.
@@ -72,20 +74,22 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
     let tokens = mistakes.keep(tokens(settings, purpose));
     let variables = mistakes.keep(assemble::variables(settings));
     let secrets = upstream_secret.zip(query_secret).zip(lookup_secret.zip(service_secrets));
-    match (connector, secrets, acceptor, users, tokens, variables) {
+    let seal_key = mistakes.keep(seal_key(settings));
+    match (connector, secrets, acceptor, users, tokens, variables.zip(seal_key)) {
         (
             Some(connector),
             Some(((upstream_secret, query_secret), (lookup_secret, service_secrets))),
             Some(acceptor),
             Some(users),
             Some(tokens),
-            Some(variables),
+            Some((variables, seal_key)),
         ) => Ok(Loaded {
             connector,
             acceptor,
             users: Arc::new(users),
             tokens,
             variables,
+            seal_key,
             upstream_secret,
             service_secrets,
             query_secret,
@@ -107,6 +111,11 @@ impl Mistakes {
 
 fn secret(password: Option<&SecretText>) -> Result<Option<Secret>, StartError> {
     Ok(password.map(|text| Secret::parse(text.expose())).transpose()?)
+}
+
+fn seal_key(settings: &Settings) -> Result<Option<SealKey>, StartError> {
+    let seal = settings.context.seal.as_ref();
+    Ok(seal.map(|seal| SealKey::parse(seal.key.expose())).transpose()?)
 }
 
 fn service_secrets(settings: &Settings) -> Result<BTreeMap<String, Secret>, StartError> {

@@ -35,7 +35,7 @@ pub(super) async fn log_in(
     let between = Between { newcomer, app, failed: &failed };
     between.relay(client, &mut server).await?;
     let entering = async {
-        let established = app.server.finish(server, user, database).await.map_err(failed)?;
+        let established = app.server.finish(server, user, database, app.seals()).await.map_err(failed)?;
         let pool = app.pool_of_login(database, user);
         let slot = pool.slot(app).await.map_err(|error| greet::denied(&error))?;
         let login = Credentials { user: user.to_owned(), secret: None, keys: None };

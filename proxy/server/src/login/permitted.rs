@@ -6,7 +6,7 @@ use crate::login::options;
 use crate::meters::LoginOutcome;
 use pgwarden_config::Pooler;
 use pgwarden_session::Refusal;
-use pgwarden_tenant::Mode;
+use pgwarden_tenant::{Mode, Stance};
 use pgwarden_wire::Startup;
 
 /// What every PgBouncer keeps apart for each of its clients (`varcache.c`).
@@ -25,10 +25,11 @@ pub(super) fn settings(startup: &Startup, mode: Mode, app: &App) -> Result<Vec<(
     if mode == Mode::Passthrough {
         return Ok(settings);
     }
-    for (name, _) in &settings {
-        let Some(finding) = app.tenancy.protected.finding_for(name) else { continue };
+    let guard = &app.tenancy.guard;
+    for (name, _) in settings.iter().filter(|_| guard.stance() != Stance::Off) {
+        let Some(finding) = guard.protected().finding_for(name) else { continue };
         app.tenancy.observer.found(finding, mode);
-        if mode == Mode::Enforce {
+        if mode == Mode::Enforce && guard.stance() == Stance::Reject {
             let refusal = Refusal::new(
                 "42501",
                 format!("permission denied to set \"{name}\" in the startup packet"),
@@ -38,7 +39,7 @@ pub(super) fn settings(startup: &Startup, mode: Mode, app: &App) -> Result<Vec<(
             return Err(Denied::Refused(refusal, LoginOutcome::RefusedContext));
         }
     }
-    settings.retain(|(name, _)| !app.tenancy.protected.holds(name));
+    settings.retain(|(name, _)| !guard.protected().holds(name));
     Ok(settings)
 }
 

@@ -5,6 +5,7 @@
 
 use crate::app::App;
 use crate::clock;
+use crate::identity::Nobody;
 use crate::login::Denied;
 use crate::login::authenticate::Shown;
 use crate::login::certificate;
@@ -17,7 +18,7 @@ use pgwarden_account::Party;
 use pgwarden_auth::jwt::ClaimPath;
 use pgwarden_config::{PoolMode, Pooler, Service, Signs};
 use pgwarden_session::Refusal;
-use pgwarden_tenant::{Context, Grant, Held, Missing, Mode, ROLE, Warden, encode};
+use pgwarden_tenant::{Grant, Held, Missing, Mode, Warden};
 use std::sync::Arc;
 
 /// The longest reason that is kept, in characters.
@@ -135,7 +136,7 @@ impl Recognised<'_> {
             };
             Denied::Refused(refusal, outcome)
         })?;
-        let pool = app.pools.of_service(newcomer.database, name, &names(app));
+        let pool = app.pools.of_service(newcomer.database, name, (&app.nobody.names, app.seals()));
         let pool = pool.ok_or_else(|| not_proven(newcomer.user))?;
         Ok(Lane { pool, pooling: service.pooling, session })
     }
@@ -159,10 +160,9 @@ impl Lane {
     /// direct connection, it can set them to act as a tenant for a while. A backend that it shares with other sessions of
     /// the service gets them emptied in front of each transaction.
     pub(super) fn warden(&self, app: &App) -> Warden {
-        let blank = &app.tenancy.blank;
+        let blank = &app.nobody.blank;
         let grant = match self.has_a_backend_of_its_own(app) {
             true => Arc::new(Grant::lasting(blank.context.clone(), None)),
-            false if app.names.iter().any(|name| name == ROLE) => Arc::new(without_role(app)),
             false => Arc::clone(blank),
         };
         Warden::new((Mode::Passthrough, Missing::Empty), Held { evidence: None, grant }, &app.tenancy)
@@ -173,31 +173,14 @@ impl Lane {
         if !self.has_a_backend_of_its_own(app) {
             return asked;
         }
-        let values = app.names.iter().cloned().zip(app.tenancy.blank.context.values.iter().cloned());
-        values.filter(|(name, value)| !value.is_empty() && name != ROLE).chain(asked).collect()
+        let Nobody { names, blank } = &app.nobody;
+        let values = names.iter().cloned().zip(blank.context.values.iter().cloned());
+        values.filter(|(_, value)| !value.is_empty()).chain(asked).collect()
     }
 
     fn has_a_backend_of_its_own(&self, app: &App) -> bool {
         self.pooling == PoolMode::Session && app.settings.upstream.downstream_pooler == Pooler::No
     }
-}
-
-/// The variables of a service: clients' roles are none of its own, and it may change its role itself.
-fn names(app: &App) -> Arc<[String]> {
-    if !app.names.iter().any(|name| name == ROLE) {
-        return Arc::clone(&app.names);
-    }
-    app.names.iter().filter(|name| *name != ROLE).cloned().collect()
-}
-
-/// The variables empty, without a role.
-fn without_role(app: &App) -> Grant {
-    let blank = &app.tenancy.blank.context;
-    let kept = app.names.iter().zip(&blank.values).filter(|(name, _)| *name != ROLE);
-    let (names, values): (Vec<&str>, Vec<String>) =
-        kept.map(|(name, value)| (name.as_str(), value.clone())).unzip();
-    let carrier = (!names.is_empty()).then(|| Arc::new(encode(&names, &values)));
-    Grant::lasting(Context { values, ..blank.clone() }, carrier)
 }
 
 fn shown_address(newcomer: &Newcomer<'_>) -> String {

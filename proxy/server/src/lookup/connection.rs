@@ -3,7 +3,7 @@
 use crate::lookup::LookupError;
 use crate::packet;
 use crate::stream::Stream;
-use crate::upstream::{Credentials, LIMIT, Server, UpstreamError};
+use crate::upstream::{Credentials, LIMIT, Seals, Server, UpstreamError};
 use pgwarden_wire::{BackendTag, Fields, Malformed, Status, Writer};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -81,7 +81,7 @@ impl Connection {
         database: &str,
     ) -> Result<Self, UpstreamError> {
         let settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let established = server.connect(login, database, &[], &settings).await?;
+        let established = server.connect(login, database, (&[], Seals::Off), &settings).await?;
         Ok(Self { stream: established.stream })
     }
 

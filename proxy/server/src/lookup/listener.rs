@@ -3,7 +3,7 @@
 use crate::lookup::LookupError;
 use crate::packet;
 use crate::stream::Stream;
-use crate::upstream::{Credentials, LIMIT, Server};
+use crate::upstream::{Credentials, LIMIT, Seals, Server};
 use pgwarden_wire::{BackendTag, Fields, HEADER, Malformed, Writer, header};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -51,7 +51,7 @@ impl Listener {
     ) -> Result<Self, LookupError> {
         let settings = [("application_name", NAME), ("client_encoding", "UTF8")];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let established = server.connect(login, database, &[], &settings).await?;
+        let established = server.connect(login, database, (&[], Seals::Off), &settings).await?;
         let mut listener = Self { stream: established.stream, bytes: Vec::new(), pulse: Pulse::Calm };
         let listen = format!("LISTEN \"{}\"", channel.replace('"', "\"\""));
         listener.ask(&listen).await?;

@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::clock;
 use crate::meters::{CloseReason, ConnectOutcome};
 use crate::pool::plan::Target;
-use crate::pool::{Caller, Link, Pool};
+use crate::pool::{Caller, Link, Pool, PoolKey};
 use crate::upstream::{Established, UpstreamError};
 use crate::worker::{self, Command};
 use pgwarden_pool::{Grant, Shelf, Slot};
@@ -180,9 +180,10 @@ impl Pool {
         app.meters.backend_connect(ConnectOutcome::Ok);
         app.readiness.upstream_reached();
         let profile = self.profiles.opened(established.reported);
+        let state = Backend::new(established.facts.capabilities, profile, rand::random());
         Link {
             stream: established.stream,
-            state: Some(Box::new(Backend::new(established.facts.capabilities, profile, rand::random()))),
+            state: Some(Box::new(state.of_process(established.process))),
             key: established.key,
             home: worker::home(),
             opened: clock::uptime(),
@@ -268,7 +269,8 @@ impl Pool {
     ) -> Result<Established, UpstreamError> {
         let Target { server, login } = target;
         let (login, lent) = self.loan.apply(login)?;
-        let connected = server.connect(&login, &self.key.database, &self.key.variables, settings).await;
+        let PoolKey { database, variables, seals, .. } = &self.key;
+        let connected = server.connect(&login, database, (variables, *seals), settings).await;
         match (connected, lent) {
             (Err(error), Some(lent)) if error.is_about_the_secret() => {
                 self.loan.refused(&lent);

@@ -13,6 +13,7 @@ pub(crate) use lent::Lent;
 pub(crate) use link::{Caller, Link};
 pub(crate) use plan::{Logins, Plan, Pools, ServiceLogin, Target, Terms};
 
+use crate::upstream::Seals;
 use arc_swap::{ArcSwap, Guard};
 use lent::Loan;
 use pgwarden_pool::{Allowance, Ledger};
@@ -29,6 +30,8 @@ pub(crate) struct PoolKey {
     pub(crate) whose: Whose,
     /// The variables of the context: each backend starts with them empty, and knows the statement that sets them.
     pub(crate) variables: Arc<[String]>,
+    /// Whether the last of them is a seal: each backend knows its process then.
+    pub(crate) seals: Seals,
 }
 
 /// Whose login a pool uses on the server.

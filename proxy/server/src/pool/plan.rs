@@ -4,7 +4,7 @@
 //! that were opened for another [`Target`] are closed as they become idle.
 
 use crate::pool::{Caller, Pool, PoolKey, Whose};
-use crate::upstream::{Credentials, Server};
+use crate::upstream::{Credentials, Seals, Server};
 use crate::users::Users;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -90,21 +90,21 @@ impl Pools {
 
     /// The pool of a client that acts with these variables. Where they differ, backends are not shared: each knows the
     /// statement that sets them.
-    pub(crate) fn of(&self, database: &str, user: &str, variables: &Arc<[String]>) -> Arc<Pool> {
+    pub(crate) fn of(&self, database: &str, user: &str, context: (&Arc<[String]>, Seals)) -> Arc<Pool> {
         let whose = match self.plan.load().logins {
             Logins::One(_) => Whose::Everybodys,
             Logins::Own(_) => Whose::Of(user.to_owned()),
         };
-        self.entry(database, whose, user, variables)
+        self.entry(database, whose, user, context)
     }
 
     /// The pool of a client that the server has let in under its own name.
-    pub(crate) fn of_login(&self, database: &str, user: &str, variables: &Arc<[String]>) -> Arc<Pool> {
+    pub(crate) fn of_login(&self, database: &str, user: &str, context: (&Arc<[String]>, Seals)) -> Arc<Pool> {
         let whose = match &self.plan.load().logins {
             Logins::One(login) if login.user == user => Whose::Everybodys,
             Logins::One(_) | Logins::Own(_) => Whose::Of(user.to_owned()),
         };
-        self.entry(database, whose, user, variables)
+        self.entry(database, whose, user, context)
     }
 
     /// The pool of a service: its sessions alone get backends there. `None` where a reload has just taken the service away.
@@ -112,17 +112,23 @@ impl Pools {
         &self,
         database: &str,
         service: &str,
-        variables: &Arc<[String]>,
+        context: (&Arc<[String]>, Seals),
     ) -> Option<Arc<Pool>> {
         let role = self.plan.load().services.get(service)?.credentials.user.clone();
-        let pool = self.entry(database, Whose::Service(service.to_owned()), &role, variables);
+        let pool = self.entry(database, Whose::Service(service.to_owned()), &role, context);
         // The service may have gone in between, and the pool be made for somebody else's login.
         let is_its_own = pool.terms().target.login.user == role;
         is_its_own.then_some(pool)
     }
 
-    fn entry(&self, database: &str, whose: Whose, user: &str, variables: &Arc<[String]>) -> Arc<Pool> {
-        let key = PoolKey { database: database.to_owned(), whose, variables: Arc::clone(variables) };
+    fn entry(
+        &self,
+        database: &str,
+        whose: Whose,
+        user: &str,
+        (variables, seals): (&Arc<[String]>, Seals),
+    ) -> Arc<Pool> {
+        let key = PoolKey { database: database.to_owned(), whose, variables: Arc::clone(variables), seals };
         // The plan is read while the entry is locked: `follow` either sees the new pool, or was before it.
         let pool = self.pools.entry(key.clone()).or_insert_with(|| {
             let plan = self.plan.load();

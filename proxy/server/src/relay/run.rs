@@ -193,7 +193,7 @@ impl Relay {
                 let found = self.app.identities.resolve(&evidence).await;
                 self.engine.tenancy().answered(evidence, found);
             }
-            None => self.app.parser.look_at(text).await,
+            None => self.app.parser.look_at(text, &self.app.tenancy.guard).await,
         }
     }
 

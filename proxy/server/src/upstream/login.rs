@@ -5,11 +5,12 @@ use crate::packet;
 use crate::stream::Stream;
 use crate::upstream::authenticate::authenticate;
 use crate::upstream::error::UpstreamError;
-use crate::upstream::server::{Facts, Server, SetConfig};
+use crate::upstream::process::{has_readers, process_of};
+use crate::upstream::server::{Facts, Seals, Server, SetConfig};
 use pgwarden_auth::scram_keys::ScramKeys;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::Pooler;
-use pgwarden_session::Settings;
+use pgwarden_session::{Process, Settings};
 use pgwarden_tenant::ROLE;
 use pgwarden_wire::{Fields, PROTOCOL_3_0, Writer, parameter_status};
 use std::sync::Arc;
@@ -39,10 +40,13 @@ pub(crate) struct Established {
     pub(crate) key: Arc<BackendKey>,
     /// What is known of the server.
     pub(crate) facts: Facts,
+    /// Which process of the server it is, where contexts are sealed.
+    pub(crate) process: Option<Process>,
 }
 
 impl Server {
-    /// Opens a connection and logs in, with the variables of the context empty and the start-up settings given.
+    /// Opens a connection and logs in, with the variables of the context empty and the start-up settings given. Where
+    /// contexts are sealed, it asks for the server's process.
     ///
     /// # Errors
     /// [`UpstreamError`] when that fails or takes longer than the configured time.
@@ -50,13 +54,13 @@ impl Server {
         &self,
         login: &Credentials,
         database: &str,
-        variables: &[String],
+        (variables, seals): (&[String], Seals),
         settings: &[(String, String)],
     ) -> Result<Established, UpstreamError> {
         self.in_time(async {
             let mut stream = self.introduce(&login.user, database, variables, settings).await?;
             authenticate(&mut stream, login, self.binding).await?;
-            self.enter(stream, &login.user, database).await
+            self.enter(stream, &login.user, database, seals).await
         })
         .await
     }
@@ -84,8 +88,9 @@ impl Server {
         stream: Stream,
         user: &str,
         database: &str,
+        seals: Seals,
     ) -> Result<Established, UpstreamError> {
-        self.in_time(self.enter(stream, user, database)).await
+        self.in_time(self.enter(stream, user, database, seals)).await
     }
 
     async fn in_time<R>(
@@ -122,7 +127,13 @@ impl Server {
         Ok(stream)
     }
 
-    async fn enter(&self, stream: Stream, user: &str, database: &str) -> Result<Established, UpstreamError> {
+    async fn enter(
+        &self,
+        stream: Stream,
+        user: &str,
+        database: &str,
+        seals: Seals,
+    ) -> Result<Established, UpstreamError> {
         let mut stream = stream;
         let (reported, key) = greeting(&mut stream).await?;
         let version = version_of(&reported);
@@ -130,7 +141,22 @@ impl Server {
             Some(facts) => facts,
             None => self.learned(user, database, version, set_config(&mut stream).await?),
         };
-        Ok(Established { stream, reported, key: Arc::new(key), facts })
+        let process = match seals {
+            Seals::Off => None,
+            Seals::On => Some(self.process(&mut stream, database).await?),
+        };
+        Ok(Established { stream, reported, key: Arc::new(key), facts, process })
+    }
+
+    /// Who is at the other end; the first in each database is asked whether it matters.
+    async fn process(&self, stream: &mut Stream, database: &str) -> Result<Process, UpstreamError> {
+        if self.asked_for_readers.insert(database.to_owned()) && !has_readers(stream).await? {
+            tracing::warn!(
+                ?database,
+                "contexts are sealed, but nothing verifies them in this database; see \"pgwarden seal install\""
+            );
+        }
+        process_of(stream).await
     }
 }
 
@@ -179,7 +205,7 @@ async fn set_config(stream: &mut Stream) -> Result<SetConfig, UpstreamError> {
 }
 
 /// Runs one simple query of pgwarden's own and returns its rows as they travel.
-async fn query(stream: &mut Stream, text: &[u8]) -> Result<Vec<Vec<u8>>, UpstreamError> {
+pub(super) async fn query(stream: &mut Stream, text: &[u8]) -> Result<Vec<Vec<u8>>, UpstreamError> {
     let mut rows = Vec::new();
     exchange(stream, text, |tag, payload| {
         if tag == b'D' {

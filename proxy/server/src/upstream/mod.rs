@@ -3,8 +3,9 @@
 mod authenticate;
 mod error;
 mod login;
+mod process;
 mod server;
 
 pub(crate) use error::UpstreamError;
 pub(crate) use login::{Credentials, Established, LIMIT, query_reporting};
-pub(crate) use server::Server;
+pub(crate) use server::{Seals, Server};

@@ -5,7 +5,7 @@ use crate::meters::{HandshakeOutcome, Meters, Side};
 use crate::stream::{Encrypted, Stream};
 use crate::tls::{Connector, end_point};
 use crate::upstream::error::UpstreamError;
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use pgwarden_auth::scram::ChannelBinding;
 use pgwarden_config::{Endpoint, Tcp, UpstreamTlsMode};
 use pgwarden_session::{Capabilities, Route, SimpleForm, Vehicle};
@@ -39,6 +39,15 @@ pub(crate) enum SetConfig {
     Revoked,
 }
 
+/// Whether contexts are sealed, for which the server's process has to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Seals {
+    /// They are not.
+    Off,
+    /// They are.
+    On,
+}
+
 /// A server.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -51,6 +60,8 @@ pub(crate) struct Server {
     pub(crate) timeout: Duration,
     /// Whether a transaction pooler stands in between.
     pub(crate) pooler: pgwarden_config::Pooler,
+    /// Databases of which it is known whether sealed contexts are verified there.
+    pub(super) asked_for_readers: DashSet<String>,
     meters: Arc<Meters>,
     /// By login and database: who may execute a function is said in each database.
     facts: DashMap<(String, String), Facts>,
@@ -73,6 +84,7 @@ impl Server {
             tcp: tcp.clone(),
             timeout: upstream.connect_timeout,
             pooler: upstream.downstream_pooler,
+            asked_for_readers: DashSet::new(),
             meters,
             facts: DashMap::new(),
             version: AtomicU32::new(0),

@@ -2,6 +2,7 @@
 
 mod lexical;
 mod literals;
+mod mentions;
 mod properties;
 #[cfg(feature = "parser")]
 mod relations;

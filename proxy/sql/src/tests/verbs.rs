@@ -213,6 +213,7 @@ fn only_transaction_statements_control_transactions() {
 
 #[test]
 fn names_are_marked_in_every_spelling() {
+    const CALL: Marks = Marks::CALLS.union(Marks::DOTTED).union(Marks::RUNS_TEXT);
     let table = [
         ("SELECT Set_Config('a.b', '', true)", Marks::SET_CONFIG),
         ("SELECT pg_catalog . \"set_config\" ('a.b', '', true)", Marks::SET_CONFIG),
@@ -229,7 +230,7 @@ fn names_are_marked_in_every_spelling() {
         ("DO 'begin end'", Marks::BODY),
     ];
     for (text, mark) in table {
-        assert_eq!(one(text).marks, mark, "{text}");
+        assert_eq!(one(text).marks.without(CALL), mark, "{text}");
     }
     let unmarked = [
         "SELECT 'set_config'",
@@ -243,11 +244,63 @@ fn names_are_marked_in_every_spelling() {
         "select PG_ADVISORY_UNLOCK_ALL()",
         "SELECT pg_advisory_unlock_shared(1)",
     ] {
-        assert_eq!(one(text).marks, Marks::ADVISORY_UNLOCK, "{text}");
+        assert_eq!(one(text).marks.without(CALL), Marks::ADVISORY_UNLOCK, "{text}");
     }
     for text in unmarked {
-        assert_eq!(one(text).marks, Marks::empty(), "{text}");
+        assert_eq!(one(text).marks.without(CALL), Marks::empty(), "{text}");
     }
+}
+
+#[test]
+fn a_call_is_marked_unless_nearly_everybody_makes_it() {
+    let calls = |text: &str| one(text).marks.contains(Marks::CALLS);
+    for text in [
+        "SELECT mine()",
+        "SELECT app . /* */ count(1)",
+        "SELECT \"Mine\" ()",
+        "INSERT INTO t SELECT mine(1)",
+        "INSERT INTO t (a) VALUES (mine(1))",
+        "CALL mine(1)",
+        "SELECT pg_sleep(1)",
+    ] {
+        assert!(calls(text), "{text}");
+    }
+    for text in [
+        "SELECT count(*), now() FROM t WHERE a IN (1) AND (b OR c)",
+        "INSERT INTO app.t (a, b) VALUES ($1, $2)",
+        "INSERT INTO \"T\"(a) VALUES (1)",
+        "SELECT current_setting('a.b')",
+        "SELECT 1 FROM t; (SELECT 2)",
+    ] {
+        assert!(
+            super::script(text).statements().iter().all(|one| !one.marks.contains(Marks::CALLS)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_runs_sql_is_marked_in_every_spelling() {
+    for text in [
+        "SELECT query_to_xml('SELECT 1', true, true, '')",
+        "SELECT * FROM pg_catalog.\"ts_stat\"('SELECT 1')",
+        "SELECT U&\"!0074s_stat\" UESCAPE '!' ('SELECT 1')",
+        "EXPLAIN SELECT dblink_exec('x')",
+    ] {
+        assert!(one(text).marks.contains(Marks::RUNS_TEXT), "{text}");
+    }
+}
+
+#[test]
+fn a_constant_that_may_hold_a_dotted_name_is_marked() {
+    let dotted = |text: &str| one(text).marks.contains(Marks::DOTTED);
+    for text in
+        ["SELECT 'a.b'", "SELECT E'a\\056b'", "SELECT U&'a\\002eb'", "SELECT 'a\\056b'", "SELECT $$a$$"]
+    {
+        assert!(dotted(text), "{text}");
+    }
+    assert!(dotted(&format!("SELECT '{}'", "a".repeat(300))));
+    assert!(!dotted("SELECT 'ab', 1.5, a.b"));
 }
 
 #[test]
@@ -312,5 +365,5 @@ fn a_statement_that_can_name_a_relation_is_marked() {
 fn marks_belong_to_their_statement_and_print_their_names() {
     let script = super::script("select setseed(1) from a; select 1");
     assert_eq!(script.statements()[1].marks, Marks::empty());
-    assert_eq!(format!("{:?}", script.statements()[0].marks), r#"{"SETSEED", "RELATION"}"#);
+    assert_eq!(format!("{:?}", script.statements()[0].marks), r#"{"SETSEED", "RELATION", "CALLS"}"#);
 }

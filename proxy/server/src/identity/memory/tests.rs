@@ -5,6 +5,7 @@ use crate::identity::decide::{Denied, Verdict};
 use crate::identity::fingerprint::Subjects;
 use crate::identity::refusals;
 use crate::identity::search::{Freshness, Landed};
+use crate::identity::variables::Variables;
 use crate::meters::IdentityOutcome;
 use pgwarden_tenant::{Context, Presence};
 
@@ -44,7 +45,7 @@ fn search(memory: &Arc<Memory>, name: &str, now: u64) -> (Search, Landing) {
 #[track_caller]
 fn find(memory: &Arc<Memory>, name: &str, verdict: Verdict, now: u64) -> Option<Arc<Grant>> {
     let (search, landing) = search(memory, name, now);
-    search.settle(verdict, &[], now);
+    search.settle(verdict, &none(), now);
     tell(&landing).outcome.ok()
 }
 
@@ -55,6 +56,10 @@ fn tell(landing: &Landing) -> Landed {
 
 fn is_known(memory: &Memory, name: &str, now: u64) -> bool {
     !matches!(memory.known(&key(name), now), Known::Unknown)
+}
+
+fn none() -> Variables {
+    Variables::new(Vec::new(), None, None)
 }
 
 #[test]
@@ -82,7 +87,7 @@ fn a_failure_is_told_to_all_who_wait_and_not_remembered() {
     let (search, first) = search(&memory, "a", NOW);
     let Turn::Wait(second) = memory.turn(key("a"), NOW) else { panic!("it is being searched for") };
     let failed = Denied::ForNow(refusals::abandoned(), IdentityOutcome::Failed);
-    search.settle(Verdict { outcome: Err(failed), ..granted("ann") }, &[], NOW);
+    search.settle(Verdict { outcome: Err(failed), ..granted("ann") }, &none(), NOW);
     assert!(tell(&first).outcome.is_err() && tell(&second).outcome.is_err());
     assert!(!is_known(&memory, "a", NOW));
     assert!(matches!(memory.turn(key("a"), NOW), Turn::Ask(..)));
@@ -93,7 +98,7 @@ fn one_searches_and_the_others_wait() {
     let memory = memory(10, Hearing::Hears);
     let (search, _) = search(&memory, "a", NOW);
     let waiting: Vec<Turn> = (0..5).map(|_| memory.turn(key("a"), NOW)).collect();
-    search.settle(granted("ann"), &[], NOW);
+    search.settle(granted("ann"), &none(), NOW);
     for turn in waiting {
         let Turn::Wait(landing) = turn else { panic!("{turn:?}") };
         assert!(tell(&landing).outcome.is_ok() && tell(&landing).freshness == Freshness::Current);
@@ -108,7 +113,7 @@ fn a_search_that_is_given_up_leaves_its_place() {
     drop(first);
     assert!(landing.has_changed().is_err(), "those who wait are told that nobody searches");
     let (second, _) = search(&memory, "a", NOW);
-    second.settle(granted("ann"), &[], NOW);
+    second.settle(granted("ann"), &none(), NOW);
     assert!(is_known(&memory, "a", NOW));
 }
 
@@ -153,7 +158,7 @@ fn what_a_change_overtakes_counts_once_and_stays_nowhere() {
         let (search, first) = search(&memory, "a", NOW);
         memory.forget(change);
         let Turn::Wait(late) = memory.turn(key("a"), NOW) else { panic!("it is being searched for") };
-        search.settle(granted("ann"), &[], NOW);
+        search.settle(granted("ann"), &none(), NOW);
         assert_eq!(tell(&late).freshness, Freshness::Overtaken, "who came later has to ask again");
         let grant = tell(&first).outcome.expect("what was true when it was asked for");
         assert_eq!(grant.standing(NOW), Standing::Stale);
@@ -162,7 +167,7 @@ fn what_a_change_overtakes_counts_once_and_stays_nowhere() {
     let memory = memory(10, Hearing::Hears);
     let (search, landing) = search(&memory, "a", NOW);
     memory.forget(Change::User("bob"));
-    search.settle(granted("ann"), &[], NOW);
+    search.settle(granted("ann"), &none(), NOW);
     assert_eq!(tell(&landing).freshness, Freshness::Current, "a change of somebody else is none");
 }
 
