@@ -10,7 +10,7 @@ mod vectors;
 
 use pgwarden_tests::tenants::{GLOBEX, Tenants, run};
 use pgwarden_tests::wire::PROTOCOL_3_0;
-use pgwarden_tests::{Frontend, Message, Pgwarden, Server, Wire, versions};
+use pgwarden_tests::{Frontend, Message, Pgwarden, PgwardenBuilder, Server, Wire, seal, versions};
 use vectors::{Step, VECTORS, Vector};
 
 const SET_CONFIG: u32 = 2078;
@@ -26,13 +26,31 @@ GRANT SELECT ON items TO auditor;
 GRANT auditor TO app;
 ";
 
-/// A set of layers: a column of the table. The seal's is one more, which loads `deploy/sql/seal.sql`.
+/// A set of layers: a column of the table.
 struct Layers {
     name: &'static str,
     mode: &'static str,
     guard: &'static str,
     /// What is done to the server; run as its superuser.
     prepare: &'static [fn(&Server)],
+    /// What pgwarden is told besides.
+    tell: fn(PgwardenBuilder) -> PgwardenBuilder,
+}
+
+fn nothing(builder: PgwardenBuilder) -> PgwardenBuilder {
+    builder
+}
+
+fn with_seal(builder: PgwardenBuilder) -> PgwardenBuilder {
+    seal::with_key(builder, seal::KEY)
+}
+
+/// Policies that believe sealed contexts alone.
+fn install_seal(server: &Server) {
+    seal::install(server);
+    seal::add_key(server, seal::KEY);
+    server.psql("DROP POLICY own ON items");
+    server.psql("CREATE POLICY own ON items USING (org = (SELECT pgwarden.current_org_id())::text)");
 }
 
 /// What `pgwarden check --sql` prints for the login, without the one REVOKE that an application may not be able to afford.
@@ -46,13 +64,22 @@ fn harden(server: &Server) {
 }
 
 const COLUMNS: &[Layers] = &[
-    Layers { name: "injection alone", mode: "enforce", guard: "off", prepare: &[] },
-    Layers { name: "guard", mode: "enforce", guard: "reject", prepare: &[] },
-    Layers { name: "hardening alone", mode: "enforce", guard: "off", prepare: &[harden] },
-    Layers { name: "guard + hardening", mode: "enforce", guard: "reject", prepare: &[harden] },
+    Layers { name: "injection alone", mode: "enforce", guard: "off", prepare: &[], tell: nothing },
+    Layers { name: "guard", mode: "enforce", guard: "reject", prepare: &[], tell: nothing },
+    Layers { name: "hardening alone", mode: "enforce", guard: "off", prepare: &[harden], tell: nothing },
+    Layers { name: "guard + hardening", mode: "enforce", guard: "reject", prepare: &[harden], tell: nothing },
+    Layers { name: "seal alone", mode: "enforce", guard: "off", prepare: &[install_seal], tell: with_seal },
+    Layers {
+        name: "guard + seal",
+        mode: "enforce",
+        guard: "reject",
+        prepare: &[install_seal],
+        tell: with_seal,
+    },
 ];
 
-const SHADOW: Layers = Layers { name: "shadow", mode: "shadow", guard: "reject", prepare: &[] };
+const SHADOW: Layers =
+    Layers { name: "shadow", mode: "shadow", guard: "reject", prepare: &[], tell: nothing };
 
 /// What pgwarden says when it refuses; the server has other words.
 const REFUSALS: [&str; 6] = [
@@ -88,8 +115,8 @@ impl<'a> Stage<'a> {
         let pgwarden = Tenants::builder(&upstream)
             .env("PGWARDEN_MODE", layers.mode)
             .env("PGWARDEN_GUARD", layers.guard)
-            .env("PGWARDEN_GUARD_FUNCTIONS", "become")
-            .start();
+            .env("PGWARDEN_GUARD_FUNCTIONS", "become");
+        let pgwarden = (layers.tell)(pgwarden).start();
         Stage { server, pgwarden }
     }
 

@@ -32,7 +32,7 @@ pub enum Mention {
     /// A name in front of a parenthesis with something in it, that is no word of the grammar and no function of
     /// `pg_catalog`.
     Call(String),
-    /// The value of a string constant, unless `current_setting` reads the parameter of that name.
+    /// The value of a string constant, unless something only reads the parameter of that name.
     Constant(Vec<u8>),
     /// SET of the role or the session authorization.
     Role,
@@ -173,7 +173,7 @@ impl Walk<'_> {
                 .push(Mention::SetConfig(target(self.cursor, kind).unwrap_or(SetConfigTarget::Dynamic)));
         } else if call::runs_text(last.as_bytes()) {
             self.found.push(Mention::RunsText);
-        } else if is_called && name.trim_start_matches("pg_catalog.") == "current_setting" {
+        } else if is_called && reads_parameter(name) {
             self.skip_read_name();
         } else if is_called && second(self.cursor).as_bytes() != b")" && !self.is_known(name) {
             self.found.push(Mention::Call(name.to_owned()));
@@ -188,7 +188,7 @@ impl Walk<'_> {
         call::is_catalog_function(bare)
     }
 
-    /// Behind `current_setting`: a constant there is read, and sets nothing.
+    /// Behind what reads a parameter: a constant there is read, and sets nothing.
     fn skip_read_name(&mut self) {
         let mut ahead = self.cursor;
         ahead.token();
@@ -305,4 +305,9 @@ fn name_ahead<'a>(cursor: &mut Cursor<'a>) -> Cow<'a, [u8]> {
 fn second(mut cursor: Cursor<'_>) -> crate::shape::Shape {
     cursor.token();
     cursor.peek()
+}
+/// Whether a function only reads the parameter that it is given the name of: the server's own, and the verified reader of
+/// sealed contexts (`deploy/sql/seal.sql`).
+fn reads_parameter(name: &str) -> bool {
+    name.trim_start_matches("pg_catalog.") == "current_setting" || name == "pgwarden.verified_setting"
 }

@@ -224,6 +224,7 @@ fn ordinary_statements_pass_without_a_parse() {
         "SELECT set_config('search_path', '', false)",
         "SELECT pg_catalog.set_config('search_path', '', false)",
         "SELECT current_setting('app.current_org_id')::uuid",
+        "SELECT pgwarden.verified_setting('app.current_org_id')",
         "SELECT * FROM items WHERE org = current_setting('app.current_org_id', true) AND pg_sleep(0) IS NOT NULL",
         "SELECT name, setting FROM pg_catalog.pg_settings",
         "INSERT INTO docs (body) VALUES ('how app.current_org_id works')",
