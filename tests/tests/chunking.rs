@@ -11,6 +11,8 @@ mod conversations;
 mod dribble;
 #[path = "chunking/replay.rs"]
 mod replay;
+#[path = "chunking/shown.rs"]
+mod shown;
 
 use conversations::{Conversation, conversations, long};
 use dribble::Dribble;
@@ -19,6 +21,7 @@ use pgwarden_tests::{Server, Wire, for_each_version};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use replay::{Manner, Recording, record};
+use shown::shown;
 
 /// Every conversation, recorded in every manner.
 fn recordings(server: &Server) -> Vec<Recording> {
@@ -26,6 +29,9 @@ fn recordings(server: &Server) -> Vec<Recording> {
     let mut recordings = Vec::new();
     for manner in Manner::ALL {
         recordings.extend(conversations().iter().map(|conversation| record(server, conversation, manner)));
+    }
+    for manner in Manner::VEHICLES {
+        recordings.extend(shown().iter().map(|conversation| record(server, conversation, manner)));
     }
     recordings
 }

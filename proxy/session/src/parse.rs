@@ -40,6 +40,9 @@ impl<T: Tenancy> Engine<T> {
         if let Some(found) = self.literal_token(&statement, frame) {
             return self.parse_without_literal(frame, &parse, found, now, out);
         }
+        if statement.is_token_among_others() {
+            return Ok(self.refuse_frame(&several_commands(), frame, out));
+        }
         if self.deallocates_in_doubt(parse.text, statement.script()) {
             return Ok(self.wait(out));
         }
@@ -168,6 +171,11 @@ impl<T: Tenancy> Engine<T> {
 fn naming(frame: &Frame<'_>, parse: &Parse<'_>, statement: &Arc<Statement>, number: Option<u64>) -> Naming {
     let taken = frame.edits.taken();
     Naming { name: parse.name.into(), statement: Arc::clone(statement), number, taken }
+}
+
+/// What the server says of it, which must not read the token.
+fn several_commands() -> Refusal {
+    Refusal::new("42601", "cannot insert multiple commands into a prepared statement", "", "")
 }
 
 fn too_many(most: usize) -> Refusal {

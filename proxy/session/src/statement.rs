@@ -100,6 +100,12 @@ impl Statement {
         self.script().and_then(Script::single).is_some_and(|one| one.verb == Verb::Token)
     }
 
+    /// Whether it shows a token beside other statements: no text that can be prepared.
+    pub(crate) fn is_token_among_others(&self) -> bool {
+        let statements = self.script().map(Script::statements).unwrap_or_default();
+        statements.len() > 1 && statements.iter().any(|one| one.verb == Verb::Token)
+    }
+
     /// Rises when every backend has to parse the statement anew.
     #[must_use]
     pub fn generation(&self) -> u64 {

@@ -59,10 +59,13 @@ impl ClaimRules {
     /// What was said before, with the claims.
     ///
     /// # Errors
-    /// [`Denial`] for a value that is not UTF-8.
+    /// [`Denial`] for a value that is not UTF-8, and for claims of which one is to count longer than another.
     pub(crate) fn add(&self, said: &Identity, claims: &[Claim]) -> Result<Identity, Denial> {
         let mut identity = said.clone();
         for claim in claims {
+            if claims.first().is_some_and(|first| first.term != claim.term) {
+                return Err(unequal());
+            }
             let value = claim.value.clone().map(String::from_utf8).transpose().map_err(|_| malformed())?;
             for (_, part) in self.parts.iter().filter(|(name, _)| *name == claim.setting) {
                 match part {
@@ -78,6 +81,16 @@ impl ClaimRules {
 
 fn malformed() -> Denial {
     let refusal = Refusal::new("22021", "the value of a context variable is not UTF-8", "", "");
+    Denial { finding: Finding::ContextDenied, refusal }
+}
+
+fn unequal() -> Denial {
+    let refusal = Refusal::new(
+        "0A000",
+        "one statement cannot set context variables for the transaction and for the session",
+        "What it says of tenant and user counts together.",
+        "Set them in two statements, or for equally long.",
+    );
     Denial { finding: Finding::ContextDenied, refusal }
 }
 
@@ -119,6 +132,14 @@ mod tests {
         assert_eq!((both.tenant.as_deref(), both.user.as_deref()), (Some("acme"), Some("ann")));
         let less = rules().add(&both, &[claim("app.user", None)]).expect("UTF-8");
         assert_eq!((less.tenant.as_deref(), less.user.as_deref()), (Some("acme"), None));
+    }
+
+    #[test]
+    fn claims_of_one_statement_count_equally_long() {
+        let lasting = Claim { term: Term::Session, ..claim("app.user", Some("ann")) };
+        let mixed = [claim("app.org", Some("acme")), lasting];
+        let denial = rules().add(&Identity::default(), &mixed).expect_err("mixed");
+        assert_eq!(denial.refusal.sqlstate, "0A000");
     }
 
     #[test]

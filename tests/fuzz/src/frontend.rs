@@ -45,7 +45,7 @@ fn converse(manner: &Manner, stream: &[u8], size: usize) -> (String, String, Opt
     while failed.is_none() && read < play.to_server.len() {
         server.input.extend_from_slice(&play.to_server[read..]);
         read = play.to_server.len();
-        server.run(Some(Tenant::A));
+        server.run(None);
         let output = std::mem::take(&mut server.output);
         for piece in pieces(&output, size) {
             failed = failed.or_else(|| play.server_sends(piece, &mut idle).err());

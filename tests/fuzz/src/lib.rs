@@ -24,6 +24,7 @@ mod server;
 pub mod session;
 mod sql;
 mod startup;
+mod tenancy;
 
 /// A function that panics when an input shows a defect.
 pub type Target = fn(&[u8]);

@@ -44,10 +44,10 @@ impl Manner {
         Box::new(Backend::new(self.capabilities, profile(), 7))
     }
 
-    /// A client of that tenant.
+    /// A client that has logged in as that tenant, and may act for the tenant's other one.
     pub(crate) fn begin(&self, interner: &Arc<Interner>, tenant: Tenant) -> Play {
-        let context = [tenant.value().to_owned(), "somebody".to_owned()];
-        Play::begin(self.options, &context, Arc::clone(interner), profile())
+        let contexts = [tenant, tenant.other()].map(|one| [one.value().to_owned(), "somebody".to_owned()]);
+        Play::begin(self.options, &contexts, Arc::clone(interner), profile())
     }
 }
 

@@ -1,44 +1,13 @@
 //! A session's engine with what it was given and what it gave, for any split of the bytes. The targets play on it, and so
 //! do the black-box tests of chunking with what a real server said.
 
-use std::collections::HashSet;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use pgwarden_session::{
-    Backend, Carrier, Engine, Interner, Options, Output, Place, Profile, Refusal, Ruling, Segments,
-    SessionError, Stop, Subject, Tenancy,
-};
+use pgwarden_session::{Backend, Engine, Interner, Options, Output, Profile, Segments, SessionError, Stop};
 
-/// Everything may run except what says `forbidden`; what says `question` is looked at elsewhere first.
-#[derive(Debug)]
-pub struct Everything {
-    carrier: Arc<Carrier>,
-    seen: HashSet<Vec<u8>>,
-}
-
-impl Tenancy for Everything {
-    fn carrier(&self) -> Option<&Arc<Carrier>> {
-        Some(&self.carrier)
-    }
-
-    fn rule(&mut self, subject: Subject<'_>, _: Place, _: u64) -> Ruling {
-        let Subject::Text { text, .. } = subject else { return Ruling::Allow };
-        let says = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
-        if says(b"forbidden") {
-            return Ruling::Refuse(Box::new(Refusal::new("42501", "not allowed", "", "")));
-        }
-        if says(b"question") && !self.seen.contains(text) { Ruling::Ask } else { Ruling::Allow }
-    }
-
-    fn fails_closed(&self) -> bool {
-        true
-    }
-
-    fn protects(&self, setting: &str) -> bool {
-        setting.starts_with("app.")
-    }
-}
+use crate::tenancy::Everything;
+pub use crate::tenancy::Values;
 
 /// One client's session, and everything that left it.
 #[derive(Debug)]
@@ -58,18 +27,16 @@ pub struct Play {
 }
 
 impl Play {
-    /// A session with the values of its organisation and user, that starts from `profile`.
+    /// A session that has logged in with the first of two contexts, and may show evidence of both; it starts from
+    /// `profile`.
     #[must_use]
     pub fn begin(
         options: Options,
-        context: &[String; 2],
+        contexts: &[Values; 2],
         interner: Arc<Interner>,
         profile: Arc<Profile>,
     ) -> Play {
-        let carrier =
-            Arc::new(pgwarden_tenant::encode(&["app.current_org_id", "app.current_user_id"], context));
-        let tenancy = Everything { carrier, seen: HashSet::new() };
-        let engine = Engine::new(tenancy, options, interner, profile);
+        let engine = Engine::new(Everything::new(contexts), options, interner, profile);
         let (waiting, incomplete, to_server, to_client) = Default::default();
         Play { engine, waiting, incomplete, stop: Stop::Input, to_server, to_client }
     }
@@ -123,7 +90,7 @@ impl Play {
                 (Stop::Backend, Some(backend)) => self.engine.attach(backend, &mut out),
                 (Stop::Question(text), backend) => {
                     *idle = backend;
-                    self.engine.tenancy().seen.insert(text.clone());
+                    self.engine.tenancy().look(text);
                 }
                 (_, backend) => {
                     *idle = backend;

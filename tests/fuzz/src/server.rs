@@ -51,6 +51,15 @@ enum Outcome {
     CopyIn,
 }
 
+/// Whose statements run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    /// As whom the client has logged in.
+    pub(crate) tenant: Tenant,
+    /// Whether it has shown a token or said whom it acts for since then.
+    pub(crate) has_shown: bool,
+}
+
 /// An error: SQLSTATE and the function that reports it.
 type Failure = (&'static str, &'static str);
 
@@ -80,7 +89,7 @@ impl Server {
     }
 
     /// Reads what is there; whatever runs belongs to `owner`.
-    pub(crate) fn run(&mut self, owner: Option<Tenant>) {
+    pub(crate) fn run(&mut self, owner: Option<Owner>) {
         let input = std::mem::take(&mut self.input);
         let mut rest = input.as_slice();
         while let Some((tag, payload, behind)) = split(rest) {
@@ -97,7 +106,7 @@ impl Server {
         self.copying.is_some()
     }
 
-    fn message(&mut self, tag: u8, payload: &[u8], owner: Option<Tenant>) {
+    fn message(&mut self, tag: u8, payload: &[u8], owner: Option<Owner>) {
         if self.copying.is_some() {
             return self.message_during_copy(tag, owner);
         }
@@ -117,7 +126,8 @@ impl Server {
         }
     }
 
-    fn query(&mut self, text: &[u8], owner: Option<Tenant>) {
+    fn query(&mut self, text: &[u8], owner: Option<Owner>) {
+        self.look_for_tokens(text, &[]);
         self.statements.remove(b"".as_slice());
         match run::split(text) {
             None => {
@@ -135,7 +145,7 @@ impl Server {
     }
 
     /// Runs what is left of a string of statements.
-    fn string(&mut self, texts: Vec<Vec<u8>>, owner: Option<Tenant>) {
+    fn string(&mut self, texts: Vec<Vec<u8>>, owner: Option<Owner>) {
         let several = texts.len() > 1;
         let mut texts = texts.into_iter();
         while let Some(text) = texts.next() {
@@ -172,7 +182,7 @@ impl Server {
         self.ready();
     }
 
-    fn function_call(&mut self, owner: Option<Tenant>) {
+    fn function_call(&mut self, owner: Option<Owner>) {
         if self.block == Block::Failed {
             self.fail(("25P02", ""));
             return self.ready();
@@ -186,7 +196,7 @@ impl Server {
         self.end_string();
     }
 
-    fn message_during_copy(&mut self, tag: u8, owner: Option<Tenant>) {
+    fn message_during_copy(&mut self, tag: u8, owner: Option<Owner>) {
         match (tag, &mut self.copying) {
             (b'd' | b'H' | b'S', _) => (),
             (b'c', Some(copying)) => {

@@ -2,8 +2,10 @@
 //!
 //! What must hold:
 //!
-//! * whatever policies look at runs in the context of the client that sent it (asserted by the server);
-//! * no client reads a reply to pgwarden's own statements, or a value of the other tenant;
+//! * whatever policies look at runs in the context of the client that sent it, and in the one that its statement shows
+//!   a token of (asserted by the server);
+//! * no client reads a reply to pgwarden's own statements, or a value of the other client's tenants;
+//! * no token reaches the server;
 //! * the replies of an honest server are never out of step, and no session waits for one that will not come;
 //! * bytes in pieces, on both sides, leave the same bytes (with one client).
 
@@ -15,10 +17,10 @@ use pgwarden_wire::Writer;
 use crate::choices::Choices;
 use crate::manner::Manner;
 use crate::play::{Play, pieces};
-use crate::server::{Server, Tenant, split};
+use crate::server::{Owner, Server, Tenant, split};
 
 /// What the clients say.
-const TEXTS: [&str; 58] = [
+const TEXTS: [&str; 88] = [
     "SELECT 1",
     "INSERT INTO t VALUES (1)",
     "SELECT fail",
@@ -77,7 +79,41 @@ const TEXTS: [&str; 58] = [
     "TABLE t",
     "SELECT 1; VACUUM t",
     "WITH x AS (SELECT 1) TABLE x",
+    "SET pgwarden.token = 'token-other'",
+    "SET pgwarden.token = 'token-own'",
+    "SET LOCAL pgwarden.token = 'token-other'",
+    "SET LOCAL pgwarden.token = 'token-other-asked'",
+    "SET SESSION pgwarden.token TO 'token-old'",
+    "SET pgwarden.token = 'token-wrong'",
+    "SET pgwarden.token = ''",
+    "RESET pgwarden.token",
+    "SELECT set_config('pgwarden.token', 'token-other', true)",
+    "SELECT set_config('pgwarden.token', 'token-other-asked', false)",
+    "SELECT set_config('pgwarden.token', NULL, true)",
+    "SELECT set_config('pgwarden.token', $1, true)",
+    "SELECT set_config('pgwarden.token', $1, false)",
+    "SELECT set_config('pgwarden.token', $1, $2)",
+    "SELECT 'as-other' /*pgwarden_token='token-other'*/",
+    "/*pgwarden_token='token-other-asked'*/ SELECT 'as-other'",
+    "SELECT 'as-own' /*pgwarden_token='token-own'*/",
+    "SELECT fail /*pgwarden_token='token-other'*/",
+    "BEGIN /*pgwarden_token='token-other'*/",
+    "SELECT 1 /*pgwarden_token='token-old'*/",
+    "INSERT INTO t VALUES ('as-other') /*traceparent='1',pgwarden_token='token-other'*/",
+    "BEGIN; SET LOCAL pgwarden.token = 'token-other'; SELECT 'as-other'; COMMIT",
+    "SET LOCAL pgwarden.token = 'token-other-asked'; SELECT 'as-other'; SELECT fail",
+    "SELECT set_config('pgwarden.token', 'token-own', true); SELECT 'as-own'",
+    "SET LOCAL app.current_org_id = 'tenant-of-c'",
+    "SET LOCAL app.current_org_id = 'tenant-of-d'",
+    "SET app.current_org_id = 'tenant-of-c'",
+    "SELECT set_config('app.current_org_id', 'tenant-of-d', true), set_config('app.current_user_id', 'somebody', true)",
+    "SELECT set_config('app.current_org_id', $1, true)",
+    "RESET app.current_org_id",
 ];
+
+/// What a parameter may be.
+const PARAMETERS: [&[u8]; 6] =
+    [b"token-other", b"token-other-asked", b"token-own", b"tenant-of-c", b"token-wrong", b""];
 
 /// Names of statements and portals.
 const NAMES: [&[u8]; 3] = [b"", b"a", b"b"];
@@ -101,6 +137,8 @@ struct Stage {
     size: usize,
     /// Everything the clients have read, of sessions that ended too.
     read: String,
+    /// Who has shown a token, or said whom it acts for.
+    has_shown: [bool; 2],
     /// Whether a client has broken the protocol, or come near it.
     was_interrupted: bool,
     /// Whether every step is told, for whoever looks at a finding.
@@ -139,6 +177,7 @@ impl Stage {
             clients,
             size,
             read: String::new(),
+            has_shown: [false; 2],
             was_interrupted: false,
             tells: std::env::var_os("PGWARDEN_FUZZ_TELL").is_some(),
         }
@@ -197,6 +236,7 @@ impl Stage {
         let mut bytes = Vec::new();
         write(&mut Writer::new(&mut bytes));
         self.note_batches(who, &bytes);
+        self.has_shown[who] |= contains(&bytes, b"pgwarden") || contains(&bytes, b"app.current_org_id");
         self.tell("client", Some(who), &bytes);
         for piece in pieces(&bytes, self.size) {
             if self.ended[who] {
@@ -225,7 +265,8 @@ impl Stage {
     /// The server reads everything there is.
     fn serve(&mut self) {
         self.tell("server reads from", self.holder, &self.server.input);
-        self.server.run(self.holder.map(|who| Tenant::BOTH[who]));
+        let owner = |who: usize| Owner { tenant: Tenant::BOTH[who], has_shown: self.has_shown[who] };
+        self.server.run(self.holder.map(owner));
     }
 
     /// So many bytes of the server reach the session that holds the backend.
@@ -344,10 +385,11 @@ impl Stage {
 
     fn look_at_what_was_read(&mut self, who: usize) {
         let bytes = std::mem::take(&mut self.plays[who].to_client);
-        let says = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
-        assert!(!says(b"reply-of-pgwardens-own"), "a client reads {:?}", bytes.escape_ascii().to_string());
-        let other = Tenant::BOTH[1 - who];
-        assert!(!says(other.value().as_bytes()), "a client reads {:?}", bytes.escape_ascii().to_string());
+        let shown = || bytes.escape_ascii().to_string();
+        assert!(!contains(&bytes, b"reply-of-pgwardens-own"), "a client reads {:?}", shown());
+        let neighbour = Tenant::BOTH[1 - who];
+        let foreign = [neighbour, neighbour.other()].map(|one| contains(&bytes, one.value().as_bytes()));
+        assert_eq!(foreign, [false; 2], "a client reads {:?}", shown());
         let mut rest = bytes.as_slice();
         while let Some((_, _, behind)) = split(rest) {
             rest = behind;
@@ -358,6 +400,10 @@ impl Stage {
     }
 }
 
+fn contains(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
+}
+
 /// CopyFail.
 fn give_up(w: &mut Writer<'_>) {
     w.message(b'f', |p| {
@@ -365,10 +411,21 @@ fn give_up(w: &mut Writer<'_>) {
     });
 }
 
+/// What follows the names in a Bind with these values, all as text.
+fn values(values: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 0, u8::try_from(values.len()).expect("a few")];
+    for value in values {
+        bytes.extend(i32::try_from(value.len()).expect("a short one").to_be_bytes());
+        bytes.extend_from_slice(value);
+    }
+    bytes.extend([0, 0]);
+    bytes
+}
+
 /// Any other message.
 fn message(w: &mut Writer<'_>, choices: &mut Choices<'_>) {
     let name = choices.one_of(&NAMES);
-    match choices.byte() % 12 {
+    match choices.byte() % 13 {
         0 => w.parse(name, choices.one_of(&TEXTS).as_bytes(), &[0, 0]),
         1 => w.bind_front(choices.one_of(&NAMES), name, 6).raw(&[0; 6]),
         2 => w.execute(name),
@@ -384,8 +441,13 @@ fn message(w: &mut Writer<'_>, choices: &mut Choices<'_>) {
         10 => w.message(b'f', |p| {
             p.string(b"enough");
         }),
-        _ => w.message(b'F', |p| {
+        11 => w.message(b'F', |p| {
             p.int32(1344).bytes(&[0; 6]);
         }),
+        _ => {
+            let (value, local) = (choices.one_of(&PARAMETERS), choices.one_of(&[b"true".as_slice(), b"off"]));
+            let values = values(&[value, local]);
+            w.bind_front(choices.one_of(&NAMES), name, values.len()).raw(&values)
+        }
     };
 }

@@ -1,10 +1,10 @@
 //! Texts: the tokenizer, the split into statements, and what is read of each.
 
-use pg_query::NodeEnum;
-use pg_query::protobuf::TransactionStmtKind;
+use pg_query::protobuf::{SelectStmt, TransactionStmtKind};
+use pg_query::{Node, NodeEnum};
 use pgwarden_sql::{
     LexError, Marks, Statement, StringSyntax, Verb, analyse, set_config_targets, string_literals,
-    user_relations,
+    user_relations, without_token,
 };
 
 /// libpg_query takes longer the deeper a text nests, and is asked only for texts as long as this.
@@ -18,6 +18,7 @@ pub(crate) fn run(text: &[u8]) {
         && let Ok(text) = std::str::from_utf8(text)
     {
         compare(text);
+        compare_without_token(text);
         let _ = user_relations(text);
     }
 }
@@ -67,14 +68,59 @@ fn agree(statement: &Statement, tree: &NodeEnum) -> bool {
         NodeEnum::DoStmt(_) => verb == Verb::Do,
         NodeEnum::ExecuteStmt(_) => verb == Verb::ExecutePrepared,
         NodeEnum::ListenStmt(_) => verb == Verb::Listen,
+        NodeEnum::SelectStmt(select) if matches!(verb, Verb::SetConfig | Verb::Token) => {
+            is_nothing_but_set_config(select)
+        }
         NodeEnum::SelectStmt(_)
         | NodeEnum::InsertStmt(_)
         | NodeEnum::UpdateStmt(_)
         | NodeEnum::DeleteStmt(_)
         | NodeEnum::MergeStmt(_) => verb == Verb::Query,
+        NodeEnum::VariableSetStmt(set) if verb == Verb::Token => {
+            set.name.eq_ignore_ascii_case("pgwarden.token")
+        }
         NodeEnum::VariableSetStmt(_) => is_setting(verb),
+        _ if matches!(verb, Verb::SetConfig | Verb::Token) => false,
         _ => verb != Verb::Query && !is_setting(verb) || matches!(tree, NodeEnum::ConstraintsSetStmt(_)),
     }
+}
+
+/// What runs without a context of its own, and past the guard where a client may say whom it acts for.
+fn is_nothing_but_set_config(select: &SelectStmt) -> bool {
+    let calls = |node: &Node| {
+        let Some(NodeEnum::ResTarget(target)) = &node.node else { return false };
+        let Some(NodeEnum::FuncCall(call)) = target.val.as_deref().and_then(|value| value.node.as_ref())
+        else {
+            return false;
+        };
+        let name = call.funcname.last().and_then(|name| name.node.as_ref());
+        matches!(name, Some(NodeEnum::String(name)) if name.sval == "set_config")
+            && call.args.iter().all(is_constant)
+    };
+    let bare = SelectStmt {
+        target_list: select.target_list.clone(),
+        limit_option: select.limit_option,
+        op: select.op,
+        ..SelectStmt::default()
+    };
+    *select == bare && !select.target_list.is_empty() && select.target_list.iter().all(calls)
+}
+
+/// A constant or a parameter, cast or not.
+fn is_constant(node: &Node) -> bool {
+    match &node.node {
+        Some(NodeEnum::AConst(_) | NodeEnum::ParamRef(_)) => true,
+        Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref().is_some_and(is_constant),
+        _ => false,
+    }
+}
+
+/// Without the comment that holds a token, a text says what it says with it.
+fn compare_without_token(text: &str) {
+    let Some(found) = without_token(text.as_bytes()) else { return };
+    let rest = std::str::from_utf8(&found.text).expect("whole characters are taken out");
+    let prints = [text, rest].map(|one| pg_query::fingerprint(one, 0, 0).map(|print| print.hex).ok());
+    assert_eq!(prints[0], prints[1], "{text:?} without its token is {rest:?}");
 }
 
 fn is_setting(verb: Verb) -> bool {

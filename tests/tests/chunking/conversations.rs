@@ -33,12 +33,13 @@ pub struct Conversation {
 }
 
 /// A conversation in which the client waits for so many ReadyForQuery after each write.
-fn spoken(name: &'static str, turns: Vec<(Frontend, usize)>) -> Conversation {
+pub fn spoken(name: &'static str, turns: Vec<(Frontend, usize)>) -> Conversation {
     let turn = |(messages, count)| Turn { messages, until: b'Z', count };
     Conversation { name, turns: turns.into_iter().map(turn).collect(), is_plain: true }
 }
 
-fn query(sql: &str) -> (Frontend, usize) {
+/// A query, and the one ReadyForQuery that follows.
+pub fn query(sql: &str) -> (Frontend, usize) {
     (Frontend::new().query(sql), 1)
 }
 

@@ -9,7 +9,7 @@ use pgwarden_session::{
     Backend, Capabilities, Faults, Health, Interner, Limits, Options, PinPolicy, Pooling, Profile, Reassert,
     Route, SimpleForm, Stop, Vehicle,
 };
-use pgwarden_tests::tenants::{ACME, ANN};
+use pgwarden_tests::tenants::{ACME, ANN, BOB, GLOBEX};
 use pgwarden_tests::wire::PROTOCOL_3_0;
 use pgwarden_tests::{Frontend, Message, Server, Version};
 
@@ -35,6 +35,8 @@ impl Manner {
         Manner { pooling: Pooling::Session, ..Manner::USUAL },
         Manner { reassert: Reassert::Statement, ..Manner::USUAL },
     ];
+    /// The ways in which a context can travel alone.
+    pub const VEHICLES: [Manner; 3] = [Manner::ALL[0], Manner::ALL[1], Manner::ALL[2]];
     /// The usual one.
     pub const USUAL: Manner =
         Manner { vehicle: Vehicle::Prepared, pooling: Pooling::Transaction, reassert: Reassert::Transaction };
@@ -72,8 +74,8 @@ impl Alone {
         // The client started with something else: it is brought along whenever a backend is taken.
         let mut profile = Profile::clone(&beginning.reported);
         profile.carried.set("lock_timeout", "54321");
-        let context = [ACME.to_owned(), ANN.to_owned()];
-        let play = Play::begin(options, &context, Arc::new(Interner::default()), Arc::new(profile));
+        let contexts = [[ACME, ANN], [GLOBEX, BOB]].map(|values| values.map(str::to_owned));
+        let play = Play::begin(options, &contexts, Arc::new(Interner::default()), Arc::new(profile));
         let idle = Some(Box::new(Backend::new(beginning.capabilities, Arc::clone(&beginning.reported), 7)));
         Alone { play, idle }
     }
@@ -192,6 +194,8 @@ pub fn record(server: &Server, conversation: &Conversation, manner: Manner) -> R
         }
     }
     let name = format!("{} ({manner:?})", conversation.name);
+    let token = alone.play.to_server.windows(7).position(|window| window == b"token-o");
+    assert_eq!(token, None, "{name}: a token reaches the server");
     Recording { name, beginning, arrivals, to_server: alone.play.to_server, to_client: alone.play.to_client }
 }
 

@@ -96,6 +96,9 @@ fn a_token_where_it_cannot_be_taken_out_is_refused_and_never_sent() {
             let refused = error(&wire.query(&text));
             assert!(["42501", "0A000"].contains(&refused.code()), "{text}: {refused}");
         }
+        let several = format!("BEGIN; SET LOCAL pgwarden.token = '{token}'; SELECT 1");
+        wire.send(&Frontend::new().parse("a", &several, &[]).sync());
+        assert_eq!(error_code(&wire.until_ready()), "42601");
         let arguments: [Option<&[u8]>; 3] = [Some(b"pgwarden.token"), Some(token.as_bytes()), Some(b"t")];
         wire.send(&Frontend::new().function_call(2078, &arguments));
         assert_eq!(error_code(&wire.until_ready()), "42501");

@@ -1,26 +1,43 @@
 //! The context as the server holds it: values for the transaction over values for the session.
 
-/// One of the two clients.
+/// Of two clients, the tenants as which they log in (A and B), and those for which they may act as well (C and D).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tenant {
     A,
     B,
+    C,
+    D,
 }
 
 impl Tenant {
+    /// As whom the clients log in.
     pub(crate) const BOTH: [Tenant; 2] = [Tenant::A, Tenant::B];
+
+    const ALL: [Tenant; 4] = [Tenant::A, Tenant::B, Tenant::C, Tenant::D];
+
+    /// The other one of the same client.
+    pub(crate) fn other(self) -> Tenant {
+        match self {
+            Tenant::A => Tenant::C,
+            Tenant::B => Tenant::D,
+            Tenant::C => Tenant::A,
+            Tenant::D => Tenant::B,
+        }
+    }
 
     /// The value of its variable; stands nowhere else.
     pub(crate) fn value(self) -> &'static str {
         match self {
             Tenant::A => "tenant-of-a",
             Tenant::B => "tenant-of-b",
+            Tenant::C => "tenant-of-c",
+            Tenant::D => "tenant-of-d",
         }
     }
 
-    /// The tenant that pgwarden's messages name.
+    /// The tenant that a text or bound values name.
     fn named_in(bytes: &[u8]) -> Option<Tenant> {
-        Tenant::BOTH.into_iter().find(|one| contains(bytes, one.value().as_bytes()))
+        Tenant::ALL.into_iter().find(|one| contains(bytes, one.value().as_bytes()))
     }
 }
 
@@ -56,7 +73,7 @@ impl Context {
         self.now.local.unwrap_or(self.now.session)
     }
 
-    /// Runs a text of pgwarden's own, with the values bound to it.
+    /// Runs a text that may set the variable, with the values bound to it: pgwarden's own, or a client's.
     pub(crate) fn set(&mut self, text: &[u8], bound: &[u8]) {
         // A variable a text where they are set by SET.
         if !contains(text, b"current_org_id") {

@@ -1,6 +1,6 @@
 //! Parse, Bind, Describe, Execute and Close.
 
-use super::{Block, Copying, Failure, Outcome, Portal, Server, Tenant, run, strip};
+use super::{Block, Copying, Failure, Outcome, Owner, Portal, Server, run, strip};
 
 /// How many values travel behind a Bind's names, as pgwarden and the fuzzed client write them: kept as they are.
 struct Names<'a> {
@@ -17,7 +17,7 @@ fn names(payload: &[u8]) -> Names<'_> {
 }
 
 impl Server {
-    pub(super) fn extended(&mut self, tag: u8, payload: &[u8], owner: Option<Tenant>) -> Result<(), Failure> {
+    pub(super) fn extended(&mut self, tag: u8, payload: &[u8], owner: Option<Owner>) -> Result<(), Failure> {
         match tag {
             b'P' => self.parse(&names(payload)),
             b'B' => self.bind(&names(payload)),
@@ -40,6 +40,7 @@ impl Server {
 
     fn parse(&mut self, names: &Names<'_>) -> Result<(), Failure> {
         let (name, text) = (names.first, names.second);
+        self.look_for_tokens(text, &[]);
         let texts = run::split(text).ok_or(("42601", "scanner_yyerror"))?;
         if texts.len() > 1 {
             return Err(("42601", "exec_parse_message"));
@@ -57,6 +58,7 @@ impl Server {
 
     fn bind(&mut self, names: &Names<'_>) -> Result<(), Failure> {
         let text = self.statements.get(names.second).ok_or(("26000", "FetchPreparedStatement"))?.clone();
+        self.look_for_tokens(&text, names.rest);
         self.refuse_in_failed_block(&text)?;
         if !names.first.is_empty() && self.portals.contains_key(names.first) {
             return Err(("42P03", "CreatePortal"));
@@ -98,7 +100,7 @@ impl Server {
         Ok(())
     }
 
-    fn execute(&mut self, name: &[u8], owner: Option<Tenant>) -> Result<(), Failure> {
+    fn execute(&mut self, name: &[u8], owner: Option<Owner>) -> Result<(), Failure> {
         let portal = self.portals.get_mut(name).ok_or(("34000", ""))?;
         if portal.has_run {
             if !run::returns_rows(&portal.text) {

@@ -2,7 +2,7 @@
 
 use pgwarden_sql::{StringSyntax, Verb, analyse};
 
-use super::{Block, Failure, Outcome, Server, Tenant, is_own};
+use super::{Block, Failure, Outcome, Owner, Server, Tenant, is_own};
 
 /// The statements of a string; `None` for what cannot be read.
 pub(super) fn split(text: &[u8]) -> Option<Vec<Vec<u8>>> {
@@ -15,7 +15,20 @@ fn verb(text: &[u8]) -> Option<Verb> {
 }
 
 pub(super) fn returns_rows(text: &[u8]) -> bool {
-    matches!(verb(text), Some(Verb::Query | Verb::Show | Verb::Explain | Verb::ExecutePrepared | Verb::Fetch))
+    match verb(text) {
+        Some(Verb::Token) => says(text, "set_config"),
+        verb => matches!(
+            verb,
+            Some(
+                Verb::Query
+                    | Verb::Show
+                    | Verb::Explain
+                    | Verb::ExecutePrepared
+                    | Verb::Fetch
+                    | Verb::SetConfig
+            )
+        ),
+    }
 }
 
 pub(super) fn ends_failed_block(text: &[u8]) -> bool {
@@ -38,7 +51,7 @@ impl Server {
         &mut self,
         text: &[u8],
         bound: &[u8],
-        owner: Option<Tenant>,
+        owner: Option<Owner>,
     ) -> Result<Outcome, Failure> {
         let Some(verb) = verb(text) else { return Ok(Outcome::Empty) };
         if self.block == Block::Failed && !ends_failed_block(text) {
@@ -58,7 +71,7 @@ impl Server {
         verb: Verb,
         text: &[u8],
         bound: &[u8],
-        owner: Option<Tenant>,
+        owner: Option<Owner>,
         alone: bool,
     ) -> Result<Outcome, Failure> {
         if is_own(text) {
@@ -113,8 +126,19 @@ impl Server {
                 let known = self.statements.remove(last_word(text));
                 known.map(|_| Outcome::Command("DEALLOCATE")).ok_or(("26000", "FetchPreparedStatement"))
             }
-            Verb::Set => Ok(Outcome::Command("SET")),
-            Verb::Reset | Verb::ResetAll => Ok(Outcome::Command("RESET")),
+            Verb::Token | Verb::SetConfig if returns_rows(text) => {
+                self.context.set(text, bound);
+                Ok(Outcome::Rows(String::new()))
+            }
+            Verb::Set | Verb::Token => {
+                self.context.set(text, bound);
+                Ok(Outcome::Command("SET"))
+            }
+            Verb::Reset => {
+                self.context.set(text, bound);
+                Ok(Outcome::Command("RESET"))
+            }
+            Verb::ResetAll => Ok(Outcome::Command("RESET")),
             _ => Ok(Outcome::Command("DONE")),
         }
     }
@@ -122,7 +146,7 @@ impl Server {
     fn unblockable(
         &mut self,
         tag: &'static str,
-        owner: Option<Tenant>,
+        owner: Option<Owner>,
         alone: bool,
     ) -> Result<Outcome, Failure> {
         if !alone {
@@ -169,13 +193,25 @@ impl Server {
         }
     }
 
-    /// Something that policies look at runs: under its client's own context, or there is a leak.
-    pub(super) fn observe(&self, owner: Option<Tenant>, what: &str) {
+    /// No token is ever read: not in a text, nor among the values of a statement that shows one.
+    pub(super) fn look_for_tokens(&self, text: &[u8], bound: &[u8]) {
+        let shown = says(text, "token-o") || says(text, "pgwarden.token") && says(bound, "token-o");
+        let what = || (text.escape_ascii().to_string(), bound.escape_ascii().to_string());
+        assert!(self.is_lenient || !shown, "the server reads a token: {:?}", what());
+    }
+
+    /// Something that policies look at runs: under its client's own context, or there is a leak. A client that has
+    /// shown evidence may have its other one, too, or none; where a statement says which (`as-own`, `as-other`), it is
+    /// that one.
+    pub(super) fn observe(&self, owner: Option<Owner>, what: &str) {
         let seen = self.context.tenant();
-        assert!(
-            self.is_lenient || seen == owner && owner.is_some(),
-            "{what} of {owner:?} runs in the context of {seen:?}"
-        );
+        let fits = owner.is_some_and(|Owner { tenant, has_shown }| match () {
+            () if what.contains("as-own") => seen == Some(tenant),
+            () if what.contains("as-other") => seen == Some(tenant.other()),
+            () if has_shown => seen.is_none_or(|one| one == tenant || one == tenant.other()),
+            () => seen == Some(tenant),
+        });
+        assert!(self.is_lenient || fits, "{what} of {owner:?} runs in the context of {seen:?}");
     }
 }
 
