@@ -7,6 +7,7 @@ use crate::fixed::{self, Fixed};
 use crate::lookup::{self, Lookups, QUERIES};
 use crate::mistake::{Fault, Origin};
 use crate::reader::{Reader, single};
+use crate::role::{self, RoleSettings};
 use crate::seal::{self, SealSettings};
 use crate::upstream::Upstream;
 use crate::variable::{self, ClaimPath, Kind, ValueFrom, Variable};
@@ -45,6 +46,8 @@ pub struct ContextSettings {
     pub tenant_claim: Option<ClaimPath>,
     /// The claim that names the user.
     pub user_claim: Option<ClaimPath>,
+    /// The role that transactions run as.
+    pub role: Option<RoleSettings>,
     /// The longest value of a variable, in bytes.
     pub max_value_bytes: usize,
     /// The longest value of a variable that takes all claims, in bytes.
@@ -69,6 +72,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, auth: &Auth, upstream: Option<&Up
         default_tenant,
         tenant_claim: reader.parse("context.tenant_claim", ClaimPath::parse),
         user_claim: reader.parse("context.user_claim", ClaimPath::parse),
+        role: role::resolve(reader),
         max_value_bytes: reader.size("context.max_value_bytes", 1..=1_048_576).unwrap_or(MAX_VALUE_BYTES),
         max_claims_bytes: reader.size("context.max_claims_bytes", 1..=1_048_576).unwrap_or(MAX_CLAIMS_BYTES),
         seal: None,
@@ -173,6 +177,7 @@ fn from_tree(reader: &mut Reader<'_>, prefix: &str, node: &Node, placed: &mut Ve
 
 /// Claims exist only where a token does.
 fn check_claims(reader: &mut Reader<'_>, settings: &ContextSettings, placed: &[Placed], auth: &Auth) {
+    let role_claim = settings.role.as_ref().and_then(|role| role.claim.clone());
     const EXPECTED: &str = "auth.method = \"jwt\"";
     let is_spoiled = reader.is_spoiled("auth.method") || reader.is_spoiled("auth.rules");
     let may_come_later = auth.jwt.is_some() && !settings.lookups.carriers.is_empty();
@@ -185,9 +190,11 @@ fn check_claims(reader: &mut Reader<'_>, settings: &ContextSettings, placed: &[P
             reader.wrong_at(origin.clone(), VARIABLES, Fault::new(problem, EXPECTED));
         }
     }
-    for (key, claim) in
-        [("context.tenant_claim", &settings.tenant_claim), ("context.user_claim", &settings.user_claim)]
-    {
+    for (key, claim) in [
+        ("context.tenant_claim", &settings.tenant_claim),
+        ("context.user_claim", &settings.user_claim),
+        ("context.role_claim", &role_claim),
+    ] {
         if claim.is_some() {
             reader.wrong(key, Fault::new("clients bring no token", EXPECTED));
         }

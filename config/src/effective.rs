@@ -188,6 +188,14 @@ impl Page {
         }
         self.optional("tenant_claim", context.tenant_claim.as_ref().map(ToString::to_string).as_deref());
         self.optional("user_claim", context.user_claim.as_ref().map(ToString::to_string).as_deref());
+        if let Some(role) = &context.role {
+            self.text("role", &role.usual);
+            self.text("anonymous_role", &role.anonymous);
+            self.optional("role_claim", role.claim.as_ref().map(ToString::to_string).as_deref());
+            if !role.allowed.is_empty() {
+                self.list("roles", role.allowed.iter().cloned());
+            }
+        }
         self.bare("max_value_bytes", context.max_value_bytes);
         self.bare("max_claims_bytes", context.max_claims_bytes);
         if let Some(seal) = &context.seal {

@@ -16,16 +16,19 @@
 //! * [`platform`]: the example schema with its policies;
 //! * [`lane`]: a service beside the two tenants;
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
+//! * [`Application`] and [`examples`]: what is in `deploy/examples`;
 //! * [`seal`]: a sealed context with its readers;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
 //! sleeping: conditions are polled until a deadline, and a failure prints what the servers said.
 
+mod application;
 pub mod certificates;
 pub mod client;
 mod directory;
 pub mod encryption;
+pub mod examples;
 pub mod identities;
 pub mod lane;
 mod launch;
@@ -44,6 +47,7 @@ mod version;
 mod wait;
 pub mod wire;
 
+pub use application::{Answer, Application};
 pub use client::connect;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, SUPERUSER, Server, ServerBuilder, psql, psql_with_libpq};

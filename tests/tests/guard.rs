@@ -22,8 +22,9 @@ fn tools_and_start_ups_find_nothing_in_their_way() {
         let stage = Tenants::start(server);
         let url = stage.pgwarden.url("acme", "", "postgres");
         for command in ["\\d", "\\d+ items", "\\df+", "\\du+", "\\dp", "\\dn+", "\\l+", "\\dconfig *"] {
-            let output = psql(&url, &["-c", command]);
-            assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+            // An older psql asks newer servers for columns that are no more: what it reads then is the same, too.
+            let said = |url: &str| String::from_utf8_lossy(&psql(url, &["-c", command]).stderr).into_owned();
+            assert_eq!(said(&url), said(&server.url_for("acme", "", "postgres")), "{command}");
         }
         let mut acme = stage.client("acme");
         for statement in [

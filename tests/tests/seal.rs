@@ -53,6 +53,8 @@ fn each_tenant_reads_its_own_however_its_context_travels() {
         assert_each_reads_its_own(&reasserting);
         let sessions = seal::start_before(server, |builder| builder.env("PGWARDEN_POOL_MODE", "session"));
         assert_each_reads_its_own(&sessions);
+        let as_role = seal::start_before(server, |builder| builder.config("context.role = 'tenants'"));
+        assert_each_reads_its_own(&as_role);
     });
 }
 

@@ -8,6 +8,7 @@ mod lookups;
 mod mistakes;
 mod precedence;
 mod reference;
+mod roles;
 mod rules;
 mod seal;
 mod secrets;

@@ -4,7 +4,7 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
-use crate::identity::{self, Identities, Origin, Variables};
+use crate::identity::{self, Identities, Nobody, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
@@ -44,6 +44,8 @@ pub(crate) struct App {
     pub(crate) identities: Arc<Identities>,
     /// The settings that pgwarden sets, that of the seal included.
     pub(crate) names: Arc<[String]>,
+    /// The same for services.
+    pub(crate) nobody: Nobody,
     pub(crate) sealing: Option<Arc<Sealing>>,
     pub(crate) tenancy: Shared,
     pub(crate) parser: Parser,
@@ -99,6 +101,7 @@ impl App {
             ),
             identities,
             names,
+            nobody: Nobody::of(&variables),
             sealing,
             parser,
             services: Arc::new(services),
@@ -157,6 +160,7 @@ impl App {
             ),
             identities,
             names,
+            nobody: Nobody::of(&variables),
             sealing,
             parser: self.parser.clone(),
             services: Arc::clone(&self.services),

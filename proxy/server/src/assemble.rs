@@ -2,15 +2,30 @@
 
 use crate::start_error::StartError;
 use pgwarden_auth::jwt::ClaimPath;
-use pgwarden_config::{Settings, ValueFrom};
-use pgwarden_tenant::{Kind, Source, Variable};
+use pgwarden_config::{RoleSettings, Settings, ValueFrom};
+use pgwarden_tenant::{Kind, ROLE, Roles, Source, Variable};
 
 /// The variables that the settings name.
 ///
 /// # Errors
 /// [`StartError::Variable`] when a claim path cannot be read.
 pub(crate) fn variables(settings: &Settings) -> Result<Vec<Variable>, StartError> {
-    settings.context.variables.iter().map(|variable| one(variable, settings)).collect()
+    // The role comes last: the values are set with the rights of the login.
+    let variables = settings.context.variables.iter().map(|variable| one(variable, settings));
+    variables.chain(settings.context.role.iter().map(role)).collect()
+}
+
+fn role(role: &RoleSettings) -> Result<Variable, StartError> {
+    let claim = role.claim.as_ref().map(claim).transpose()?;
+    let (usual, anonymous) = (role.usual.clone(), role.anonymous.clone());
+    let source = Source::Role(Roles { usual, anonymous, claim, allowed: role.allowed.clone() });
+    Ok(Variable { name: ROLE.to_owned(), source, kind: Kind::Text, limit: usize::MAX })
+}
+
+fn claim(path: &pgwarden_config::ClaimPath) -> Result<(ClaimPath, String), StartError> {
+    let written = path.to_string();
+    let path = ClaimPath::parse(&written).map_err(|error| StartError::Variable(error.to_string()))?;
+    Ok((path, written))
 }
 
 fn one(variable: &pgwarden_config::Variable, settings: &Settings) -> Result<Variable, StartError> {
@@ -22,8 +37,7 @@ fn one(variable: &pgwarden_config::Variable, settings: &Settings) -> Result<Vari
         ValueFrom::Column(name) => Source::Column(name.clone()),
         ValueFrom::Literal(text) => Source::Literal(text.clone()),
         ValueFrom::Claim(path) => {
-            let written = path.to_string();
-            let path = ClaimPath::parse(&written).map_err(|error| StartError::Variable(error.to_string()))?;
+            let (path, written) = claim(path)?;
             Source::Claim(path, written)
         }
     };

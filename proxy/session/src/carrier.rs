@@ -26,6 +26,8 @@ pub struct Carrier {
     pub assignments: Vec<Vec<u8>>,
     /// The same with every value empty.
     pub blanks: Vec<Vec<u8>>,
+    /// The role that transactions run as; `None` where no role is set.
+    pub role: Option<Box<str>>,
     /// What seals it, if it is sealed: the last variable is the seal then.
     pub sealing: Option<Sealing>,
 }

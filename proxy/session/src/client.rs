@@ -155,7 +155,7 @@ impl<T: Tenancy> Engine<T> {
             F::Query => self.query(frame, now, out),
             F::Parse => self.parse(frame, now, out),
             F::Bind => self.bind(frame, now, out),
-            F::Describe => self.describe(frame, out),
+            F::Describe => self.describe(frame, now, out),
             F::Execute => self.execute(frame, now, out),
             F::Close => self.close(frame, out),
             F::FunctionCall => self.function_call(frame, now, out),

@@ -85,6 +85,7 @@ impl<T: Tenancy> Engine<T> {
                 Gate::Shut(step) => return Ok(step),
             }
         }
+        let statement = self.statement_as_role(head.statement);
         let shared = statement.as_ref().filter(|_| self.shares(head.statement));
         if let Some(step) = shared.and_then(|one| self.check_shape(head.statement, one, frame, out)) {
             return Ok(step);
@@ -101,7 +102,12 @@ impl<T: Tenancy> Engine<T> {
         Ok(self.forward(frame, HEADER + head.length, out))
     }
 
-    pub(crate) fn describe(&mut self, frame: &Frame<'_>, out: &mut Output) -> Result<Step, SessionError> {
+    pub(crate) fn describe(
+        &mut self,
+        frame: &Frame<'_>,
+        now: u64,
+        out: &mut Output,
+    ) -> Result<Step, SessionError> {
         let Some(payload) = frame.payload() else { return Ok(Step::Incomplete) };
         let target = Target::read(payload)?;
         if names::is_reserved(target.name) {
@@ -115,7 +121,10 @@ impl<T: Tenancy> Engine<T> {
         if !self.is_certain(target.name) {
             return Ok(self.wait(out));
         }
-        let statement = self.statements.find(target.name).cloned();
+        if let Some(step) = self.describe_as_role(target.name, frame, now, out) {
+            return Ok(step);
+        }
+        let statement = self.statement_as_role(target.name);
         let name = self.backend_name(target.name, statement.as_ref(), out);
         let shared = statement.filter(|_| self.shares(target.name));
         let fate = shared.map_or(Fate::Client, |one| Fate::Described(one, target.name.into()));
@@ -314,7 +323,7 @@ impl<T: Tenancy> Engine<T> {
         match self.decide(statement.script()) {
             Passage::Free(released) => Gate::Open(released),
             Passage::Inject | Passage::Midway | Passage::Wait | Passage::Impossible(_)
-                if purpose == Purposes::Prepare =>
+                if purpose == Purposes::Prepare && self.tenancy.role().is_none() =>
             {
                 Gate::Open(self.tx.exempt())
             }
@@ -350,7 +359,7 @@ impl<T: Tenancy> Engine<T> {
     }
 }
 
-/// Why a statement passes the gate: preparing alone runs nothing and needs no context.
+/// Why a statement passes the gate: preparing alone runs nothing and needs no context, unless that sets a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purposes {
     Prepare,

@@ -187,6 +187,10 @@ fn query_error(fate: &mut Fate, payload: &[u8], out: &mut Output) -> Result<Deli
     match fate {
         Fate::Own(Purpose::Settings) => Err(SessionError::Setting(message_of(payload))),
         Fate::Own(_) => Ok(Delivery::Swallow),
+        Fate::Script(insertions) if insertions.is_at_own() && is_of_a_setting(payload) => {
+            out.refuse(&injection_failed(payload));
+            Ok(Delivery::Swallow)
+        }
         Fate::Script(insertions) => {
             match std::mem::take(&mut insertions.again) {
                 Again::Possible(text) if is_block_refused(payload) => insertions.again = Again::Due(text),
@@ -196,6 +200,11 @@ fn query_error(fate: &mut Fate, payload: &[u8], out: &mut Output) -> Result<Deli
         }
         _ => Ok(Delivery::Forward),
     }
+}
+
+/// Whether a SET has failed: what the string of statements itself is refused for, before any of it runs, has other codes.
+fn is_of_a_setting(payload: &[u8]) -> bool {
+    [*b"22023", *b"42501", *b"42704"].contains(&ErrorFields::new(payload).sqlstate())
 }
 
 /// `… cannot run inside a transaction block` (`PreventInTransactionBlock`, `xact.c`).

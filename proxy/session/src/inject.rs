@@ -270,5 +270,8 @@ fn behind_another() -> Refusal {
 
 /// CALL and DO may end the transaction they run in, the others refuse to run in a block.
 fn cannot_run_in_block(statement: &Statement) -> bool {
-    matches!(statement.verb, Verb::Unblockable | Verb::Call | Verb::Do)
+    matches!(
+        statement.verb,
+        Verb::Unblockable | Verb::Call | Verb::Do | Verb::CommitPrepared | Verb::RollbackPrepared
+    )
 }

@@ -112,9 +112,14 @@ pub(crate) fn characters(bytes: &[u8]) -> usize {
 impl Insertions {
     /// Whether the CommandComplete that was just read answers an inserted statement.
     pub(crate) fn swallows_next(&mut self) -> bool {
-        let index = self.completed;
+        let own = self.is_at_own();
         self.completed += 1;
-        self.swallow.binary_search(&index).is_ok()
+        own
+    }
+
+    /// Whether an inserted statement is the next to be answered.
+    pub(crate) fn is_at_own(&self) -> bool {
+        self.swallow.binary_search(&self.completed).is_ok()
     }
 
     /// An error position in the sent text (in characters, from 1) as one in the client's text.

@@ -29,6 +29,7 @@ mod reading;
 mod refusal;
 mod refuse;
 mod reply;
+mod role;
 mod seal;
 mod sequence;
 mod settings;

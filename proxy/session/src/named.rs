@@ -76,6 +76,14 @@ impl Named {
         }
     }
 
+    /// A name stands for the same text, parsed as another role from now on.
+    pub(crate) fn redefine(&mut self, name: &[u8], statement: &Arc<Statement>) {
+        let known = if name.is_empty() { self.unnamed.as_mut() } else { self.named.get_mut(name) };
+        if let Some(known) = known {
+            known.statement = Arc::clone(statement);
+        }
+    }
+
     /// What the client was told a statement returns.
     pub(crate) fn shape(&self, name: &[u8]) -> Option<Shape> {
         self.known(name)?.told

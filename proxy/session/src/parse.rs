@@ -8,7 +8,7 @@ use crate::names;
 use crate::output::Output;
 use crate::queue::{Answer, Expect, Fate, Naming};
 use crate::refusal::{Refusal, SessionError};
-use crate::statement::Statement;
+use crate::statement::{Statement, Surroundings};
 use crate::tenancy::Tenancy;
 use crate::transaction::Batch;
 use pgwarden_wire::{Parse, Status};
@@ -49,6 +49,8 @@ impl<T: Tenancy> Engine<T> {
         if let Gate::Shut(step) = self.gate(&statement, Purposes::Prepare, frame, now, out) {
             return Ok(step);
         }
+        // What the gate has asked may have made it another role.
+        let statement = self.as_role(parse.name, statement);
         self.tx.sent(Batch::Prepared);
         if self.shares(parse.name) && self.statements.find(parse.name).is_some() {
             return Ok(self.parse_taken(frame, &parse, &statement, out));
@@ -152,13 +154,16 @@ impl<T: Tenancy> Engine<T> {
 
     /// The statement that a Parse defines; named ones are shared with every client that defines the same.
     fn define(&self, parse: &Parse<'_>) -> Arc<Statement> {
+        let role = self.tenancy.role();
         let same = self.statements.find(b"").filter(|_| parse.name.is_empty());
+        let same = same.filter(|same| same.surroundings().role == role);
         if let Some(same) = same.filter(|same| same.text() == parse.text && same.types() == parse.types) {
             return Arc::clone(same);
         }
-        let path =
+        let search_path =
             self.profile.reported.value("search_path").or_else(|| self.profile.carried.value("search_path"));
-        let fresh = Statement::new(parse.text, parse.types, path, self.reading());
+        let around = Surroundings { search_path, role };
+        let fresh = Statement::new(parse.text, parse.types, around, self.reading());
         if self.shares(parse.name) { self.interner.share(fresh) } else { Arc::new(fresh) }
     }
 }

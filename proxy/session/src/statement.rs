@@ -13,6 +13,17 @@ struct Key {
     text: Box<[u8]>,
     types: Box<[u8]>,
     search_path: Option<Box<str>>,
+    /// The role that it is parsed as: it decides what names mean (`"$user"`), and what may be named.
+    role: Option<Box<str>>,
+}
+
+/// What the words of a statement depend on besides its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Surroundings<'a> {
+    /// Where names are looked up.
+    pub(crate) search_path: Option<&'a str>,
+    /// Who looks them up, where pgwarden sets the role.
+    pub(crate) role: Option<&'a str>,
 }
 
 /// A prepared statement as the client defined it, shared by all clients that define the same.
@@ -42,8 +53,9 @@ impl Hash for Statement {
 
 impl Statement {
     /// A statement that is not shared.
-    pub(crate) fn new(text: &[u8], types: &[u8], search_path: Option<&str>, reading: Reading) -> Self {
-        let key = Key { text: text.into(), types: types.into(), search_path: search_path.map(Into::into) };
+    pub(crate) fn new(text: &[u8], types: &[u8], around: Surroundings<'_>, reading: Reading) -> Self {
+        let (search_path, role) = (around.search_path.map(Into::into), around.role.map(Into::into));
+        let key = Key { text: text.into(), types: types.into(), search_path, role };
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         Self {
@@ -65,6 +77,11 @@ impl Statement {
     #[must_use]
     pub fn types(&self) -> &[u8] {
         &self.key.types
+    }
+
+    /// What the text depends on besides itself.
+    pub(crate) fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings { search_path: self.key.search_path.as_deref(), role: self.key.role.as_deref() }
     }
 
     /// What the text says, or why that cannot be told.

@@ -123,6 +123,11 @@ pub trait Tenancy {
     /// The encoded context; `None` when the configuration names no variable at all.
     fn carrier(&self) -> Option<&Arc<Carrier>>;
 
+    /// The role that transactions run as; `None` where no role is set.
+    fn role(&self) -> Option<&str> {
+        self.carrier()?.role.as_deref()
+    }
+
     /// Decides about `subject` before a byte of it reaches the server. `now` is in seconds since 1970.
     fn rule(&mut self, subject: Subject<'_>, place: Place, now: u64) -> Ruling;
 
@@ -173,6 +178,10 @@ pub trait Tenancy {
 pub(crate) fn needs_context(statement: &Statement, tenancy: &impl Tenancy) -> bool {
     use pgwarden_sql::Verb;
     match statement.verb {
+        // What looks names or rights up has to do it as the role.
+        Verb::Lock | Verb::Prepare | Verb::Checkpoint | Verb::CommitPrepared | Verb::RollbackPrepared => {
+            tenancy.role().is_some()
+        }
         verb if verb.controls_transaction() => false,
         Verb::Show => statement.setting.as_ref().is_some_and(|setting| tenancy.protects(&setting.name)),
         Verb::Set
@@ -189,12 +198,9 @@ pub(crate) fn needs_context(statement: &Statement, tenancy: &impl Tenancy) -> bo
         | Verb::DiscardAll
         | Verb::DiscardOther
         | Verb::Deallocate { .. }
-        | Verb::Prepare
         | Verb::Listen
         | Verb::Unlisten
         | Verb::Notify
-        | Verb::Checkpoint
-        | Verb::Lock
         | Verb::ClosePortal => false,
         _ => true,
     }

@@ -20,6 +20,21 @@ pub enum Source {
     Column(String),
     /// A text of the configuration.
     Literal(String),
+    /// The role that transactions run as.
+    Role(Roles),
+}
+
+/// Who transactions run as.
+#[derive(Debug, Clone)]
+pub struct Roles {
+    /// For whom nothing else says it.
+    pub usual: String,
+    /// For who has no context.
+    pub anonymous: String,
+    /// The claim that may name another role, parsed and as written.
+    pub claim: Option<(ClaimPath, String)>,
+    /// What that claim may say.
+    pub allowed: Vec<String>,
 }
 
 /// A setting that pgwarden sets in every transaction.
@@ -87,6 +102,12 @@ pub enum ContextError {
         /// What is wrong with the value.
         error: ValueError,
     },
+    /// The token names a role that the configuration does not let it name.
+    #[error("the token names a role in \"{path}\" that context.roles does not list")]
+    Role {
+        /// The path of the claim.
+        path: String,
+    },
 }
 
 impl Context {
@@ -99,16 +120,33 @@ impl Context {
     pub fn resolve(variables: &[Variable], identity: &Identity) -> Result<Self, ContextError> {
         let expires_at = identity.claims.as_ref().and_then(|claims| claims.expires_at);
         let known = identity.tenant.is_some() || identity.user.is_some() || identity.claims.is_some();
-        let identifies = variables.iter().any(|variable| !matches!(variable.source, Source::Literal(_)));
+        let identifies =
+            variables.iter().any(|variable| !matches!(variable.source, Source::Literal(_) | Source::Role(_)));
         let presence = if known || !identifies { Presence::Present } else { Presence::Missing };
         let values =
-            variables.iter().map(|variable| value_of(variable, identity)).collect::<Result<_, _>>()?;
+            variables.iter().map(|one| value_of(one, identity, presence)).collect::<Result<_, _>>()?;
         Ok(Self { values, presence, expires_at })
     }
 }
 
-fn value_of(variable: &Variable, identity: &Identity) -> Result<String, ContextError> {
+impl Roles {
+    fn of(&self, identity: &Identity, presence: Presence) -> Result<String, ContextError> {
+        let named = match (&self.claim, &identity.claims) {
+            (Some((path, written)), Some(claims)) => path.text(&claims.json).zip(Some(written)),
+            _ => None,
+        };
+        match named {
+            Some((role, _)) if self.allowed.contains(&role) => Ok(role),
+            Some((_, written)) => Err(ContextError::Role { path: written.clone() }),
+            None if presence == Presence::Missing => Ok(self.anonymous.clone()),
+            None => Ok(self.usual.clone()),
+        }
+    }
+}
+
+fn value_of(variable: &Variable, identity: &Identity, presence: Presence) -> Result<String, ContextError> {
     let value = match &variable.source {
+        Source::Role(roles) => Some(roles.of(identity, presence)?),
         Source::Literal(text) => Some(text.clone()),
         Source::Tenant => identity.tenant.clone(),
         Source::User => identity.user.clone(),
@@ -144,6 +182,35 @@ mod tests {
         let context = Context::resolve(&variables, &Identity::default()).expect("context");
         assert_eq!(context.values, ["", "eu"]);
         assert_eq!(context.presence, Presence::Missing);
+    }
+
+    #[test]
+    fn the_role_is_what_the_token_may_name_or_else_the_usual_one() {
+        let path = ClaimPath::parse("role").expect("a path");
+        let roles = Roles {
+            usual: "member".into(),
+            anonymous: "anon".into(),
+            claim: Some((path, "role".into())),
+            allowed: vec!["support".into()],
+        };
+        let variables = [variable(Source::Tenant, Kind::Text), variable(Source::Role(roles), Kind::Text)];
+        let role_of = |claims: Option<&str>| {
+            let claims = claims.map(|text| Claims {
+                json: serde_json::from_str(text).expect("JSON"),
+                text: text.into(),
+                expires_at: None,
+            });
+            let context = Context::resolve(&variables, &Identity { claims, ..Identity::default() })?;
+            Ok::<_, ContextError>(context.values[1].clone())
+        };
+        assert_eq!(role_of(None).as_deref(), Ok("anon"));
+        assert_eq!(role_of(Some("{}")).as_deref(), Ok("member"));
+        assert_eq!(role_of(Some(r#"{"role": "support"}"#)).as_deref(), Ok("support"));
+        let refused = role_of(Some(r#"{"role": "postgres"}"#)).expect_err("not in the list");
+        assert_eq!(
+            refused.to_string(),
+            "the token names a role in \"role\" that context.roles does not list"
+        );
     }
 
     #[test]

@@ -2,13 +2,18 @@
 
 use pgwarden_session::Carrier;
 
+/// The setting that is the role of a transaction: `set_config('role', …, true)` is SET LOCAL ROLE (`check_role` in
+/// `variable.c`), and its nothing is not empty but `none`.
+pub const ROLE: &str = "role";
+
 /// The OID of `bytea`: values travel as bytes, so that no client_encoding can break them.
 const BYTEA: i32 = 17;
 
 /// Encodes the values of the variables `names`, one value each.
 #[must_use]
 pub fn encode(names: &[&str], values: &[String]) -> Carrier {
-    let blanks = vec![String::new(); values.len()];
+    let blanks: Vec<String> = names.iter().map(|name| blank(name)).collect();
+    let role = names.iter().zip(values).find(|(name, _)| **name == ROLE);
     Carrier {
         local: select(names, "true"),
         session: select(names, "false"),
@@ -22,8 +27,14 @@ pub fn encode(names: &[&str], values: &[String]) -> Carrier {
         statements: u32::try_from(names.len()).unwrap_or(u32::MAX),
         assignments: assignments(names, values),
         blanks: assignments(names, &blanks),
+        role: role.map(|(_, value)| value.as_str().into()),
         sealing: None,
     }
+}
+
+/// The value of a variable that says nothing.
+fn blank(name: &str) -> String {
+    if name == ROLE { "none".to_owned() } else { String::new() }
 }
 
 /// `IS NULL`, because echoing a value can fail in a client encoding that cannot hold it, and need not be sent.
@@ -97,6 +108,14 @@ mod tests {
             String::from_utf8(carrier.text).expect("ascii"),
             r#"SET LOCAL "app"."a" = E'x''; drop'; SET LOCAL "app"."user" = E'\\\U000000E9\U0000000A'; "#
         );
+    }
+
+    #[test]
+    fn the_role_is_taken_back_as_none() {
+        let carrier = encode(&["app.a", "role"], &["1".into(), "member".into()]);
+        assert_eq!(carrier.role.as_deref(), Some("member"));
+        assert_eq!(carrier.blanks, [br#""app"."a" = E''"#.to_vec(), br#""role" = E'none'"#.to_vec()]);
+        assert_eq!(encode(&["app.role"], &["member".into()]).role, None);
     }
 
     #[test]

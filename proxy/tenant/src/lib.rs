@@ -24,8 +24,8 @@ mod verdict;
 mod warden;
 
 pub use claims::{ClaimRules, Claimant};
-pub use context::{Context, ContextError, Identity, Presence, Source, Variable};
-pub use encode::encode;
+pub use context::{Context, ContextError, Identity, Presence, Roles, Source, Variable};
+pub use encode::{ROLE, encode};
 pub use evidence::Evidence;
 pub use finding::{Finding, Observer};
 pub use grant::{Authority, Denial, Grant, Known, Standing};

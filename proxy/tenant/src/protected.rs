@@ -1,6 +1,7 @@
 //! The settings that clients may not touch, and the functions that change them.
 
 use crate::body;
+use crate::encode::ROLE;
 use crate::finding::Finding;
 use pgwarden_sql::Mention;
 
@@ -13,6 +14,8 @@ const IDENTITY: [&str; 2] = ["role", "session_authorization"];
 pub struct Protected {
     names: Vec<String>,
     functions: Vec<String>,
+    /// Whether pgwarden sets the role. It is not among the names: the word means something else almost everywhere.
+    sets_role: bool,
 }
 
 impl Protected {
@@ -20,8 +23,10 @@ impl Protected {
     #[must_use]
     pub fn new(names: &[&str]) -> Self {
         let token = (!names.is_empty()).then_some(&"pgwarden.token");
-        let names = names.iter().chain(token);
-        Self { names: names.map(|name| name.to_ascii_lowercase()).collect(), functions: Vec::new() }
+        let sets_role = names.contains(&ROLE);
+        let names = names.iter().chain(token).filter(|name| **name != ROLE);
+        let names = names.map(|name| name.to_ascii_lowercase()).collect();
+        Self { names, functions: Vec::new(), sets_role }
     }
 
     /// Functions of the database that change the context, with or without their schema; case does not matter.
@@ -41,7 +46,13 @@ impl Protected {
         !self.functions.is_empty()
     }
 
-    /// Whether the setting is one that pgwarden sets.
+    /// Whether transactions run as a role that pgwarden sets.
+    #[must_use]
+    pub fn sets_role(&self) -> bool {
+        self.sets_role
+    }
+
+    /// Whether the setting is a variable that pgwarden sets.
     #[must_use]
     pub fn holds(&self, setting: &str) -> bool {
         self.names.iter().any(|name| name.eq_ignore_ascii_case(setting))

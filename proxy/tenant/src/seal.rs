@@ -5,7 +5,7 @@
 //! ```
 //! The code covers everything in front of it, the server process, and SHA-256 of the names and values.
 
-use crate::encode::encode;
+use crate::encode::{ROLE, encode};
 use aws_lc_rs::digest::{Context as Hash, SHA256, digest};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use pgwarden_session::{Carrier, SEAL_LENGTH, Seal, Sealer, Sealing};
@@ -114,10 +114,12 @@ pub fn encode_sealed(names: &[&str], values: &[String], seal: &str, sealer: Arc<
     carrier
 }
 
-/// SHA-256 over each name and value, with its length in front.
+/// SHA-256 over each name and value, with its length in front. The role is no variable that a reader would verify: the
+/// server itself says who may be which.
 fn digest_of(names: &[&str], values: &[String]) -> [u8; 32] {
     let mut hash = Hash::new(&SHA256);
-    for part in names.iter().zip(values).flat_map(|(name, value)| [*name, value.as_str()]) {
+    let sealed = names.iter().zip(values).filter(|(name, _)| **name != ROLE);
+    for part in sealed.flat_map(|(name, value)| [*name, value.as_str()]) {
         hash.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
         hash.update(part.as_bytes());
     }

@@ -35,6 +35,8 @@ pub(crate) fn of_statement(protected: &Protected, text: &[u8], statement: &State
     }
     let direct = match (&statement.verb, &statement.setting) {
         (Verb::SetRole | Verb::SetSessionAuthorization, _) => Some(Finding::RoleTouched),
+        // Back to the login, where pgwarden has set another role.
+        (Verb::ResetIdentity, _) if protected.sets_role() => Some(Finding::RoleTouched),
         (Verb::Set | Verb::Reset, Some(setting)) => protected.finding_for(&setting.name),
         _ => None,
     };

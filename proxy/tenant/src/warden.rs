@@ -2,6 +2,7 @@
 
 use crate::claims::{ClaimRules, Claimant, disagreement};
 use crate::context::Presence;
+use crate::encode::ROLE;
 use crate::evidence::Evidence;
 use crate::finding::{Finding, Observer};
 use crate::grant::{Authority, Denial, Grant};
@@ -259,7 +260,8 @@ impl Tenancy for Warden {
     }
 
     fn protects(&self, setting: &str) -> bool {
-        self.guard.protected().holds(setting)
+        let protected = self.guard.protected();
+        protected.holds(setting) || (protected.sets_role() && setting.eq_ignore_ascii_case(ROLE))
     }
 }
 

@@ -40,6 +40,23 @@ pub(super) fn carrier(variables: &Variables, context: &Context) -> Option<Arc<Ca
     (!variables.is_empty()).then(|| Arc::new(variables.encode(&context.values)))
 }
 
+/// The context of services: nobody's, and no role.
+#[derive(Debug)]
+pub(crate) struct Nobody {
+    /// The settings that pgwarden sets for them, that of the seal included.
+    pub(crate) names: Arc<[String]>,
+    /// Their values.
+    pub(crate) blank: Arc<Grant>,
+}
+
+impl Nobody {
+    /// What services get where clients get these variables.
+    pub(crate) fn of(variables: &Variables) -> Self {
+        let variables = variables.without_role();
+        Self { names: variables.names(), blank: Arc::new(blank(&variables)) }
+    }
+}
+
 /// The grant of who has shown nothing: every variable that would say who it is, is empty.
 pub(crate) fn blank(variables: &Variables) -> Grant {
     let nobody = Context::resolve(variables, &Identity::default());

@@ -18,7 +18,7 @@ mod register;
 mod search;
 mod variables;
 
-pub(crate) use context::blank;
+pub(crate) use context::{Nobody, blank};
 pub(crate) use origin::Origin;
 pub(crate) use variables::Variables;
 

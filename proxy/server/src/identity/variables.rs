@@ -3,7 +3,7 @@
 use crate::seal::Sealing;
 use pgwarden_config::SealSettings;
 use pgwarden_session::{Carrier, Sealer};
-use pgwarden_tenant::{Variable, encode, encode_sealed};
+use pgwarden_tenant::{ROLE, Variable, encode, encode_sealed};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -30,6 +30,12 @@ impl Variables {
     pub(crate) fn names(&self) -> Arc<[String]> {
         let seal = self.seal.as_ref().map(|(_, name)| name.clone());
         self.list.iter().map(|variable| variable.name.clone()).chain(seal).collect()
+    }
+
+    /// The same without a role: services have one of their own, and may change it.
+    pub(super) fn without_role(&self) -> Self {
+        let list = self.list.iter().filter(|variable| variable.name != ROLE).cloned().collect();
+        Self { list, seal: self.seal.clone() }
     }
 
     /// Encodes one value for each.

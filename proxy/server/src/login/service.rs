@@ -5,6 +5,7 @@
 
 use crate::app::App;
 use crate::clock;
+use crate::identity::Nobody;
 use crate::login::Denied;
 use crate::login::authenticate::Shown;
 use crate::login::certificate;
@@ -135,7 +136,7 @@ impl Recognised<'_> {
             };
             Denied::Refused(refusal, outcome)
         })?;
-        let pool = app.pools.of_service(newcomer.database, name, (&app.names, app.seals()));
+        let pool = app.pools.of_service(newcomer.database, name, (&app.nobody.names, app.seals()));
         let pool = pool.ok_or_else(|| not_proven(newcomer.user))?;
         Ok(Lane { pool, pooling: service.pooling, session })
     }
@@ -159,7 +160,7 @@ impl Lane {
     /// direct connection, it can set them to act as a tenant for a while. A backend that it shares with other sessions of
     /// the service gets them emptied in front of each transaction.
     pub(super) fn warden(&self, app: &App) -> Warden {
-        let blank = &app.tenancy.blank;
+        let blank = &app.nobody.blank;
         let grant = match self.has_a_backend_of_its_own(app) {
             true => Arc::new(Grant::lasting(blank.context.clone(), None)),
             false => Arc::clone(blank),
@@ -172,7 +173,8 @@ impl Lane {
         if !self.has_a_backend_of_its_own(app) {
             return asked;
         }
-        let values = app.names.iter().cloned().zip(app.tenancy.blank.context.values.iter().cloned());
+        let Nobody { names, blank } = &app.nobody;
+        let values = names.iter().cloned().zip(blank.context.values.iter().cloned());
         values.filter(|(_, value)| !value.is_empty()).chain(asked).collect()
     }
 

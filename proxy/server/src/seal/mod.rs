@@ -6,7 +6,7 @@ use crate::clock;
 use arc_swap::ArcSwap;
 use pgwarden_config::SealSettings;
 use pgwarden_session::{Process, Seal, Sealer};
-use pgwarden_tenant::{SealKey, Variable};
+use pgwarden_tenant::{ROLE, SealKey, Variable};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +35,8 @@ impl Sealing {
         settings: Option<&SealSettings>,
         key: Option<SealKey>,
     ) -> Option<Arc<Self>> {
-        let names: Vec<String> = variables.iter().map(|variable| variable.name.clone()).collect();
+        let sealed = variables.iter().filter(|variable| variable.name != ROLE);
+        let names: Vec<String> = sealed.map(|variable| variable.name.clone()).collect();
         let terms = settings.zip(key).map(|(settings, key)| Terms::new(key, settings.lifetime))?;
         tracing::info!(key = terms.key.id(), "contexts are sealed");
         Some(match before.filter(|sealing| sealing.names == names) {

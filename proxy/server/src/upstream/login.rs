@@ -11,6 +11,7 @@ use pgwarden_auth::scram_keys::ScramKeys;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::Pooler;
 use pgwarden_session::{Process, Settings};
+use pgwarden_tenant::ROLE;
 use pgwarden_wire::{Fields, PROTOCOL_3_0, Writer, parameter_status};
 use std::sync::Arc;
 
@@ -114,7 +115,7 @@ impl Server {
             p.string(b"user").string(user.as_bytes()).string(b"database").string(database.as_bytes());
             // So that each reads as empty and not as unknown. A pooler in between would refuse what it does not know.
             let blank = if self.pooler == Pooler::No { variables } else { &[] };
-            for name in blank {
+            for name in blank.iter().filter(|name| *name != ROLE) {
                 p.string(name.as_bytes()).string(b"");
             }
             for (name, value) in settings {

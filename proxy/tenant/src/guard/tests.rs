@@ -292,3 +292,18 @@ fn a_guard_that_is_off_or_has_nothing_to_protect_finds_nothing() {
     let record = Guard::new(Protected::new(&["app.a"]), Stance::Record);
     assert_eq!(record.inspect(subject), Inspection::Found(Finding::SettingTouched));
 }
+
+#[test]
+fn a_role_that_pgwarden_sets_is_not_taken_back_and_the_word_means_nothing_else() {
+    let guard = Guard::new(Protected::new(&["app.current_org_id", "role"]), Stance::Reject);
+    let found = |text: &str| {
+        let script = analyse(text.as_bytes(), StringSyntax::Standard).expect("readable");
+        inspected(&guard, Subject::Text { text: text.as_bytes(), script: Ok(&script) }, text).0
+    };
+    for text in ["RESET ROLE", "RESET SESSION AUTHORIZATION", "SELECT set_config('ROLE', 'none', true)"] {
+        assert_eq!(found(text), Some(Finding::RoleTouched), "{text}");
+    }
+    for text in ["CREATE TABLE members (role text)", "SELECT app.grant_to('role', $1)", "SHOW role"] {
+        assert_eq!(found(text), None, "{text}");
+    }
+}
