@@ -175,9 +175,10 @@ impl Fate {
 
 impl Insertions {
     fn due_echo(&self) -> Option<&[u8]> {
+        let (index, value) = self.echo.as_ref()?;
         let swallowed = self.swallow.iter().filter(|reply| **reply < self.completed).count();
         let own = usize::try_from(self.completed).ok()?.checked_sub(swallowed)?;
-        self.echo.as_ref().filter(|(index, _)| usize::try_from(*index) == Ok(own)).map(|(_, value)| &**value)
+        (usize::try_from(*index) == Ok(own)).then_some(&**value)
     }
 
     /// Whether the string may have to be sent a second time, outside of a transaction block.

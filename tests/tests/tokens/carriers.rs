@@ -98,6 +98,13 @@ fn the_extended_protocol_takes_the_token_from_a_parameter() {
             assert_eq!(values(&replies), [token.as_str(), org], "one pipeline");
             assert_eq!(error_code(&nobody.query("SELECT org FROM items")), "42501");
         }
+        // What the server takes for false is for the session: NULL, and words that are cut short.
+        for (local, token, org) in [(None, globex(), GLOBEX), (Some("fa"), acme(), ACME)] {
+            nobody.send(&Frontend::new().bind("", "show", &[Some(&token), local]).execute("", 0).sync());
+            assert_eq!(values(&nobody.until_ready()), [token]);
+            assert_eq!(seen(&mut nobody), [org], "{local:?}");
+        }
+        nobody.query("RESET pgwarden.token");
         // The second argument in binary format, and for the session.
         let binary =
             Frontend::new().bind_formats("", "show", &[0, 1], &[Some(acme().as_bytes()), Some(&[0])], &[]);

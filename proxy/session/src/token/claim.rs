@@ -74,7 +74,7 @@ fn spoken(assignment: &Assignment, values: &[Option<&[u8]>]) -> Option<Claim> {
     let term = match assignment.lasting {
         Lasting::Transaction => Term::Transaction,
         Lasting::Session => Term::Session,
-        Lasting::Parameter(number) => term(parameter(number)??)?,
+        Lasting::Parameter(number) => term(parameter(number)?)?,
     };
     let value = value.filter(|value| !value.is_empty());
     Some(Claim { setting: assignment.name.to_ascii_lowercase(), value, term })

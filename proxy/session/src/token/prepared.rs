@@ -172,7 +172,7 @@ fn showing(
 ) -> Option<TokenShown> {
     let parameter = |number: u16| bound.values.get(usize::from(number).checked_sub(1)?).copied();
     let term = match used.lasting {
-        Lasting::Parameter(number) => term(parameter(number)??)?,
+        Lasting::Parameter(number) => term(parameter(number)?)?,
         Lasting::Transaction => Term::Transaction,
         Lasting::Session => Term::Session,
     };
@@ -198,11 +198,18 @@ fn without_value(rest: &[u8], place: Range<usize>) -> Vec<u8> {
     [before.unwrap_or_default(), &0_i32.to_be_bytes(), behind.unwrap_or_default()].concat()
 }
 
-/// A boolean in text or binary format: true is for the transaction.
-pub(super) fn term(value: &[u8]) -> Option<Term> {
+/// What a boolean in text or binary format says as the last argument of `set_config`: true is for the transaction, NULL is
+/// not. Words may be cut short as far as they stay clear (`parse_bool_with_len`, `bool.c`); `None` for what the server
+/// refuses.
+pub(super) fn term(value: Option<&[u8]>) -> Option<Term> {
+    let Some(value) = value else { return Some(Term::Session) };
     match value.trim_ascii().to_ascii_lowercase().as_slice() {
-        [1] | b"t" | b"true" | b"on" | b"yes" | b"y" | b"1" => Some(Term::Transaction),
-        [0] | b"f" | b"false" | b"off" | b"no" | b"n" | b"0" => Some(Term::Session),
+        [1] | b"t" | b"tr" | b"tru" | b"true" | b"on" | b"y" | b"ye" | b"yes" | b"1" => {
+            Some(Term::Transaction)
+        }
+        [0] | b"f" | b"fa" | b"fal" | b"fals" | b"false" | b"of" | b"off" | b"n" | b"no" | b"0" => {
+            Some(Term::Session)
+        }
         _ => None,
     }
 }
@@ -225,8 +232,17 @@ mod tests {
 
     #[test]
     fn booleans_are_read_in_both_formats() {
-        assert_eq!([b"\x01".as_slice(), b"t", b" TRUE "].map(term), [Some(Term::Transaction); 3]);
-        assert_eq!([b"\0".as_slice(), b"f", b"no"].map(term), [Some(Term::Session); 3]);
-        assert_eq!(term(b"perhaps"), None);
+        let said = |value: &[u8]| term(Some(value));
+        assert_eq!([b"\x01".as_slice(), b"t", b" TRUE "].map(said), [Some(Term::Transaction); 3]);
+        assert_eq!([b"\0".as_slice(), b"f", b"no"].map(said), [Some(Term::Session); 3]);
+        assert_eq!(said(b"perhaps"), None);
+    }
+
+    #[test]
+    fn a_boolean_that_the_server_takes_is_never_overlooked() {
+        let said = |value: &[u8]| term(Some(value));
+        assert_eq!([b"tr".as_slice(), b"YE", b"on"].map(said), [Some(Term::Transaction); 3]);
+        assert_eq!([b"fal".as_slice(), b"of", b"n"].map(said), [Some(Term::Session); 3]);
+        assert_eq!((term(None), said(b"o"), said(b"")), (Some(Term::Session), None, None));
     }
 }
