@@ -2,8 +2,8 @@
 //! somebody has checked it.
 
 use crate::context::{Identity, Source, Variable};
-use crate::finding::Finding;
 use crate::grant::Denial;
+use crate::offence::Offence;
 use pgwarden_session::{Claim, Refusal};
 use std::sync::Arc;
 
@@ -81,7 +81,7 @@ impl ClaimRules {
 
 fn malformed() -> Denial {
     let refusal = Refusal::new("22021", "the value of a context variable is not UTF-8", "", "");
-    Denial { finding: Finding::ContextDenied, refusal }
+    Denial { offence: Offence::ContextDenied, refusal }
 }
 
 fn unequal() -> Denial {
@@ -91,7 +91,7 @@ fn unequal() -> Denial {
         "What it says of tenant and user counts together.",
         "Set them in two statements, or for equally long.",
     );
-    Denial { finding: Finding::ContextDenied, refusal }
+    Denial { offence: Offence::ContextDenied, refusal }
 }
 
 /// The application says something else than its token.
@@ -102,7 +102,7 @@ pub(crate) fn disagreement() -> Denial {
         "The token counts.",
         "Remove the statement, or show the token of whom it is to act for.",
     );
-    Denial { finding: Finding::ClaimDisagrees, refusal }
+    Denial { offence: Offence::ClaimDisagrees, refusal }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::evidence::Evidence;
-use crate::finding::Finding;
+use crate::offence::Offence;
 use pgwarden_session::{Carrier, Refusal};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
     /// What it is found as.
-    pub finding: Finding,
+    pub offence: Offence,
     /// What the client reads.
     pub refusal: Refusal,
 }

@@ -4,7 +4,7 @@
 //! comparisons here; one that is marked is looked at token by token, and only where that leaves a doubt is it parsed,
 //! once by text, on a thread of its own. What cannot be parsed stays suspected.
 
-use crate::finding::Finding;
+use crate::offence::Offence;
 use crate::protected::Protected;
 use crate::suspicion::{self, Suspicion};
 use crate::texts::Texts;
@@ -39,7 +39,7 @@ pub enum Inspection {
     /// Nothing.
     Clean,
     /// This.
-    Found(Finding),
+    Found(Offence),
     /// The text has to be parsed first: see [`Guard::parse`].
     Unparsed,
 }
@@ -109,23 +109,23 @@ impl Guard {
 
     fn inspect_function(&self, oid: u32) -> Inspection {
         match oid {
-            SET_CONFIG_OID => Inspection::Found(Finding::SettingTouched),
-            _ if RUNS_TEXT_OIDS.contains(&oid) => Inspection::Found(Finding::CodeUnread),
+            SET_CONFIG_OID => Inspection::Found(Offence::SettingTouched),
+            _ if RUNS_TEXT_OIDS.contains(&oid) => Inspection::Found(Offence::CodeUnread),
             FIRST_NORMAL_OID.. if self.protected.has_functions() => {
-                Inspection::Found(Finding::FunctionCalled)
+                Inspection::Found(Offence::FunctionCalled)
             }
             _ => Inspection::Clean,
         }
     }
 
-    /// The first finding; a doubt about one statement waits until all are looked at.
+    /// The first offence; a doubt about one statement waits until all are looked at.
     fn settle(&self, text: &[u8], suspicions: impl Iterator<Item = Suspicion>) -> Inspection {
         let mut suspected = None;
         for suspicion in suspicions {
             match suspicion {
                 Suspicion::None => {}
-                Suspicion::Certain(finding) => return Inspection::Found(finding),
-                Suspicion::Possible(finding) => suspected = suspected.or(Some(finding)),
+                Suspicion::Certain(offence) => return Inspection::Found(offence),
+                Suspicion::Possible(offence) => suspected = suspected.or(Some(offence)),
             }
         }
         let Some(suspected) = suspected else { return Inspection::Clean };

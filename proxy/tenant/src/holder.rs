@@ -2,8 +2,8 @@
 
 use crate::context::Identity;
 use crate::evidence::Evidence;
-use crate::finding::Finding;
 use crate::grant::{Authority, Denial, Grant, Known, Standing};
+use crate::offence::Offence;
 use pgwarden_session::{Moment, Place, Refusal, Term};
 use std::sync::Arc;
 
@@ -235,7 +235,7 @@ fn expired() -> Denial {
         "A transaction cannot begin after the token's \"exp\".",
         "Show a fresh token, or open a new connection with one.",
     );
-    Denial { finding: Finding::ContextExpired, refusal }
+    Denial { offence: Offence::ContextExpired, refusal }
 }
 
 fn other_tenant() -> Denial {
@@ -245,5 +245,5 @@ fn other_tenant() -> Denial {
         "Statements of this transaction have run with another context.",
         "End the transaction first, or show the token in front of its first statement.",
     );
-    Denial { finding: Finding::ContextChanged, refusal }
+    Denial { offence: Offence::ContextChanged, refusal }
 }

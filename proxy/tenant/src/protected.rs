@@ -2,7 +2,7 @@
 
 use crate::body;
 use crate::encode::ROLE;
-use crate::finding::Finding;
+use crate::offence::Offence;
 use pgwarden_sql::Mention;
 
 /// Settings that decide who a statement acts as, whatever the configuration says. `row_security` is not among them:
@@ -60,12 +60,12 @@ impl Protected {
 
     /// What a setting's change would be found as.
     #[must_use]
-    pub fn finding_for(&self, setting: &str) -> Option<Finding> {
+    pub fn offence_for(&self, setting: &str) -> Option<Offence> {
         match () {
             () if self.names.is_empty() => None,
-            () if self.holds(setting) => Some(Finding::SettingTouched),
+            () if self.holds(setting) => Some(Offence::SettingTouched),
             () if IDENTITY.iter().any(|name| name.eq_ignore_ascii_case(setting)) => {
-                Some(Finding::RoleTouched)
+                Some(Offence::RoleTouched)
             }
             () => None,
         }
@@ -82,7 +82,7 @@ impl Protected {
 
     /// What a function's body in this language does to the context.
     #[must_use]
-    pub fn finding_in_body(&self, language: &str, source: &[u8]) -> Option<Finding> {
+    pub fn finding_in_body(&self, language: &str, source: &[u8]) -> Option<Offence> {
         body::inspect(self, &[Mention::Language(language.to_owned()), Mention::Constant(source.to_vec())])
     }
 

@@ -1,7 +1,7 @@
 //! What the tokens of a statement say about the context: nothing, too much, or that only a parse can tell.
 
 use crate::body;
-use crate::finding::Finding;
+use crate::offence::Offence;
 use crate::protected::Protected;
 use pgwarden_sql::{
     Marks, Mention, Place, SetConfigTarget, Statement, StringSyntax, Verb, mentions, runs_text,
@@ -13,9 +13,9 @@ pub(crate) enum Suspicion {
     /// It does not touch the context.
     None,
     /// It does, unless a parse says otherwise.
-    Possible(Finding),
+    Possible(Offence),
     /// It does.
-    Certain(Finding),
+    Certain(Offence),
 }
 
 impl Suspicion {
@@ -34,14 +34,14 @@ pub(crate) fn of_statement(protected: &Protected, text: &[u8], statement: &State
         return Suspicion::None;
     }
     let direct = match (&statement.verb, &statement.setting) {
-        (Verb::SetRole | Verb::SetSessionAuthorization, _) => Some(Finding::RoleTouched),
+        (Verb::SetRole | Verb::SetSessionAuthorization, _) => Some(Offence::RoleTouched),
         // Back to the login, where pgwarden has set another role.
-        (Verb::ResetIdentity, _) if protected.sets_role() => Some(Finding::RoleTouched),
-        (Verb::Set | Verb::Reset, Some(setting)) => protected.finding_for(&setting.name),
+        (Verb::ResetIdentity, _) if protected.sets_role() => Some(Offence::RoleTouched),
+        (Verb::Set | Verb::Reset, Some(setting)) => protected.offence_for(&setting.name),
         _ => None,
     };
     match direct {
-        Some(finding) => Suspicion::Certain(finding),
+        Some(offence) => Suspicion::Certain(offence),
         None if deserves_a_look(protected, statement) => look(protected, text, statement),
         None => Suspicion::None,
     }
@@ -65,7 +65,7 @@ pub(crate) fn hands_on(text: &[u8], statement: &Statement) -> bool {
 /// A statement whose values name a protected setting.
 pub(crate) fn of_values(protected: &Protected, text: &[u8], statement: &Statement) -> Suspicion {
     let named = match hands_on(text, statement) {
-        true => Suspicion::Possible(Finding::SettingNamed),
+        true => Suspicion::Possible(Offence::SettingNamed),
         false => Suspicion::None,
     };
     named.or(of_statement(protected, text, statement))
@@ -82,7 +82,7 @@ fn readings(text: &[u8], statement: &Statement) -> Vec<Vec<Mention>> {
 fn look(protected: &Protected, text: &[u8], statement: &Statement) -> Suspicion {
     let readings = readings(text, statement);
     if readings.is_empty() {
-        return Suspicion::Certain(Finding::Unreadable);
+        return Suspicion::Certain(Offence::Unreadable);
     }
     readings.iter().fold(Suspicion::None, |worst, found| worst.or(among(protected, found, statement)))
 }
@@ -95,7 +95,7 @@ fn among(protected: &Protected, found: &[Mention], statement: &Statement) -> Sus
         found.iter().any(|one| matches!(one, Mention::Constant(value) if protected.is_named_in(value)));
     let calls = found.iter().any(|one| matches!(one, Mention::Call(_)));
     if named && calls {
-        worst = worst.or(Suspicion::Possible(Finding::SettingNamed));
+        worst = worst.or(Suspicion::Possible(Offence::SettingNamed));
     }
     if statement.verb == Verb::Do || found.contains(&Mention::Makes) {
         worst = worst.or(body::inspect(protected, found).map_or(Suspicion::None, Suspicion::Certain));
@@ -108,13 +108,13 @@ fn one(protected: &Protected, mention: &Mention) -> Suspicion {
     use Suspicion::{Certain, Possible};
     match mention {
         Mention::SetConfig(SetConfigTarget::Literal(name)) => {
-            protected.finding_for(name).map_or(Suspicion::None, Certain)
+            protected.offence_for(name).map_or(Suspicion::None, Certain)
         }
         Mention::SetConfig(SetConfigTarget::Dynamic) | Mention::SettingsUpdate => {
-            Possible(Finding::SettingTouched)
+            Possible(Offence::SettingTouched)
         }
-        Mention::RunsText => Possible(Finding::CodeUnread),
-        Mention::Name(name) if protected.is_function(name) => Possible(Finding::FunctionCalled),
+        Mention::RunsText => Possible(Offence::CodeUnread),
+        Mention::Name(name) if protected.is_function(name) => Possible(Offence::FunctionCalled),
         _ => Suspicion::None,
     }
 }
@@ -125,8 +125,8 @@ fn in_definition(protected: &Protected, mention: &Mention, statement: &Statement
         return Suspicion::None;
     }
     match mention {
-        Mention::Name(name) if protected.holds(name) => Suspicion::Possible(Finding::SettingTouched),
-        Mention::Role => Suspicion::Possible(Finding::RoleTouched),
+        Mention::Name(name) if protected.holds(name) => Suspicion::Possible(Offence::SettingTouched),
+        Mention::Role => Suspicion::Possible(Offence::RoleTouched),
         Mention::Constant(value) => of_constant(protected, value),
         _ => Suspicion::None,
     }
@@ -136,11 +136,11 @@ fn in_definition(protected: &Protected, mention: &Mention, statement: &Statement
 fn of_constant(protected: &Protected, value: &[u8]) -> Suspicion {
     let name = String::from_utf8_lossy(value).to_lowercase();
     if name == "set_config" {
-        Suspicion::Possible(Finding::SettingTouched)
+        Suspicion::Possible(Offence::SettingTouched)
     } else if runs_text(name.as_bytes()) {
-        Suspicion::Possible(Finding::CodeUnread)
+        Suspicion::Possible(Offence::CodeUnread)
     } else if protected.is_function(&name) {
-        Suspicion::Possible(Finding::FunctionCalled)
+        Suspicion::Possible(Offence::FunctionCalled)
     } else {
         Suspicion::None
     }

@@ -1,4 +1,4 @@
-//! What is known of texts: remembered, because finding it out takes a real parse.
+//! What is known of texts: remembered, because offence it out takes a real parse.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

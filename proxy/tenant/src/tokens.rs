@@ -1,8 +1,8 @@
 //! What a token has to look like, before anybody is asked what it stands for.
 
 use crate::evidence::Evidence;
-use crate::finding::Finding;
 use crate::grant::Denial;
+use crate::offence::Offence;
 use pgwarden_session::{Bearer, Refusal};
 
 /// Whether tokens may be shown in a certain way.
@@ -61,13 +61,13 @@ pub(crate) fn unwanted() -> Denial {
         "context.token.carriers does not name it, or no variable is configured.",
         "Show the token in one of the ways that are named there.",
     );
-    Denial { finding: Finding::ContextDenied, refusal }
+    Denial { offence: Offence::ContextDenied, refusal }
 }
 
 fn denial(detail: String) -> Denial {
     let hint = "Show the token as it was issued, without quotes or white space.";
     let refusal = Refusal::new("28000", "the token is malformed", detail, hint);
-    Denial { finding: Finding::ContextDenied, refusal }
+    Denial { offence: Offence::ContextDenied, refusal }
 }
 
 #[cfg(test)]

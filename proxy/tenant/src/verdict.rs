@@ -1,6 +1,6 @@
 //! What a real parse says about a text that the tokens have made suspicious: only that lets it through.
 
-use crate::finding::Finding;
+use crate::offence::Offence;
 use crate::protected::Protected;
 use crate::suspicion::{self, Suspicion};
 use pgwarden_sql::{
@@ -16,7 +16,7 @@ pub(crate) enum Verdict {
     /// The text has no parse, or more than one: whatever was suspected stays.
     Unclear,
     /// It touches the context.
-    Guilty(Finding),
+    Guilty(Offence),
     /// It does not, and calls nothing but PostgreSQL's own functions.
     Harmless,
     /// It does not by itself; but it calls functions of the application, which see its values.
@@ -25,11 +25,11 @@ pub(crate) enum Verdict {
 
 impl Verdict {
     /// What is left of a suspicion.
-    pub(crate) fn on(self, suspected: Finding) -> Option<Finding> {
+    pub(crate) fn on(self, suspected: Offence) -> Option<Offence> {
         match self {
             Self::Unclear => Some(suspected),
-            Self::Guilty(finding) => Some(finding),
-            Self::HandsOn if suspected == Finding::SettingNamed => Some(suspected),
+            Self::Guilty(offence) => Some(offence),
+            Self::HandsOn if suspected == Offence::SettingNamed => Some(suspected),
             Self::Harmless | Self::HandsOn => None,
         }
     }
@@ -45,8 +45,8 @@ fn judge(protected: &Protected, text: &[u8], depth: usize) -> Verdict {
         std::str::from_utf8(text).ok().filter(|_| reads_the_same(text)).and_then(|text| parsed(text).ok());
     let Some(tree) = tree else { return Verdict::Unclear };
     let calls = tree.calls.iter().find_map(|call| of_call(protected, call, depth));
-    if let Some(finding) = calls.or_else(|| of_names(protected, &tree)) {
-        return Verdict::Guilty(finding);
+    if let Some(offence) = calls.or_else(|| of_names(protected, &tree)) {
+        return Verdict::Guilty(offence);
     }
     let executes = tree.statements.iter().any(|statement| statement == "ExecuteStmt");
     let sees_values = |call: &Call| !call.arguments.is_empty() && !is_postgresqls(&call.name);
@@ -58,15 +58,15 @@ fn is_postgresqls(name: &str) -> bool {
     is_catalog_function(name.strip_prefix("pg_catalog.").unwrap_or(name))
 }
 
-fn of_call(protected: &Protected, call: &Call, depth: usize) -> Option<Finding> {
+fn of_call(protected: &Protected, call: &Call, depth: usize) -> Option<Offence> {
     let bare = call.name.rsplit('.').next().unwrap_or_default();
     if protected.is_function(&call.name) {
-        return Some(Finding::FunctionCalled);
+        return Some(Offence::FunctionCalled);
     }
     if bare == "set_config" {
         return match call.arguments.first() {
-            Some(Argument::Text(name)) => protected.finding_for(name),
-            _ => Some(Finding::SettingTouched),
+            Some(Argument::Text(name)) => protected.offence_for(name),
+            _ => Some(Offence::SettingTouched),
         };
     }
     if !runs_text(bare.as_bytes()) {
@@ -75,42 +75,42 @@ fn of_call(protected: &Protected, call: &Call, depth: usize) -> Option<Finding> 
     call.arguments.iter().find_map(|argument| match argument {
         Argument::Text(text) => of_inner(protected, text, depth + 1),
         Argument::Constant => None,
-        Argument::Computed => Some(Finding::CodeUnread),
+        Argument::Computed => Some(Offence::CodeUnread),
     })
 }
 
 /// SQL within SQL, or a constant that is none: read as the outer text is.
-fn of_inner(protected: &Protected, text: &str, depth: usize) -> Option<Finding> {
+fn of_inner(protected: &Protected, text: &str, depth: usize) -> Option<Offence> {
     if depth > DEPTH {
-        return Some(Finding::CodeUnread);
+        return Some(Offence::CodeUnread);
     }
     let Ok(script) = analyse(text.as_bytes(), StringSyntax::Standard) else {
-        return Some(Finding::CodeUnread);
+        return Some(Offence::CodeUnread);
     };
     script.statements().iter().find_map(|statement| {
         match suspicion::of_statement(protected, text.as_bytes(), statement) {
             Suspicion::None => None,
-            Suspicion::Certain(finding) => Some(finding),
-            Suspicion::Possible(finding) => judge(protected, text.as_bytes(), depth).on(finding),
+            Suspicion::Certain(offence) => Some(offence),
+            Suspicion::Possible(offence) => judge(protected, text.as_bytes(), depth).on(offence),
         }
     })
 }
 
 /// What the statements change, and the names in definitions.
-fn of_names(protected: &Protected, tree: &Parsed) -> Option<Finding> {
+fn of_names(protected: &Protected, tree: &Parsed) -> Option<Offence> {
     let defines_view = tree.statements.iter().any(|one| matches!(one.as_str(), "ViewStmt" | "RuleStmt"));
     let is_settings = |name: &String| name.eq_ignore_ascii_case("pg_settings");
     if tree.changed.iter().any(is_settings) || (defines_view && tree.other.iter().any(is_settings)) {
-        return Some(Finding::SettingTouched);
+        return Some(Offence::SettingTouched);
     }
-    tree.settings.iter().find_map(|name| protected.finding_for(name)).or_else(|| {
+    tree.settings.iter().find_map(|name| protected.offence_for(name)).or_else(|| {
         tree.other.iter().find_map(|name| {
             if name.eq_ignore_ascii_case("set_config") {
-                Some(Finding::SettingTouched)
+                Some(Offence::SettingTouched)
             } else if runs_text(name.as_bytes()) {
-                Some(Finding::CodeUnread)
+                Some(Offence::CodeUnread)
             } else {
-                protected.is_function(&name.to_lowercase()).then_some(Finding::FunctionCalled)
+                protected.is_function(&name.to_lowercase()).then_some(Offence::FunctionCalled)
             }
         })
     })

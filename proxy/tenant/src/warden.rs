@@ -4,10 +4,10 @@ use crate::claims::{ClaimRules, Claimant, disagreement};
 use crate::context::Presence;
 use crate::encode::ROLE;
 use crate::evidence::Evidence;
-use crate::finding::{Finding, Observer};
 use crate::grant::{Authority, Denial, Grant};
 use crate::guard::{Guard, Inspection, Stance};
 use crate::holder::{Appraisal, Held, Holder};
+use crate::offence::{Observer, Offence};
 use crate::relations::{Names, RelationCache};
 use crate::tokens::{Permission, TokenRules, unwanted};
 use pgwarden_session::{
@@ -16,7 +16,7 @@ use pgwarden_session::{
 use pgwarden_sql::{Marks, Script, StringSyntax, Verb, assignments};
 use std::sync::Arc;
 
-/// What happens to a finding.
+/// What happens to an offence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Nothing is looked at.
@@ -30,7 +30,7 @@ pub enum Mode {
 /// What a client without a context may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// Statements that name a relation are a finding.
+    /// Statements that name a relation are an offence.
     Refuse,
     /// Row Level Security answers, with empty values.
     Empty,
@@ -55,7 +55,7 @@ pub struct Warden {
 pub struct Shared {
     /// What clients may not touch.
     pub guard: Arc<Guard>,
-    /// Who hears of findings.
+    /// Who hears of offences.
     pub observer: Arc<dyn Observer>,
     /// Which texts name a relation.
     pub relations: Arc<RelationCache>,
@@ -104,10 +104,10 @@ impl Warden {
         self.holder.answered(evidence, found);
     }
 
-    /// A finding: refused in `enforce`, otherwise only counted.
-    fn judge(&self, finding: Finding, refusal: Refusal) -> Ruling {
+    /// An offence: refused in `enforce`, otherwise only counted.
+    fn judge(&self, offence: Offence, refusal: Refusal) -> Ruling {
         if self.mode != Mode::Passthrough {
-            self.observer.found(finding, self.mode);
+            self.observer.found(offence, self.mode);
         }
         if self.mode == Mode::Enforce { Ruling::Refuse(Box::new(refusal)) } else { Ruling::Allow }
     }
@@ -116,16 +116,16 @@ impl Warden {
         match appraisal {
             Appraisal::Good => Ruling::Allow,
             Appraisal::Ask => Ruling::Ask,
-            Appraisal::Denied(denial) => self.judge(denial.finding, denial.refusal),
+            Appraisal::Denied(denial) => self.judge(denial.offence, denial.refusal),
         }
     }
 
-    /// A finding of the guard, which may be told to count alone.
-    fn judge_guarded(&self, finding: Finding) -> Ruling {
+    /// An offence of the guard, which may be told to count alone.
+    fn judge_guarded(&self, offence: Offence) -> Ruling {
         if self.guard.stance() == Stance::Reject {
-            return self.judge(finding, refusal(finding));
+            return self.judge(offence, refusal(offence));
         }
-        self.observer.found(finding, self.mode);
+        self.observer.found(offence, self.mode);
         Ruling::Allow
     }
 
@@ -146,7 +146,7 @@ impl Warden {
         match self.relations.names_relation(text) {
             None => Ruling::Ask,
             Some(Names::Nothing) => Ruling::Allow,
-            Some(Names::Relation) => self.judge(Finding::ContextMissing, refusal(Finding::ContextMissing)),
+            Some(Names::Relation) => self.judge(Offence::ContextMissing, refusal(Offence::ContextMissing)),
         }
     }
 }
@@ -172,12 +172,12 @@ impl Tenancy for Warden {
             return Ruling::Allow;
         }
         if let Subject::Text { script: Err(Unread::Unclear), .. } = subject {
-            return self.judge(Finding::Unreadable, refusal(Finding::Unreadable));
+            return self.judge(Offence::Unreadable, refusal(Offence::Unreadable));
         }
         match self.guard.inspect(subject) {
             Inspection::Clean => (),
             Inspection::Unparsed => return Ruling::Ask,
-            Inspection::Found(finding) => match self.judge_guarded(finding) {
+            Inspection::Found(offence) => match self.judge_guarded(offence) {
                 // Recorded alone, it still may need a context that is not there.
                 Ruling::Allow if self.mode == Mode::Enforce => (),
                 ruling => return ruling,
@@ -271,49 +271,49 @@ fn gives_up_context(subject: Subject<'_>) -> bool {
     script.single().is_some_and(|one| matches!(one.verb, Verb::Token | Verb::ResetAll | Verb::DiscardAll))
 }
 
-fn refusal(finding: Finding) -> Refusal {
-    match finding {
-        Finding::ContextMissing
-        | Finding::ContextExpired
-        | Finding::ContextDenied
-        | Finding::ContextChanged
-        | Finding::ClaimDisagrees => Refusal::new(
+fn refusal(offence: Offence) -> Refusal {
+    match offence {
+        Offence::ContextMissing
+        | Offence::ContextExpired
+        | Offence::ContextDenied
+        | Offence::ContextChanged
+        | Offence::ClaimDisagrees => Refusal::new(
             "42501",
             "no tenant context for a statement that names a table",
             "This connection has no tenant, and pgwarden enforces one: the statement was not sent to the server.",
             "Connect as a user that has a tenant, or give this one a tenant in context.fixed.",
         ),
-        Finding::SettingTouched => Refusal::new(
+        Offence::SettingTouched => Refusal::new(
             "42501",
             "permission denied to change the tenant context",
             "The statement would set a variable that pgwarden sets.",
             "Remove it: pgwarden sets the context of every transaction by itself.",
         ),
-        Finding::RoleTouched => Refusal::new(
+        Offence::RoleTouched => Refusal::new(
             "42501",
             "permission denied to change the role or row security",
             "The statement would change who the session acts as, and with it what the policies see.",
             "Connect as the user that has the rights needed.",
         ),
-        Finding::SettingNamed => Refusal::new(
+        Offence::SettingNamed => Refusal::new(
             "42501",
             "permission denied to name the tenant context in a value",
             "A value names a variable that pgwarden sets, and the statement hands it to a function that may act on it.",
             "Leave the name out of the value, or call no function of the database with it.",
         ),
-        Finding::FunctionCalled => Refusal::new(
+        Offence::FunctionCalled => Refusal::new(
             "42501",
             "permission denied to call a function that changes the tenant context",
             "The function is one of guard.functions.",
             "Remove the call: pgwarden sets the context of every transaction by itself.",
         ),
-        Finding::CodeUnread => Refusal::new(
+        Offence::CodeUnread => Refusal::new(
             "42501",
             "permission denied to run code that cannot be checked",
             "The statement runs or makes code that pgwarden cannot read: SQL that is put together when it runs, or a language other than SQL and PL/pgSQL.",
             "Write the SQL in the statement itself, or make functions as a user that pgwarden does not guard.",
         ),
-        Finding::Unreadable => Refusal::new(
+        Offence::Unreadable => Refusal::new(
             "42601",
             "the statement cannot be read",
             "A backslash in it reads differently depending on standard_conforming_strings or on client_encoding.",

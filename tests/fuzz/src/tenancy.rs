@@ -6,8 +6,8 @@ use std::sync::Arc;
 use pgwarden_session::{Carrier, Claim, End, Place, Refusal, Ruling, Shown, Subject, Tenancy};
 use pgwarden_sql::Script;
 use pgwarden_tenant::{
-    Authority, ClaimRules, Claimant, Context, Denial, Evidence, Finding, Grant, Guard, Held, Identity, Kind,
-    Known, Missing, Mode, Names, Observer, Permission, Protected, RelationCache, Shared, Source, Stance,
+    Authority, ClaimRules, Claimant, Context, Denial, Evidence, Grant, Guard, Held, Identity, Kind, Known,
+    Missing, Mode, Names, Observer, Offence, Permission, Protected, RelationCache, Shared, Source, Stance,
     TokenRules, Variable, Warden, encode,
 };
 
@@ -58,7 +58,7 @@ impl Book {
             }),
         };
         found.cloned().ok_or_else(|| Denial {
-            finding: Finding::ContextDenied,
+            offence: Offence::ContextDenied,
             refusal: Refusal::new("28000", "it stands for nothing", "", ""),
         })
     }
@@ -78,7 +78,7 @@ impl Authority for Book {
 struct Nobody;
 
 impl Observer for Nobody {
-    fn found(&self, _: Finding, _: Mode) {}
+    fn found(&self, _: Offence, _: Mode) {}
 }
 
 impl Everything {

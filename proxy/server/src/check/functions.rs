@@ -3,7 +3,7 @@
 use super::ask::{Asked, Row};
 use super::report::{Finding, Severity};
 use crate::upstream::UpstreamError;
-use pgwarden_tenant::{Finding as Found, Protected};
+use pgwarden_tenant::{Offence, Protected};
 
 /// Those of the application, what runs with its owner's rights first: signature, name, and what is read of them.
 const FUNCTIONS: &str = "SELECT p.oid::regprocedure::text, n.nspname || '.' || p.proname, p.prosecdef, \
@@ -79,24 +79,24 @@ impl Function {
     /// What the function does to the context.
     fn changes(&self, protected: &Protected) -> Option<Finding> {
         let set = self.settings.lines().filter_map(|line| line.split_once('='));
-        let clause = set.filter_map(|(name, _)| protected.finding_for(name)).next();
+        let clause = set.filter_map(|(name, _)| protected.offence_for(name)).next();
         let found = clause
             .or_else(|| protected.finding_in_body(&self.language, self.source.as_bytes()))
             .or_else(|| protected.finding_in_body("sql", self.body.as_bytes()))?;
         let what = match found {
-            Found::RoleTouched => "changes the role or the session authorization",
-            Found::CodeUnread if !matches!(self.language.as_str(), "sql" | "plpgsql") => {
+            Offence::RoleTouched => "changes the role or the session authorization",
+            Offence::CodeUnread if !matches!(self.language.as_str(), "sql" | "plpgsql") => {
                 return self.unread().map(|message| self.finding(Severity::Warning, message));
             }
-            Found::CodeUnread => "runs SQL that is put together when it runs",
-            Found::FunctionCalled => "calls a function of guard.functions",
+            Offence::CodeUnread => "runs SQL that is put together when it runs",
+            Offence::FunctionCalled => "calls a function of guard.functions",
             _ => "changes a variable that pgwarden sets",
         };
         let rights = if self.runs_as == RunsAs::Owner { ", with its owner's rights" } else { "" };
         let (severity, advice) = match (found, &self.call) {
             _ if protected.forbids(&self.name) => (Severity::Note, "guard.functions has it"),
             (_, Call::Impossible) => (Severity::Note, "the login cannot call it"),
-            (Found::CodeUnread, Call::Possible) => {
+            (Offence::CodeUnread, Call::Possible) => {
                 (Severity::Warning, "if a caller decides about that SQL, put it into guard.functions")
             }
             _ => (Severity::Serious, "put it into guard.functions, or take EXECUTE away"),

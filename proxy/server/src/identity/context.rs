@@ -4,7 +4,7 @@ use crate::identity::Variables;
 use pgwarden_auth::jwt::{ClaimPath, Claims};
 use pgwarden_config::ContextSettings;
 use pgwarden_session::{Carrier, Refusal};
-use pgwarden_tenant::{Context, Denial, Finding, Grant, Identity, Variable};
+use pgwarden_tenant::{Context, Denial, Grant, Identity, Offence, Variable};
 use std::sync::Arc;
 
 /// What the claims of a verified token say.
@@ -29,7 +29,7 @@ pub(super) fn of(variables: &[Variable], identity: &Identity, leeway: u64) -> Re
             format!("{error}.").replacen("the ", "The ", 1),
             "The token or the configuration has to be put right; the value itself is not shown.",
         );
-        Denial { finding: Finding::ContextDenied, refusal }
+        Denial { offence: Offence::ContextDenied, refusal }
     })?;
     context.expires_at = context.expires_at.map(|end| end.saturating_add(leeway));
     Ok(context)

@@ -3,10 +3,10 @@
 use crate::identity::directory::DirectoryError;
 use pgwarden_auth::jwt::TokenError;
 use pgwarden_session::Refusal;
-use pgwarden_tenant::{Denial, Finding};
+use pgwarden_tenant::{Denial, Offence};
 
 fn denial(sqlstate: &'static str, message: &str, detail: &str, hint: &str) -> Denial {
-    Denial { finding: Finding::ContextDenied, refusal: Refusal::new(sqlstate, message, detail, hint) }
+    Denial { offence: Offence::ContextDenied, refusal: Refusal::new(sqlstate, message, detail, hint) }
 }
 
 /// A signed token that is not good.

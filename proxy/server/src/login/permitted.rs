@@ -27,8 +27,8 @@ pub(super) fn settings(startup: &Startup, mode: Mode, app: &App) -> Result<Vec<(
     }
     let guard = &app.tenancy.guard;
     for (name, _) in settings.iter().filter(|_| guard.stance() != Stance::Off) {
-        let Some(finding) = guard.protected().finding_for(name) else { continue };
-        app.tenancy.observer.found(finding, mode);
+        let Some(offence) = guard.protected().offence_for(name) else { continue };
+        app.tenancy.observer.found(offence, mode);
         if mode == Mode::Enforce && guard.stance() == Stance::Reject {
             let refusal = Refusal::new(
                 "42501",

@@ -1,7 +1,7 @@
 //! The values that labels take: enums, so that no tenant, user or SQL text can become one.
 
 use pgwarden_session::Pin;
-use pgwarden_tenant::{Finding, Mode};
+use pgwarden_tenant::{Mode, Offence};
 
 /// An enum whose variants are the values of one label.
 pub(crate) trait Label: Copy + Eq + 'static {
@@ -75,7 +75,7 @@ labels!(
     }
 );
 
-impl Label for Finding {
+impl Label for Offence {
     const ALL: &'static [Self] = &Self::ALL;
 
     fn label(self) -> &'static str {

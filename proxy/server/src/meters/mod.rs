@@ -24,7 +24,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Unit};
 use metrics_exporter_prometheus::PrometheusHandle;
 use pgwarden_session::{Activity, Pin};
-use pgwarden_tenant::{Finding, Mode};
+use pgwarden_tenant::{Mode, Offence};
 
 use self::connections::Connections;
 use self::family::{Family, Registry};
@@ -79,7 +79,7 @@ pub(crate) struct Meters {
     backend_bytes: Counter,
     injections: Family<InjectionForm, Counter>,
     refusals: Counter,
-    findings: Family<(Finding, Mode), Counter>,
+    findings: Family<(Offence, Mode), Counter>,
     checkouts: Counter,
     waiting_clients: Gauge,
     pinned_clients: Family<Pin, Gauge>,
@@ -282,7 +282,7 @@ impl fmt::Debug for Meters {
 }
 
 impl pgwarden_tenant::Observer for Meters {
-    fn found(&self, finding: Finding, mode: Mode) {
-        self.findings.count((finding, mode));
+    fn found(&self, offence: Offence, mode: Mode) {
+        self.findings.count((offence, mode));
     }
 }

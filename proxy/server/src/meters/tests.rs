@@ -149,7 +149,7 @@ fn each_event_moves_its_own_series() {
     meters.activity(Activity { front: 1, refused: 1, ..Activity::default() });
     pgwarden_tenant::Observer::found(
         &meters,
-        pgwarden_tenant::Finding::RoleTouched,
+        pgwarden_tenant::Offence::RoleTouched,
         pgwarden_tenant::Mode::Shadow,
     );
     meters.backend_connect_failed(ConnectFailure::TimedOut);

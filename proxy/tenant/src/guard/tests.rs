@@ -8,12 +8,12 @@ fn guard() -> Guard {
 }
 
 /// What is found in the end, and whether a parse was necessary.
-fn inspected(guard: &Guard, subject: Subject<'_>, text: &str) -> (Option<Finding>, usize) {
+fn inspected(guard: &Guard, subject: Subject<'_>, text: &str) -> (Option<Offence>, usize) {
     let mut parses = 0;
     loop {
         match guard.inspect(subject) {
             Inspection::Clean => return (None, parses),
-            Inspection::Found(finding) => return (Some(finding), parses),
+            Inspection::Found(offence) => return (Some(offence), parses),
             Inspection::Unparsed => guard.parse(text.as_bytes()),
         }
         parses += 1;
@@ -21,20 +21,20 @@ fn inspected(guard: &Guard, subject: Subject<'_>, text: &str) -> (Option<Finding
     }
 }
 
-fn found(text: &str) -> (Option<Finding>, usize) {
+fn found(text: &str) -> (Option<Offence>, usize) {
     let script =
         analyse(text.as_bytes(), StringSyntax::Standard).unwrap_or_else(|error| panic!("{text}: {error}"));
     inspected(&guard(), Subject::Text { text: text.as_bytes(), script: Ok(&script) }, text)
 }
 
-fn found_in_values(text: &str, values: &str) -> Option<Finding> {
+fn found_in_values(text: &str, values: &str) -> Option<Offence> {
     let script = analyse(text.as_bytes(), StringSyntax::Standard).expect("readable");
     let subject = Subject::Values { text: text.as_bytes(), script: &script, values: values.as_bytes() };
     inspected(&guard(), subject, text).0
 }
 
 #[track_caller]
-fn each_is(expected: Finding, texts: &[&str]) {
+fn each_is(expected: Offence, texts: &[&str]) {
     for text in texts {
         assert_eq!(found(text).0, Some(expected), "{text}");
     }
@@ -43,7 +43,7 @@ fn each_is(expected: Finding, texts: &[&str]) {
 #[test]
 fn setting_a_protected_variable_is_found_in_every_spelling() {
     each_is(
-        Finding::SettingTouched,
+        Offence::SettingTouched,
         &[
             "SET app.current_org_id = 'x'",
             "set local APP.Current_Org_Id to 'x'",
@@ -85,7 +85,7 @@ fn setting_a_protected_variable_is_found_in_every_spelling() {
 #[test]
 fn code_that_sets_or_names_a_protected_variable_is_found() {
     each_is(
-        Finding::SettingTouched,
+        Offence::SettingTouched,
         &[
             "DO $$ BEGIN PERFORM set_config('app.current_org_id', 'x', true); END $$",
             "DO 'BEGIN PERFORM set_config(''app.current_org_id'', ''x'', true); END'",
@@ -103,7 +103,7 @@ fn code_that_sets_or_names_a_protected_variable_is_found() {
         ],
     );
     each_is(
-        Finding::CodeUnread,
+        Offence::CodeUnread,
         &[
             "DO $$ BEGIN EXECUTE 'SET app.' || 'current_org_id = ''x'''; END $$",
             "DO $$ DECLARE function text := 'x'; BEGIN EXECUTE function; END $$",
@@ -114,7 +114,7 @@ fn code_that_sets_or_names_a_protected_variable_is_found() {
         ],
     );
     each_is(
-        Finding::RoleTouched,
+        Offence::RoleTouched,
         &[
             "DO $$ BEGIN SET ROLE admin; END $$",
             "DO $$ BEGIN PERFORM set_config('role', 'admin', true); END $$",
@@ -125,7 +125,7 @@ fn code_that_sets_or_names_a_protected_variable_is_found() {
 #[test]
 fn functions_that_run_sql_are_found_unless_that_sql_is_harmless() {
     each_is(
-        Finding::SettingTouched,
+        Offence::SettingTouched,
         &[
             "SELECT query_to_xml('SELECT set_config(''app.current_org_id'', ''x'', true)', true, true, '')",
             "SELECT * FROM ts_stat('SELECT set_config(''app.'' || ''current_org_id'', ''x'', true)::tsvector')",
@@ -134,7 +134,7 @@ fn functions_that_run_sql_are_found_unless_that_sql_is_harmless() {
         ],
     );
     each_is(
-        Finding::CodeUnread,
+        Offence::CodeUnread,
         &[
             "SELECT query_to_xml('SELECT ' || 1, true, true, '')",
             "SELECT ts_rewrite('a'::tsquery, $1)",
@@ -154,7 +154,7 @@ fn functions_that_run_sql_are_found_unless_that_sql_is_harmless() {
 #[test]
 fn changing_the_role_is_found() {
     each_is(
-        Finding::RoleTouched,
+        Offence::RoleTouched,
         &[
             "SET ROLE admin",
             "set local role admin",
@@ -169,7 +169,7 @@ fn changing_the_role_is_found() {
 #[test]
 fn functions_of_the_database_that_change_the_context_are_found() {
     each_is(
-        Finding::FunctionCalled,
+        Offence::FunctionCalled,
         &[
             "SELECT platform.set_system_user()",
             "SELECT set_system_user()",
@@ -184,9 +184,9 @@ fn functions_of_the_database_that_change_the_context_are_found() {
     );
     let guard = guard();
     for (oid, expected) in [
-        (2078, Inspection::Found(Finding::SettingTouched)),
-        (2924, Inspection::Found(Finding::CodeUnread)),
-        (20_000, Inspection::Found(Finding::FunctionCalled)),
+        (2078, Inspection::Found(Offence::SettingTouched)),
+        (2924, Inspection::Found(Offence::CodeUnread)),
+        (20_000, Inspection::Found(Offence::FunctionCalled)),
         (1344, Inspection::Clean),
     ] {
         assert_eq!(guard.inspect(Subject::Function(oid)), expected, "{oid}");
@@ -196,12 +196,12 @@ fn functions_of_the_database_that_change_the_context_are_found() {
 #[test]
 fn values_that_name_a_protected_variable_matter_where_the_application_sees_them() {
     each_is(
-        Finding::SettingNamed,
+        Offence::SettingNamed,
         &["SELECT exec_sql('SET app.current_org_id = 1')", "EXECUTE p('SET app.current_org_id = 1')"],
     );
     let setting = "SET App.current_org_id = 'x'";
     for text in ["SELECT exec_sql($1)", "CALL run($1)", "EXECUTE p($1)"] {
-        assert_eq!(found_in_values(text, setting), Some(Finding::SettingNamed), "{text}");
+        assert_eq!(found_in_values(text, setting), Some(Offence::SettingNamed), "{text}");
         assert_eq!(found_in_values(text, "SELECT 1"), None, "{text}");
     }
     for text in [
@@ -256,8 +256,8 @@ fn harmless_things_pass_after_a_parse() {
             .trim_end_matches(", v(a)"),
         "WITH v (a) AS (VALUES ('app.current_org_id')) SELECT * FROM v",
     ] {
-        let (finding, parses) = found(text);
-        assert_eq!(finding, None, "{text}");
+        let (offence, parses) = found(text);
+        assert_eq!(offence, None, "{text}");
         assert!(parses <= 1, "{text}");
     }
 }
@@ -265,7 +265,7 @@ fn harmless_things_pass_after_a_parse() {
 #[test]
 fn what_cannot_be_parsed_stays_suspected() {
     each_is(
-        Finding::SettingTouched,
+        Offence::SettingTouched,
         &[
             "SELECT set_config(",
             "SELECT set_config FROM t WHERE a = 'x\\' OR 'y' = ''",
@@ -273,13 +273,13 @@ fn what_cannot_be_parsed_stays_suspected() {
         ],
     );
     let long = format!("SELECT set_config FROM t -- {}", "x".repeat(70_000));
-    assert_eq!(found(&long), (Some(Finding::SettingTouched), 0));
+    assert_eq!(found(&long), (Some(Offence::SettingTouched), 0));
     let guard = guard();
     let text = "SELECT set_config FROM t";
     guard.give_up(text.as_bytes());
     let script = analyse(text.as_bytes(), StringSyntax::Standard).expect("readable");
     let subject = Subject::Text { text: text.as_bytes(), script: Ok(&script) };
-    assert_eq!(guard.inspect(subject), Inspection::Found(Finding::SettingTouched));
+    assert_eq!(guard.inspect(subject), Inspection::Found(Offence::SettingTouched));
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn a_guard_that_is_off_or_has_nothing_to_protect_finds_nothing() {
     assert_eq!(off.inspect(subject), Inspection::Clean);
     assert_eq!(Guard::default().inspect(subject), Inspection::Clean);
     let record = Guard::new(Protected::new(&["app.a"]), Stance::Record);
-    assert_eq!(record.inspect(subject), Inspection::Found(Finding::SettingTouched));
+    assert_eq!(record.inspect(subject), Inspection::Found(Offence::SettingTouched));
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn a_role_that_pgwarden_sets_is_not_taken_back_and_the_word_means_nothing_else()
         inspected(&guard, Subject::Text { text: text.as_bytes(), script: Ok(&script) }, text).0
     };
     for text in ["RESET ROLE", "RESET SESSION AUTHORIZATION", "SELECT set_config('ROLE', 'none', true)"] {
-        assert_eq!(found(text), Some(Finding::RoleTouched), "{text}");
+        assert_eq!(found(text), Some(Offence::RoleTouched), "{text}");
     }
     for text in ["CREATE TABLE members (role text)", "SELECT app.grant_to('role', $1)", "SHOW role"] {
         assert_eq!(found(text), None, "{text}");

@@ -4,7 +4,7 @@ use crate::warden::Mode;
 
 /// Something a statement did that `enforce` refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Finding {
+pub enum Offence {
     /// It names a relation, and the client has no context.
     ContextMissing,
     /// The client's token has expired.
@@ -29,8 +29,8 @@ pub enum Finding {
     Unreadable,
 }
 
-impl Finding {
-    /// Every finding.
+impl Offence {
+    /// Every offence.
     pub const ALL: [Self; 11] = [
         Self::ContextMissing,
         Self::ContextExpired,
@@ -45,7 +45,7 @@ impl Finding {
         Self::Unreadable,
     ];
 
-    /// The finding as a metric label.
+    /// The offence as a metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -64,8 +64,8 @@ impl Finding {
     }
 }
 
-/// Hears of every finding.
+/// Hears of every offence.
 pub trait Observer: std::fmt::Debug + Send + Sync {
     /// A statement of a client in this mode did this.
-    fn found(&self, finding: Finding, mode: Mode);
+    fn found(&self, offence: Offence, mode: Mode);
 }
