@@ -15,7 +15,7 @@ pub struct Named {
     pub names: BTreeSet<String>,
     /// Those in front of a parenthesis.
     pub called: BTreeSet<String>,
-    /// Words that are not in quotes: keywords, where they are such.
+    /// Words that are not in quotes, nor behind a dot or AS: keywords, where they are such.
     pub words: BTreeSet<String>,
     /// The operators, and those that words stand for.
     pub operators: BTreeSet<String>,
@@ -54,7 +54,9 @@ pub fn named(text: &str) -> Result<Named, LexError> {
         }
         if matches!(token.kind, Kind::Word | Kind::Quoted | Kind::UnicodeWord) {
             let name = name_of(text.as_bytes(), *token, raw);
-            if token.kind == Kind::Word {
+            let before = index.checked_sub(1).and_then(|before| tokens.get(before));
+            let is_name = before.is_some_and(|before| matches!(lexer.slice(*before), b"." | b"as" | b"AS" | b"As"));
+            if token.kind == Kind::Word && !is_name {
                 named.words.insert(name.clone());
             }
             if tokens.get(index + 1).is_some_and(|next| next.kind == Kind::Open) {
@@ -116,6 +118,8 @@ mod tests {
 
     #[test]
     fn a_quoted_name_is_no_word() {
-        assert_eq!(set("\"current_user\" current_role", |named| named.words), "current_role");
+        let words = |text| set(text, |named| named.words);
+        assert_eq!(words("\"current_user\" current_role"), "current_role");
+        assert_eq!(words("t.user AS current_user"), "as t");
     }
 }

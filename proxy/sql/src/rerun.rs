@@ -235,7 +235,7 @@ mod tests {
             "SELECT json_agg(q ORDER BY q.a) FROM (SELECT * FROM t) q",
             "SELECT coalesce(json_agg(q), '[]') FROM t q",
             "SELECT a, ARRAY(SELECT b FROM u WHERE u.a = t.a) FROM t",
-            "SELECT * FROM (SELECT string_agg(a, ',') s FROM t) q",
+            "SELECT string_agg(a, ', '), count(*) FROM t",
         ] {
             assert_eq!(depends(text), Depends::Order, "{text}");
         }
@@ -248,6 +248,10 @@ mod tests {
             "SELECT DISTINCT ON (a) * FROM t ORDER BY a",
             "SELECT (array_agg(a))[1] FROM t",
             "SELECT md5(string_agg(a, ',')) FROM t",
+            "SELECT md5(s) FROM (SELECT string_agg(a, ',') s FROM t) q",
+            "SELECT string_agg(a, 'x') FROM t",
+            "SELECT DISTINCT array_agg(a) FROM t GROUP BY b",
+            "SELECT array_agg(a) FROM t UNION SELECT array_agg(a) FROM u",
             "SELECT row_number() OVER (ORDER BY a) FROM t",
             "SELECT first_value(a) OVER w FROM t WINDOW w AS (ORDER BY b)",
             "SELECT sum(a) OVER (ORDER BY b ROWS 1 PRECEDING) FROM t",

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// Aggregates that put values together in the order in which they meet them, and lose none.
-const GATHERING: [&str; 5] = ["array_agg", "string_agg", "json_agg", "jsonb_agg", "xmlagg"];
+const GATHERING: [&str; 4] = ["array_agg", "string_agg", "json_agg", "jsonb_agg"];
 /// Functions whose result is another when rows are met in another order.
 const CHOOSING: [&str; 14] = [
     "any_value",
@@ -25,7 +25,7 @@ const CHOOSING: [&str; 14] = [
     "nth_value",
     "ntile",
     "row_number",
-    "xmlconcat2",
+    "xmlagg",
 ];
 /// Aggregates that add up: floating-point numbers add up to another sum in another order.
 const ADDING: [&str; 18] = [
@@ -76,7 +76,8 @@ impl Walk {
         let Value::Object(fields) = &tree else { return Err(NotAgain::NoQuery) };
         // The limit of the whole was looked at.
         self.select(fields)?;
-        self.fields(fields, Around::Nothing)
+        let is_distinct = is_there(fields, "distinct_clause");
+        self.fields(fields, if is_distinct { Around::Something } else { Around::Nothing })
     }
 
     fn add(&mut self, depends: Depends) {
@@ -104,7 +105,7 @@ impl Walk {
                 }
                 ("SelectStmt" | "larg" | "rarg", Value::Object(select)) if is_select(select) => {
                     self.inner(select)?;
-                    around
+                    if name == "SelectStmt" && !is_there(select, "distinct_clause") { around } else { Around::Something }
                 }
                 ("RangeTableSample", Value::Object(_)) => self.chosen(),
                 ("FuncCall", Value::Object(call)) => self.call(call, around),
@@ -113,7 +114,9 @@ impl Walk {
                 ("WindowDef" | "over", Value::Object(window)) => self.window(window),
                 // What is compared, computed or subscripted does not come out as it is.
                 ("AExpr" | "AIndirection" | "BoolExpr" | "NullTest" | "CaseExpr" | "MinMaxExpr", Value::Object(_))
-                | ("where_clause" | "having_clause" | "sort_clause" | "group_clause", _) => Around::Something,
+                | ("where_clause" | "having_clause" | "sort_clause" | "group_clause", _)
+                // What stands there may be used in any way.
+                | ("from_clause" | "with_clause", _) => Around::Something,
                 _ => around,
             };
             self.value(value, around)?;
@@ -177,7 +180,7 @@ impl Walk {
             if is_there(call, "over") {
                 self.add(Depends::Plan);
             } else if !is_ordered_by_itself(call) {
-                self.gathered(around);
+                self.gathered(if name == "string_agg" && !has_plain_delimiter(call) { Around::Something } else { around });
             }
             return Around::Something;
         }
@@ -217,6 +220,14 @@ fn is_ordered_by_itself(call: &Map<String, Value>) -> bool {
     let Some(argument) = list("args").first().map(without_places) else { return false };
     let keys = list("agg_order").iter().filter_map(|key| key.get("node")?.get("SortBy")?.get("node"));
     keys.map(without_places).any(|key| key == argument)
+}
+
+/// Whether the pieces stay what they are in whatever order they are put together.
+fn has_plain_delimiter(call: &Map<String, Value>) -> bool {
+    let delimiter = call.get("args").and_then(Value::as_array).and_then(|args| args.get(1));
+    let constant = delimiter.and_then(|value| value.get("node")?.get("AConst")?.get("val")?.get("Sval")?.get("sval"));
+    let is_plain = |text: &str| !text.is_empty() && !text.contains(char::is_alphanumeric);
+    constant.and_then(Value::as_str).is_some_and(is_plain)
 }
 
 /// The tree without where its nodes stand in the text.
