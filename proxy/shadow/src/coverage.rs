@@ -42,6 +42,8 @@ pub enum Uncovered {
     Unsafe,
     /// The result depends on the plan, and only the number of rows could be compared.
     Unstable,
+    /// It could not be run again: a finding says why.
+    Failed,
     /// Not chosen for replay, because others like it were.
     NotSampled,
     /// There was no room: queue, time or budget.

@@ -19,12 +19,12 @@ pub enum Choice {
 }
 
 /// How many are chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampling {
     /// So many of each query and tenant, to begin with.
     pub first: u64,
-    /// Then this share.
-    pub rate: f64,
+    /// Then so many of a million.
+    pub rate: u32,
 }
 
 /// Counts executions by query and tenant.
@@ -62,15 +62,7 @@ impl Sampling {
     /// Whether the execution of that number, counted from 0, is chosen: evenly, without chance.
     fn takes(self, number: u64) -> bool {
         let Some(behind) = number.checked_sub(self.first) else { return true };
-        let upto = |count: u64| {
-            #[expect(
-                clippy::cast_precision_loss,
-                clippy::as_conversions,
-                reason = "a share of a count needs no more digits than a float has"
-            )]
-            let share = count as f64 * self.rate;
-            share.floor()
-        };
+        let upto = |count: u64| u128::from(count) * u128::from(self.rate) / 1_000_000;
         upto(behind.saturating_add(1)) > upto(behind)
     }
 }
@@ -85,7 +77,7 @@ mod tests {
 
     #[test]
     fn the_first_of_each_tenant_are_chosen_and_then_a_share() {
-        let sampler = Sampler::new(Sampling { first: 5, rate: 0.1 });
+        let sampler = Sampler::new(Sampling { first: 5, rate: 100_000 });
         assert_eq!(chosen(&sampler, 5, "a"), 5);
         assert_eq!(chosen(&sampler, 1_000, "a"), 100);
         assert_eq!(chosen(&sampler, 5, "b"), 5);
@@ -94,13 +86,13 @@ mod tests {
 
     #[test]
     fn all_or_none_can_be_asked_for() {
-        assert_eq!(chosen(&Sampler::new(Sampling { first: 0, rate: 1.0 }), 100, "a"), 100);
-        assert_eq!(chosen(&Sampler::new(Sampling { first: 1, rate: 0.0 }), 100, "a"), 1);
+        assert_eq!(chosen(&Sampler::new(Sampling { first: 0, rate: 1_000_000 }), 100, "a"), 100);
+        assert_eq!(chosen(&Sampler::new(Sampling { first: 1, rate: 0 }), 100, "a"), 1);
     }
 
     #[test]
     fn the_table_has_an_end() {
-        let sampler = Sampler::new(Sampling { first: 1, rate: 0.0 });
+        let sampler = Sampler::new(Sampling { first: 1, rate: 0 });
         for number in 0..300_000 {
             sampler.choose(&format!("{number}"), None);
         }
