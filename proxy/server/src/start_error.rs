@@ -54,6 +54,9 @@ pub(crate) enum StartError {
     /// Configuration: the password for look-ups.
     #[error("the password for look-ups (context.lookup.password)")]
     LookupPassword(#[source] SecretError),
+    /// Configuration: the password of who looks at the catalog.
+    #[error("the password of who looks at the catalog (shadow.observer.password)")]
+    ObserverPassword(#[source] SecretError),
     /// Configuration: the password of a service.
     #[error("the password of a service (service.{service}.upstream_password)")]
     ServicePassword {
@@ -124,6 +127,7 @@ impl StartError {
             | Self::SigningKey(_)
             | Self::Trail(StoreError::Directory { .. })
             | Self::LookupPassword(_)
+            | Self::ObserverPassword(_)
             | Self::ServicePassword { .. }
             | Self::Variable(_)
             | Self::Inherited { .. }
