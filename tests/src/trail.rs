@@ -36,9 +36,8 @@ pub fn directory(pgwarden: &Pgwarden) -> PathBuf {
 /// The files of a trail, in their order.
 pub fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).map(|entries| entries.flatten().map(|entry| entry.path()));
-    let is_file = |path: &PathBuf| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("trail-"))
-    };
+    let is_file =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("trail-"));
     let mut files: Vec<PathBuf> = entries.into_iter().flatten().filter(is_file).collect();
     files.sort();
     files
@@ -69,7 +68,8 @@ pub fn until_recorded(directory: &Path, kind: &str) -> Value {
 #[track_caller]
 pub fn verify(directory: &Path, arguments: &[&str]) -> Exit {
     let directory = directory.to_string_lossy();
-    let words: Vec<&str> = ["audit", "verify", &directory].into_iter().chain(arguments.iter().copied()).collect();
+    let words: Vec<&str> =
+        ["audit", "verify", &directory].into_iter().chain(arguments.iter().copied()).collect();
     Pgwarden::builder().run(&words)
 }
 

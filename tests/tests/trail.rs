@@ -98,7 +98,8 @@ fn a_reload_is_recorded_with_the_hash_of_its_configuration() {
         reload(&pgwarden, server, "window = \"20s\"\ninstance = \"another\"");
         assert!(pgwarden.stderr().contains("audit.instance"), "{}", pgwarden.stderr());
         until("there are two", || (of_kind(&trail, "reloaded").len() == 2).then_some(()));
-        let names = records(&trail).iter().map(|record| record["proxy"]["instance"].clone()).collect::<Vec<_>>();
+        let names =
+            records(&trail).iter().map(|record| record["proxy"]["instance"].clone()).collect::<Vec<_>>();
         assert!(names.windows(2).all(|pair| pair[0] == pair[1]), "{names:?}");
     });
 }
@@ -153,7 +154,9 @@ fn whoever_alters_a_trail_is_noticed_and_told_where() {
         let pgwarden = told(server, "").start();
         let trail = directory(&pgwarden);
         for _ in 0..3 {
-            enter(&pgwarden, "migrator", "OPS-1").expect("it is a service").send(&Frontend::new().terminate());
+            enter(&pgwarden, "migrator", "OPS-1")
+                .expect("it is a service")
+                .send(&Frontend::new().terminate());
         }
         until("all have ended", || (of_kind(&trail, "service").len() == 6).then_some(()));
         stop(&pgwarden);
