@@ -9,6 +9,7 @@ use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
 use crate::observer::Observer;
+use crate::oversight::Oversight;
 use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
 use crate::seal::Sealing;
@@ -68,8 +69,8 @@ pub(crate) struct App {
     pub(crate) faults: Faults,
     pub(crate) admission: Arc<Admission>,
     /// Hears what detectors find.
-    #[allow(dead_code, reason = "the detectors take it from here")]
     pub(crate) reporter: Arc<dyn Reporter>,
+    pub(crate) oversight: Arc<Oversight>,
     /// The same, for whatever else is recorded.
     pub(crate) trail: Arc<Trail>,
 }
@@ -103,8 +104,12 @@ impl App {
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
+        let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(&trail);
+        let oversight = Oversight::start(&settings, &reporter, &observer)
+            .map_err(StartError::system("the thread that tells what was looked at"))?;
         Ok(Self {
-            reporter: Arc::<Trail>::clone(&trail),
+            reporter,
+            oversight: Arc::new(oversight),
             server,
             tenancy: tenancy(
                 (&settings, &names),
@@ -165,11 +170,13 @@ impl App {
             });
         let identities = identities(&variables, &settings, &tokens, origin, &self.meters);
         let observer = self.observer.after(Observer::new(&settings, loaded.observer_secret, &server));
+        self.oversight.follow(&settings, &self.reporter, &observer);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
             reporter: Arc::clone(&self.reporter),
+            oversight: Arc::clone(&self.oversight),
             trail: Arc::clone(&self.trail),
             server,
             tenancy: tenancy(
