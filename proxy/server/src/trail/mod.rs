@@ -22,7 +22,6 @@ impl Trail {
     }
 
     /// Something that is recorded. Never waits.
-    #[allow(dead_code, reason = "the observer hands over what it hears")]
     pub(crate) fn record(&self, event: Event) {
         match event {
             Event::Finding(finding) => self.found(*finding),
@@ -37,7 +36,6 @@ impl Trail {
     }
 
     /// The highest number of the journal of this database (`pgwarden.journal`) that was recorded; none: nothing was.
-    #[allow(dead_code, reason = "the observer goes on from there")]
     pub(crate) fn journal_position(&self, _database: &str) -> Option<i64> {
         None
     }
