@@ -93,7 +93,7 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("shadow.observer.interval", None),
     ("shadow.observer.timeout", None),
     ("shadow.rows.look", None),
-    ("shadow.rows.guard", None),
+    ("shadow.rows.guard", Some("PGWARDEN_ROW_GUARD")),
     ("shadow.rows.window", None),
     ("shadow.writes.rows", None),
     ("tls.mode", Some("PGWARDEN_TLS_MODE")),
