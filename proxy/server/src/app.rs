@@ -9,6 +9,7 @@ use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
 use crate::observer::{self, Observer};
+use crate::oversight::Oversight;
 use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
 use crate::seal::Sealing;
@@ -28,8 +29,8 @@ use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_shadow::Reporter;
 use pgwarden_tenant::{
-    Authority, ClaimRules, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared, Stance,
-    TokenRules,
+    Authority, ClaimRules, Gate, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared,
+    Stance, TokenRules,
 };
 use std::sync::Arc;
 
@@ -68,10 +69,9 @@ pub(crate) struct App {
     pub(crate) faults: Faults,
     pub(crate) admission: Arc<Admission>,
     /// Hears what detectors find.
-    #[allow(dead_code, reason = "the detectors take it from here")]
     pub(crate) reporter: Arc<dyn Reporter>,
+    pub(crate) oversight: Arc<Oversight>,
     /// The same, for whatever else is recorded.
-    #[allow(dead_code, reason = "the observer takes it from here")]
     pub(crate) trail: Arc<Trail>,
 }
 
@@ -86,7 +86,9 @@ impl App {
             Parser::start(Arc::clone(&relations)).map_err(StartError::system("the parser's thread"))?;
         let meters = Arc::new(Meters::new());
         let interval = settings.log.account_interval;
-        let services = Services::new(&settings.services, Arc::clone(&meters.services), interval)
+        let readiness = Arc::new(Readiness::default());
+        let trail = Arc::new(Trail::new(Arc::clone(&loaded.trail), &meters, &readiness));
+        let services = Services::new(&settings.services, (Arc::clone(&meters.services), &trail), interval)
             .map_err(StartError::system("the thread that keeps accounts"))?;
         let connector = loaded.connector.clone();
         let server = Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters));
@@ -99,14 +101,16 @@ impl App {
         let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
         let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
-        let trail = Arc::new(Trail::unkept(Arc::clone(&meters)));
         let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server, &trail));
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
+        let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(&trail);
+        let oversight = Oversight::start(&settings, &reporter, &observer)
+            .map_err(StartError::system("the thread that tells what was looked at"))?;
         Ok(Self {
-            reporter: Arc::<Trail>::clone(&trail),
-            trail,
+            reporter,
+            oversight: Arc::new(oversight),
             server,
             tenancy: tenancy(
                 (&settings, &names),
@@ -114,6 +118,7 @@ impl App {
                 relations,
                 (&identities, blank, token_rules),
                 ClaimRules::new(&variables),
+                trail.gate(),
             ),
             identities,
             names,
@@ -127,12 +132,13 @@ impl App {
             cancels: Arc::new(Registry::default()),
             workers: Arc::new(workers),
             meters,
-            readiness: Arc::new(Readiness::default()),
+            readiness,
             board: Arc::new(Board::new()),
             shutdown: Shutdown::new(),
             faults: crate::settings::faults(),
             suspicion: Arc::new(Suspicion::new(&settings.limits, loaded.mock_key)),
             admission: Arc::new(Admission::default()),
+            trail,
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
@@ -150,6 +156,7 @@ impl App {
         self.pools.follow(plan(&settings, &loaded, &server));
         let accounts = accounts(&settings, &loaded, &server, &self.meters);
         self.services.follow(&settings.services);
+        self.trail.follow(loaded.trail);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
@@ -166,11 +173,13 @@ impl App {
         let identities = identities(&variables, &settings, &tokens, origin, &self.meters);
         let observer =
             self.observer.after(Observer::new(&settings, loaded.observer_secret, &server, &self.trail));
+        self.oversight.follow(&settings, &self.reporter, &observer);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
             reporter: Arc::clone(&self.reporter),
+            oversight: Arc::clone(&self.oversight),
             trail: Arc::clone(&self.trail),
             server,
             tenancy: tenancy(
@@ -179,6 +188,7 @@ impl App {
                 relations,
                 (&identities, blank, token_rules),
                 ClaimRules::new(&variables),
+                self.trail.gate(),
             ),
             identities,
             names,
@@ -346,11 +356,21 @@ fn tenancy(
     relations: Arc<RelationCache>,
     (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
     claims: ClaimRules,
+    gate: Option<Arc<dyn Gate>>,
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
     let claims = Arc::new(claims);
-    Shared { guard: Arc::new(guard(settings, names)), observer, relations, authority, blank, tokens, claims }
+    Shared {
+        guard: Arc::new(guard(settings, names)),
+        observer,
+        relations,
+        authority,
+        blank,
+        tokens,
+        claims,
+        gate,
+    }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

@@ -20,6 +20,7 @@ mod lookup;
 mod meters;
 mod notify;
 mod observer;
+mod oversight;
 mod packet;
 mod pool;
 mod questions;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         Command::Check(flags) => check::run(&flags),
         Command::Seal { command } => seal(command),
         Command::Writes { command } => observer::command::run(&command),
+        Command::Audit { command } => trail::command::run(&command),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             settings::load(&flags).and_then(|settings| check_configuration(&settings))
         }

@@ -53,7 +53,6 @@ pub(crate) struct Observer {
     trail: Arc<Trail>,
     server: Arc<Server>,
     databases: BTreeMap<String, Snapshot>,
-    #[allow(dead_code, reason = "detectors read it")]
     /// For a database that nobody looks at.
     nothing: Snapshot,
     tasks: std::sync::Mutex<JoinSet<()>>,
@@ -92,7 +91,6 @@ impl Observer {
             && Arc::ptr_eq(&self.server, &other.server)
     }
 
-    #[allow(dead_code, reason = "detectors read it")]
     /// What is known of a database; an empty catalog of one that nobody looks at.
     pub(crate) fn catalog(&self, database: &str) -> Snapshot {
         Arc::clone(self.databases.get(database).unwrap_or(&self.nothing))

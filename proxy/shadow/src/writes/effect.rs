@@ -69,7 +69,7 @@ impl Effect {
 
 /// Which rules hold: those of the statement, if it is one that can have fired these triggers.
 fn command(notice: &Notice, said: Option<WritingCommand>) -> WritingCommand {
-    use WritingCommand::{Delete, Insert, Merge, Truncate, Update, Upsert};
+    use WritingCommand::{Delete, Insert, Merge, Update, Upsert};
     match (notice.command, said) {
         (_, Some(Merge)) => Merge,
         (NoticeCommand::Insert, _) => Insert,
@@ -77,7 +77,6 @@ fn command(notice: &Notice, said: Option<WritingCommand>) -> WritingCommand {
         (NoticeCommand::Update, _) if notice.upsert == Some(true) => Upsert,
         (NoticeCommand::Update, _) => Update,
         (NoticeCommand::Delete, _) => Delete,
-        (NoticeCommand::Truncate, _) => Truncate,
     }
 }
 
@@ -87,7 +86,7 @@ fn fate(mask: u8, half: NoticeCommand, command: WritingCommand) -> Fate {
     match (half, command) {
         // What MERGE inserts was not there to be read.
         (NoticeCommand::Insert, WritingCommand::Merge) if lacks(Group::NEW) => Fate::Refused,
-        (NoticeCommand::Insert, WritingCommand::Merge) | (NoticeCommand::Truncate, _) => Fate::Passes,
+        (NoticeCommand::Insert, WritingCommand::Merge) => Fate::Passes,
         (NoticeCommand::Insert, _) if lacks(new) => Fate::Refused,
         (_, WritingCommand::Upsert) if lacks(old | new) => Fate::Refused,
         (_, WritingCommand::Merge) if lacks(Group::OLD_SELECT) => Fate::Hidden,

@@ -7,20 +7,22 @@
 
 mod effect;
 mod expression;
+mod hush;
 mod install;
 mod notice;
 mod watch;
 
 pub use effect::Effect;
+pub use hush::Hush;
 pub use install::{NotInstalled, Terms, install, remove};
 pub use notice::{Group, NONCE, Notice, NoticeCommand};
-pub use watch::{Circumstances, Heard, Watch};
+pub use watch::{Heard, Judge, Ledger, Statement, Told};
 
 /// The names of the triggers of a table.
 #[must_use]
-pub fn triggers(table: u32) -> [String; 6] {
-    let [begin, delete, insert, truncate, update] = STATEMENT.map(str::to_owned);
-    [begin, delete, insert, proposed(table), truncate, update]
+pub fn triggers(table: u32) -> [String; 5] {
+    let [begin, delete, insert, update] = STATEMENT.map(str::to_owned);
+    [begin, delete, insert, proposed(table), update]
 }
 
 /// The name of the trigger for each row that is about to be inserted. It is the last of its kind, because triggers fire in
@@ -31,10 +33,9 @@ pub fn proposed(table: u32) -> String {
 }
 
 /// Those for statements.
-const STATEMENT: [&str; 5] = [
+const STATEMENT: [&str; 4] = [
     "~pgwarden_writes_begin",
     "~pgwarden_writes_delete",
     "~pgwarden_writes_insert",
-    "~pgwarden_writes_truncate",
     "~pgwarden_writes_update",
 ];

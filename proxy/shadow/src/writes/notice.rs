@@ -50,8 +50,6 @@ pub enum NoticeCommand {
     Update,
     /// Those of DELETE.
     Delete,
-    /// Those of TRUNCATE.
-    Truncate,
 }
 
 impl Group {

@@ -27,7 +27,7 @@ BEGIN
         IF coalesce("#".noted, '') = '' OR pg_catalog.right("#".noted, 1) = ' ' THEN
             RETURN NULL;
         END IF;
-    ELSIF {cascades} AND TG_OP <> 'TRUNCATE' THEN
+    ELSIF {cascades} THEN
         "#".noted := pg_catalog.current_setting('pgwarden.cascades_{oid}', true);
         "#".cascade := pg_catalog.left("#".noted, 1) = 'c';
         "#".noted := pg_catalog.set_config('pgwarden.cascades_{oid}', pg_catalog.substr("#".noted, 2), true);
@@ -52,8 +52,6 @@ BEGIN
             SELECT (SELECT pg_catalog.count(*) FROM old_rows) AS "#total"{old_keys_o} INTO "#".pair
             FROM old_rows AS "#o" LIMIT 1;
             "#".total := coalesce("#".pair."#total", 0);
-        ELSE
-            "#".total := NULL;
         END CASE;
         IF TG_OP IN ('UPDATE', 'DELETE') THEN
             IF "#".total = 0 THEN
@@ -141,7 +139,7 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
         "#".failed := SQLSTATE;
     END;
-    IF "#".groups IS NOT NULL OR "#".failed IS NOT NULL OR TG_OP = 'TRUNCATE' OR "#".looked < "#".total THEN
+    IF "#".groups IS NOT NULL OR "#".failed IS NOT NULL OR "#".looked < "#".total THEN
         RAISE INFO USING ERRCODE = 'WS001', MESSAGE = "#".nonce, DETAIL = pg_catalog.json_build_object(
             'v', 1, 'table', {oid}, 'schema', TG_TABLE_SCHEMA, 'name', TG_TABLE_NAME, 'command', TG_OP,
             'cascade', "#".cascade, 'upsert', TG_OP = 'UPDATE' AND pg_catalog.substring(pg_catalog.current_setting('pgwarden.writes_{oid}', true),

@@ -17,6 +17,3 @@ CREATE TRIGGER "~pgwarden_writes_update" AFTER UPDATE ON {table} REFERENCING OLD
 DROP TRIGGER IF EXISTS "~pgwarden_writes_delete" ON {table};
 CREATE TRIGGER "~pgwarden_writes_delete" AFTER DELETE ON {table} REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION pgwarden.writes_{oid}();
-DROP TRIGGER IF EXISTS "~pgwarden_writes_truncate" ON {table};
-CREATE TRIGGER "~pgwarden_writes_truncate" AFTER TRUNCATE ON {table}
-    FOR EACH STATEMENT EXECUTE FUNCTION pgwarden.writes_{oid}();

@@ -17,9 +17,9 @@ const MOST: usize = 1000;
 /// Tenants that a finding names.
 const TENANTS: usize = 5;
 
-/// Whose statement it was, and what it says.
-#[derive(Debug, Clone)]
-pub struct Circumstances {
+/// A statement that has written: whose it was, and what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
     /// The mode of the client.
     pub mode: Mode,
     /// Whom it acted for.
@@ -32,8 +32,16 @@ pub struct Circumstances {
     pub query: Option<Arc<Query>>,
     /// Where in the application it comes from.
     pub origin: Option<Arc<Origin>>,
-    /// What it writes to, as far as its text says.
-    pub writings: Arc<[Writing]>,
+}
+
+/// Hears of notices whose transaction is at its end. Whoever reads the statements' texts needs a deep stack, and so does it
+/// elsewhere. Never waits.
+pub trait Judge: std::fmt::Debug + Send + Sync {
+    /// What triggers have told, and what became of it.
+    fn told(&self, told: Told);
+
+    /// So many notices found no place, or could not be read.
+    fn dropped(&self, count: u64);
 }
 
 /// Whether a notice was for pgwarden.
@@ -45,13 +53,13 @@ pub enum Heard {
     Theirs,
 }
 
-/// Collects what the triggers tell in one session. `S` stands for a statement, as whoever asks knows it.
+/// Collects what the triggers tell in one session.
 #[derive(Debug)]
-pub struct Watch<S> {
+pub struct Ledger {
     nonce: Arc<str>,
-    told: Vec<(Notice, S)>,
+    judge: Arc<dyn Judge>,
+    told: Vec<(Notice, Statement)>,
     fate: Fate,
-    lost: u64,
 }
 
 /// What is known of the transaction so far.
@@ -65,47 +73,38 @@ enum Fate {
 
 /// A notice whose transaction is at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told<S> {
+pub struct Told {
     /// What the triggers said.
     pub notice: Notice,
     /// Of which statement.
-    pub statement: S,
+    pub statement: Statement,
     /// What became of the transaction.
     pub outcome: Outcome,
 }
 
-impl<S> Watch<S> {
-    /// Of a session whose triggers sign so; empty where they do not.
+impl Ledger {
+    /// Of a session whose triggers sign so.
     #[must_use]
-    pub fn new(nonce: Arc<str>) -> Self {
-        Self { nonce, told: Vec::new(), fate: Fate::Open, lost: 0 }
-    }
-
-    /// Whether triggers have anything to say to it.
-    #[must_use]
-    pub fn listens(&self) -> bool {
-        !self.nonce.is_empty()
+    pub fn new(nonce: Arc<str>, judge: Arc<dyn Judge>) -> Self {
+        Self { nonce, judge, told: Vec::new(), fate: Fate::Open }
     }
 
     /// A NoticeResponse, without its header; `statement` is asked for the one that runs.
-    pub fn notice(&mut self, payload: &[u8], statement: impl FnOnce() -> Option<S>) -> Heard {
+    pub fn notice(&mut self, payload: &[u8], statement: impl FnOnce() -> Option<Statement>) -> Heard {
         let Some(notice) = Notice::read(payload, &self.nonce) else { return Heard::Theirs };
         match notice.zip(statement()).filter(|_| self.told.len() < MOST) {
             Some(told) => self.told.push(told),
-            None => self.lost += 1,
+            None => self.judge.dropped(1),
         }
         Heard::Ours
     }
 
     /// A command was completed, with this tag.
-    pub fn completed(&mut self, tag: &[u8]) -> Vec<Told<S>> {
+    pub fn completed(&mut self, tag: &[u8]) {
         match tag {
             b"COMMIT" => self.end(Outcome::Committed),
-            b"ROLLBACK" => {
-                self.fate = Fate::RolledBack;
-                Vec::new()
-            }
-            _ => Vec::new(),
+            b"ROLLBACK" => self.fate = Fate::RolledBack,
+            _ => (),
         }
     }
 
@@ -115,49 +114,55 @@ impl<S> Watch<S> {
     }
 
     /// ReadyForQuery, with this status.
-    pub fn ready(&mut self, status: Status) -> Vec<Told<S>> {
+    pub fn ready(&mut self, status: Status) {
         match (status, self.fate) {
             (Status::Idle, Fate::Open) => self.end(Outcome::Committed),
             (Status::Idle, Fate::Failed | Fate::RolledBack) => self.end(Outcome::RolledBack),
             // Back to a savepoint: what was told behind it is undone, what was told in front of it is not.
             (Status::InBlock, Fate::RolledBack) => self.end(Outcome::Unknown),
-            (Status::InBlock | Status::Failed, _) => Vec::new(),
+            (Status::InBlock | Status::Failed, _) => (),
         }
     }
 
-    /// The session has ended, whatever the server made of its transaction.
-    pub fn lost(&mut self) -> Vec<Told<S>> {
-        self.end(Outcome::Unknown)
-    }
-
-    /// How many notices found no place, or could not be read, since this was asked last.
-    pub fn take_dropped(&mut self) -> u64 {
-        std::mem::take(&mut self.lost)
-    }
-
-    fn end(&mut self, outcome: Outcome) -> Vec<Told<S>> {
+    fn end(&mut self, outcome: Outcome) {
         self.fate = Fate::Open;
-        let told = std::mem::take(&mut self.told);
-        told.into_iter().map(|(notice, statement)| Told { notice, statement, outcome }).collect()
+        for (notice, statement) in self.told.drain(..) {
+            self.judge.told(Told { notice, statement, outcome });
+        }
+    }
+}
+
+/// The connection is gone, and nobody knows what the server made of the transaction.
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.end(Outcome::Unknown);
+    }
+}
+
+impl Told {
+    /// What is found. This parses the statement's text: it is for a thread with a deep stack.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        // Without its literals the text says the same of tables and columns.
+        let text = self.statement.query.as_ref().and_then(|query| query.text.as_deref());
+        let writings = text.and_then(|text| pgwarden_sql::writings(text).ok()).unwrap_or_default();
+        self.notice.findings(&self.statement, &writings, self.outcome)
     }
 }
 
 impl Notice {
     /// What is found: nothing, or up to three findings of a statement.
     #[must_use]
-    pub fn findings(&self, about: &Circumstances, outcome: Outcome) -> Vec<Finding> {
+    fn findings(&self, about: &Statement, writings: &[Writing], outcome: Outcome) -> Vec<Finding> {
         let named = |writing: &&Writing| {
             writing.table == self.name && writing.schema.as_ref().is_none_or(|schema| *schema == self.schema)
         };
-        let writing = about.writings.iter().find(named);
+        let writing = writings.iter().find(named);
         let command = self.shown_command(writing);
         let make = |kind: Kind, would_have: WouldHave, count: u64, evidence: Option<String>| {
             self.finding(about, outcome, (kind, would_have, count), (command, evidence))
         };
         let mut findings = Vec::new();
-        if self.command == NoticeCommand::Truncate {
-            findings.push(make(Kind::Truncate, WouldHave::None, 0, None));
-        }
         if let Some(failed) = &self.failed {
             let evidence = format!("the policy could not be evaluated: {failed}");
             findings.push(make(Kind::PolicyError, WouldHave::Refused, 0, Some(evidence)));
@@ -197,7 +202,7 @@ impl Notice {
 
     fn finding(
         &self,
-        about: &Circumstances,
+        about: &Statement,
         outcome: Outcome,
         (kind, would_have, rows): (Kind, WouldHave, u64),
         (command, evidence): (Command, Option<String>),
@@ -237,7 +242,6 @@ impl Notice {
             (_, NoticeCommand::Insert) => Command::Insert,
             (_, NoticeCommand::Update) => Command::Update,
             (_, NoticeCommand::Delete) => Command::Delete,
-            (_, NoticeCommand::Truncate) => Command::Truncate,
         }
     }
 
@@ -264,6 +268,20 @@ impl Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Mutex, PoisonError};
+
+    #[derive(Debug, Default)]
+    struct Deposited(Mutex<(Vec<Told>, u64)>);
+
+    impl Judge for Deposited {
+        fn told(&self, told: Told) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).0.push(told);
+        }
+
+        fn dropped(&self, count: u64) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).1 += count;
+        }
+    }
 
     fn payload(nonce: &str) -> Vec<u8> {
         let detail = r#"{"table": 7, "schema": "s", "name": "t", "command": "DELETE", "cascade": false, "rows": 2,
@@ -271,43 +289,65 @@ mod tests {
         format!("SINFO\0VINFO\0CWS001\0M{nonce}\0D{detail}\0\0").into_bytes()
     }
 
-    fn watch() -> Watch<u8> {
-        let mut watch = Watch::new("n".into());
-        assert_eq!(watch.notice(&payload("n"), || Some(1)), Heard::Ours);
-        watch
+    fn statement() -> Statement {
+        let (tenant, query, origin) = (None, None, None);
+        Statement { mode: Mode::Shadow, tenant, actor: Arc::default(), site: Site::default(), query, origin }
     }
 
-    fn outcomes(told: &[Told<u8>]) -> Vec<Outcome> {
+    /// What is told of one notice when this has happened behind it.
+    fn outcomes(happens: impl FnOnce(&mut Ledger)) -> Vec<Outcome> {
+        let heard: Arc<Deposited> = Arc::default();
+        let mut ledger = Ledger::new("n".into(), Arc::<Deposited>::clone(&heard));
+        assert_eq!(ledger.notice(&payload("n"), || Some(statement())), Heard::Ours);
+        happens(&mut ledger);
+        drop(ledger);
+        let told = &heard.0.lock().unwrap_or_else(PoisonError::into_inner).0;
         told.iter().map(|told| told.outcome).collect()
     }
 
     #[test]
     fn what_becomes_of_the_transaction_is_told_with_it() {
-        assert_eq!(outcomes(&watch().ready(Status::Idle)), [Outcome::Committed]);
-        let mut rolled_back = watch();
-        assert_eq!(rolled_back.ready(Status::InBlock), []);
-        assert_eq!(rolled_back.completed(b"ROLLBACK"), []);
-        assert_eq!(outcomes(&rolled_back.ready(Status::Idle)), [Outcome::RolledBack]);
-        let mut failed = watch();
-        failed.failed();
-        assert_eq!(failed.ready(Status::Failed), []);
-        failed.completed(b"ROLLBACK");
-        assert_eq!(outcomes(&failed.ready(Status::Idle)), [Outcome::RolledBack]);
-        let mut savepoint = watch();
-        savepoint.completed(b"ROLLBACK");
-        assert_eq!(outcomes(&savepoint.ready(Status::InBlock)), [Outcome::Unknown]);
-        assert_eq!(savepoint.ready(Status::Idle), []);
-        let mut committed = watch();
-        assert_eq!(outcomes(&committed.completed(b"COMMIT")), [Outcome::Committed]);
-        assert_eq!(outcomes(&watch().lost()), [Outcome::Unknown]);
+        assert_eq!(outcomes(|ledger| ledger.ready(Status::Idle)), [Outcome::Committed]);
+        let rolled_back = outcomes(|ledger| {
+            ledger.ready(Status::InBlock);
+            ledger.completed(b"ROLLBACK");
+            ledger.ready(Status::Idle);
+        });
+        assert_eq!(rolled_back, [Outcome::RolledBack]);
+        let failed = outcomes(|ledger| {
+            ledger.failed();
+            ledger.ready(Status::Failed);
+            ledger.completed(b"ROLLBACK");
+            ledger.ready(Status::Idle);
+        });
+        assert_eq!(failed, [Outcome::RolledBack]);
+        let savepoint = outcomes(|ledger| {
+            ledger.completed(b"ROLLBACK");
+            ledger.ready(Status::InBlock);
+            ledger.ready(Status::Idle);
+        });
+        assert_eq!(savepoint, [Outcome::Unknown]);
+        assert_eq!(outcomes(|ledger| ledger.completed(b"COMMIT")), [Outcome::Committed]);
+        assert_eq!(outcomes(|_| ()), [Outcome::Unknown]);
     }
 
     #[test]
     fn what_is_signed_otherwise_is_the_clients() {
-        let mut watch = watch();
-        assert_eq!(watch.notice(&payload("m"), || Some(1)), Heard::Theirs);
-        assert_eq!(watch.notice(b"SNOTICE\0C00000\0Mhello\0\0", || Some(1)), Heard::Theirs);
-        assert_eq!(watch.notice(&payload("n"), || None), Heard::Ours);
-        assert_eq!(watch.take_dropped(), 1);
+        let heard: Arc<Deposited> = Arc::default();
+        let mut ledger = Ledger::new("n".into(), Arc::<Deposited>::clone(&heard));
+        assert_eq!(ledger.notice(&payload("m"), || Some(statement())), Heard::Theirs);
+        assert_eq!(ledger.notice(b"SNOTICE\0C00000\0Mhello\0\0", || Some(statement())), Heard::Theirs);
+        assert_eq!(ledger.notice(&payload("n"), || None), Heard::Ours);
+        assert_eq!(heard.0.lock().unwrap_or_else(PoisonError::into_inner).1, 1);
+    }
+
+    #[test]
+    fn a_statement_that_does_not_say_what_it_reads_leaves_a_doubt() {
+        let notice = Notice::read(&payload("n"), "n").flatten().expect("a notice");
+        let told = Told { notice, statement: statement(), outcome: Outcome::Committed };
+        let found = told.findings();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].kind, found[0].would_have), (Kind::WriteHidden, WouldHave::Filtered(2)));
+        assert_eq!(found[0].foreign_tenants, ["b"]);
     }
 }
