@@ -1,0 +1,212 @@
+//! What is pending, and where that is written.
+
+use super::administrator::Administrator;
+use super::arguments::Stage;
+use super::catalog::{self, Relation};
+use super::failure::Failure;
+use pgwarden_shadow::policy::{
+    Change, Globals, Helper, Migration, MigrationError, Named, Standard, Switch, Unread, Weight, identifier,
+    isolation, literal, migration,
+};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The stack of the thread that parses: the grammar recurses.
+const STACK: usize = 64 * 1024 * 1024;
+
+/// What is pending for some tables.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    /// For each table.
+    pub(crate) tables: Vec<(Relation, Change)>,
+    /// Functions that policies need.
+    pub(crate) helpers: Vec<Helper>,
+    /// What was left out.
+    pub(crate) unread: Vec<Unread>,
+    /// Where it comes from, for people.
+    pub(crate) source: String,
+}
+
+/// Puts together what the arguments name.
+///
+/// # Errors
+/// [`Failure`] when a file, a table or a column cannot be used.
+pub(crate) async fn pending(session: &mut Administrator, flags: &Stage) -> Result<Pending, Failure> {
+    match &flags.from {
+        Some(path) => from_file(session, path, &flags.drops).await,
+        None if flags.existing => existing(session).await,
+        None => columns(session, &flags.column, &flags.setting).await,
+    }
+}
+
+async fn from_file(session: &mut Administrator, path: &Path, drops: &[String]) -> Result<Pending, Failure> {
+    let shown = path.display().to_string();
+    let system = |cause| Failure::System { what: shown.clone(), cause };
+    let text = std::fs::read_to_string(path).map_err(system)?;
+    let read = parse(text).await?.map_err(|cause| Failure::Migration { path: shown.clone(), cause })?;
+    if let Some(one) = read.unread.iter().find(|one| one.weight == Weight::Drops).filter(|_| drops.is_empty()) {
+        return Err(Failure::caller(
+            format!("{shown}, line {}: {}", one.line, one.why),
+            "Say which with --drops, such as --drops 'permissive_all_*'.",
+        ));
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut changes: BTreeMap<u32, Change> = BTreeMap::new();
+    for (named, change) in read.tables {
+        let oid = table(session, &named).await?;
+        let merged = changes.entry(oid).or_default();
+        merged.dropped.extend(change.dropped);
+        merged.created.extend(change.created);
+        merged.force = change.force.or(merged.force);
+    }
+    if !drops.is_empty() {
+        for oid in with_policies(session, drops).await? {
+            changes.entry(oid).or_default();
+        }
+    }
+    let oids: Vec<u32> = changes.keys().copied().collect();
+    let mut tables = Vec::new();
+    for relation in catalog::relations(session, &oids).await? {
+        let mut change = changes.remove(&relation.oid).unwrap_or_default();
+        let matches = |name: &str| drops.iter().any(|pattern| fits(pattern, name));
+        let more = relation.today.policies.iter().map(|policy| &policy.name).filter(|name| matches(name));
+        change.dropped.extend(more.cloned());
+        // What is dropped in case it is there, and is not, changes nothing.
+        change.dropped.retain(|name| relation.today.policies.iter().any(|policy| policy.name == *name));
+        change.dropped.sort_unstable();
+        change.dropped.dedup();
+        tables.push((relation, change));
+    }
+    Ok(Pending { tables, helpers: read.helpers, unread: read.unread, source: name })
+}
+
+/// Parses where there is room for it.
+async fn parse(text: String) -> Result<Result<Migration, MigrationError>, Failure> {
+    deep(move || migration(&text)).await
+}
+
+/// Runs on a thread with a deep stack.
+pub(crate) async fn deep<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let system = |cause| Failure::System { what: "the parser's thread".to_owned(), cause };
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+        let _unwanted = sender.send(work());
+    });
+    let _running = thread.map_err(system)?;
+    receiver.await.map_err(|_| Failure::Answer("the parser has ended".to_owned()))
+}
+
+async fn table(session: &mut Administrator, named: &Named) -> Result<u32, Failure> {
+    let name = match &named.schema {
+        Some(schema) => format!("{}.{}", identifier(schema), identifier(&named.name)),
+        None => identifier(&named.name),
+    };
+    catalog::find(session, &name, named.search_path.as_deref()).await
+}
+
+/// The tables that have a policy of such a name.
+async fn with_policies(session: &mut Administrator, drops: &[String]) -> Result<Vec<u32>, Failure> {
+    let mut oids = Vec::new();
+    for row in session.read("SELECT polrelid, polname FROM pg_policy").await? {
+        let [Some(oid), Some(name)] = row.as_slice() else { continue };
+        if drops.iter().any(|pattern| fits(pattern, name)) {
+            oids.extend(oid.parse::<u32>());
+        }
+    }
+    Ok(oids)
+}
+
+/// Whether a name fits a pattern in which * stands for anything.
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, rest)) => name
+            .strip_prefix(head)
+            .is_some_and(|name| (0..=name.len()).any(|at| name.get(at..).is_some_and(|tail| fits(rest, tail)))),
+    }
+}
+
+/// Policies that exist and bind nobody yet: row level security is off, or the application owns the table.
+async fn existing(session: &mut Administrator) -> Result<Pending, Failure> {
+    let oids = session.texts(
+        "SELECT DISTINCT c.oid FROM pg_class c JOIN pg_policy p ON p.polrelid = c.oid \
+         JOIN pg_roles o ON o.oid = c.relowner WHERE c.relkind IN ('r', 'p') \
+         AND (NOT c.relrowsecurity OR (NOT c.relforcerowsecurity AND o.rolcanlogin AND NOT o.rolsuper \
+         AND NOT o.rolbypassrls))",
+    );
+    let oids: Vec<u32> = oids.await?.iter().filter_map(|oid| oid.parse().ok()).collect();
+    let relations = catalog::relations(session, &oids).await?;
+    let tables = relations.into_iter().map(|relation| (relation, Change::default())).collect();
+    Ok(Pending { tables, source: "the policies that exist".to_owned(), ..Pending::default() })
+}
+
+/// The standard policies of tenant columns.
+async fn columns(session: &mut Administrator, named: &[String], setting: &str) -> Result<Pending, Failure> {
+    if named.is_empty() {
+        return Err(Failure::caller(
+            "nothing is named that could be staged",
+            "Name a migration with --from, tenant columns with --column, or policies that exist with --existing.",
+        ));
+    }
+    let mut tables = BTreeMap::new();
+    for column in named {
+        for (oid, name, kind) in places(session, column).await? {
+            let setting = setting.to_owned();
+            tables.insert(oid, Standard { column: name, kind, setting, globals: Globals::default() });
+        }
+    }
+    let oids: Vec<u32> = tables.keys().copied().collect();
+    let relations = catalog::relations(session, &oids).await?;
+    let changes = relations.into_iter().filter_map(|relation| {
+        let change = isolation(tables.get(&relation.oid)?, &relation.today);
+        Some((relation, change))
+    });
+    Ok(Pending { tables: changes.collect(), source: named.join(", "), ..Pending::default() })
+}
+
+/// Table, column and type of each tenant column that `written` means.
+async fn places(session: &mut Administrator, written: &str) -> Result<Vec<(u32, String, String)>, Failure> {
+    let (table, column) = match written.rsplit_once('.') {
+        Some((table, column)) => (Some(catalog::find(session, table, None).await?), column),
+        None => (None, written),
+    };
+    let only = table.map_or_else(String::new, |oid| format!(" AND c.oid = {oid}"));
+    let rows = session.read(&format!(
+        "SELECT c.oid, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a JOIN pg_class c \
+         ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE a.attname = {} \
+         AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' \
+         AND n.nspname NOT IN ('information_schema', 'pgwarden'){only}",
+        literal(column)
+    ));
+    let places: Vec<(u32, String, String)> = rows
+        .await?
+        .into_iter()
+        .filter_map(|row| match row.as_slice() {
+            [Some(oid), Some(name), Some(kind)] => Some((oid.parse().ok()?, name.clone(), kind.clone())),
+            _ => None,
+        })
+        .collect();
+    match places.is_empty() {
+        false => Ok(places),
+        true => Err(Failure::caller(format!("no table has a column {written}"), "Write schema.table.column, or a name.")),
+    }
+}
+
+/// Whether what is pending binds the owner, because the application is it.
+pub(crate) fn force(change: &mut Change, relation: &Relation, owners: &[&str]) {
+    let is_owner = owners.contains(&relation.owner.as_str());
+    if is_owner && change.force.is_none() && relation.today.forced == Switch::Off {
+        change.force = Some(Switch::On);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        assert!(fits("permissive_all_*", "permissive_all_users") && fits("*", "") && fits("*_x", "a_x_x"));
+        assert!(!fits("permissive_all_*", "other") && !fits("a", "ab") && !fits("*_x", "a_xy"));
+    }
+}
