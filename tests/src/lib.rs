@@ -18,6 +18,7 @@
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
 //! * [`seal`]: a sealed context with its readers;
+//! * [`staging`]: pending policies, staged and promoted;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -40,6 +41,7 @@ mod proxy;
 mod relay;
 pub mod reload;
 pub mod seal;
+pub mod staging;
 mod template;
 pub mod tenants;
 pub mod tokens;

@@ -1,5 +1,6 @@
 //! The command line: every flag is a `PGWARDEN_*` variable under another name.
 
+use crate::stage::arguments;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +10,10 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done: the configuration is right, or serve has drained (SIGTERM, SIGINT, or another process took over),
       whoever was left at the deadline or at a second signal included
-  1   check: something serious was found
+  1   check: something serious was found; stage: something could not be staged; promote, demote: refused
   2   wrong command line
   64  the configuration, or a file that it names, cannot be used
-  69  status, check: nothing answers
+  69  status, check, stage and its like: nothing answers
   71  the system does not give what is needed: the address is in use, no more threads or files; or, before a
       takeover, the server cannot be used
   77  status: not without the right token";
@@ -35,6 +36,16 @@ pub(crate) enum Command {
     Status(Status),
     /// Ask the server what would let a client past its policies.
     Check(Check),
+    /// Let the server evaluate pending policies, without effect on the application.
+    Stage(Box<arguments::Stage>),
+    /// Show what is staged, and what is in force of it.
+    Staged(arguments::Staged),
+    /// Take away what was staged.
+    Unstage(arguments::Unstage),
+    /// Put staged policies in force.
+    Promote(Box<arguments::Move>),
+    /// Put promoted policies out of force.
+    Demote(Box<arguments::Move>),
     /// Work with sealed contexts: their keys, and the SQL that verifies them.
     Seal {
         /// What to do.

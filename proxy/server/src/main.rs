@@ -10,6 +10,7 @@ mod causes;
 mod check;
 mod cli;
 mod clock;
+mod hold;
 mod identity;
 mod keys;
 mod listen;
@@ -30,6 +31,7 @@ mod services;
 mod settings;
 mod signals;
 mod sockets;
+mod stage;
 mod start_error;
 mod status;
 mod stream;
@@ -69,6 +71,11 @@ fn main() -> ExitCode {
         Command::Serve(flags) => settings::load(&flags).and_then(|settings| run(settings, flags)),
         Command::Status(flags) => status(&flags),
         Command::Check(flags) => check::run(&flags),
+        Command::Stage(flags) => stage::stage(&flags),
+        Command::Staged(flags) => stage::staged(&flags),
+        Command::Unstage(flags) => stage::unstage(&flags),
+        Command::Promote(flags) => stage::promote(&flags),
+        Command::Demote(flags) => stage::demote(&flags),
         Command::Seal { command } => seal(command),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             settings::load(&flags).and_then(|settings| check_configuration(&settings))

@@ -123,13 +123,13 @@ pub(crate) async fn staged(session: &mut Administrator) -> Result<Vec<StagedTabl
 /// [`Failure::Caller`] when there is none.
 pub(crate) async fn find(session: &mut Administrator, name: &str, path: Option<&str>) -> Result<u32, Failure> {
     let path = path.map_or_else(|| session.search_path.clone(), str::to_owned);
-    let oid = session.text(&format!(
+    let query = format!(
         "BEGIN READ ONLY; SET LOCAL search_path = {}; SELECT c.oid FROM pg_catalog.pg_class c \
          WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({}) \
          AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p']::\"char\"[]); COMMIT",
         if path.is_empty() { "''" } else { &path },
-        literal(name)
-    ));
+        literal(name));
+    let oid = session.text(&query);
     let oid = match oid.await {
         Ok(oid) => oid,
         // A name that cannot be read as one.

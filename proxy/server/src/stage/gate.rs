@@ -1,50 +1,19 @@
-//! Who may pass to enforcement: what the verdict says, or whoever answers for it.
+//! Who may pass to enforcement.
 
 use super::failure::Failure;
 
-/// Lets a promotion pass.
+/// Lets a promotion pass. No verdict is known where this command runs, and never evaluated is not clean: somebody has to
+/// answer for it.
 ///
 /// # Errors
-/// [`Failure::Refused`] unless the verdict is READY, or somebody answers for it.
-pub(crate) fn pass(verdicts: &[(String, Verdict)], forced: Option<&str>) -> Result<(), Failure> {
-    let Some((table, verdict)) = verdicts.iter().find(|(_, verdict)| *verdict != Verdict::Ready) else {
-        return Ok(());
-    };
-    match forced {
+/// [`Failure::Refused`] unless somebody does.
+pub(crate) fn pass(tables: &[&str], answered_for: Option<&str>) -> Result<(), Failure> {
+    match answered_for {
         Some(_) => Ok(()),
         None => Err(Failure::refused(
-            format!("the verdict on {table} is {}", verdict.word()),
-            verdict.why(),
+            format!("the verdict on {} is INSUFFICIENT DATA", tables.join(", ")),
+            "What was never evaluated is not clean.",
             "Let the detectors run until it is READY, or answer for it: --force --reason '…'.",
         )),
-    }
-}
-
-/// What the detectors say about a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Nothing would change for the application.
-    Ready,
-    /// Something would.
-    NotReady,
-    /// It is not known: nobody has looked, or not for long enough.
-    InsufficientData,
-}
-
-impl Verdict {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Ready => "READY",
-            Self::NotReady => "NOT READY",
-            Self::InsufficientData => "INSUFFICIENT DATA",
-        }
-    }
-
-    fn why(self) -> &'static str {
-        match self {
-            Self::Ready => "",
-            Self::NotReady => "With its policies in force, statements of the application would be refused or answered otherwise.",
-            Self::InsufficientData => "What was never evaluated is not clean.",
-        }
     }
 }

@@ -6,7 +6,7 @@ use super::catalog::{self, Relation, StagedTable};
 use super::closure::{Graph, UNBOUND};
 use super::command::{chosen, in_session, remark};
 use super::failure::Failure;
-use super::gate::{self, Verdict};
+use super::gate;
 use super::plan::entry;
 use super::through::Hold;
 use super::lock;
@@ -35,9 +35,7 @@ pub(crate) fn promote(flags: &Move) -> Result<(), ExitCode> {
             return Ok(());
         }
         let forced = answered_for(flags)?;
-        let verdicts: Vec<(String, Verdict)> =
-            rows.iter().map(|row| (row.label.clone(), Verdict::InsufficientData)).collect();
-        gate::pass(&verdicts, forced)?;
+        gate::pass(&rows.iter().map(|row| row.label.as_str()).collect::<Vec<_>>(), forced)?;
         closed(session, &rows).await?;
         moved(session, (&rows, flags), Direction::Promote).await?;
         for row in session.read(UNBOUND).await.unwrap_or_default() {

@@ -51,14 +51,14 @@ pub(crate) async fn of_table(session: &mut Administrator, planned: &Planned) -> 
         lines.push(ENABLED.to_owned());
     }
     lines.push(BLOCKED.to_owned());
-    let views = session.texts(&format!(
+    let query = format!(
         "SELECT DISTINCT v.oid::regclass::text FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid \
          JOIN pg_class v ON v.oid = r.ev_class WHERE d.classid = 'pg_rewrite'::regclass \
          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = {} AND v.oid <> d.refobjid AND v.relkind IN ('v', 'm') \
          AND NOT coalesce('security_invoker=true' = ANY (v.reloptions) OR 'security_invoker=on' = ANY (v.reloptions), \
          false) ORDER BY 1",
-        planned.relation.oid
-    ));
+        planned.relation.oid);
+    let views = session.texts(&query);
     for view in views.await? {
         lines.push(format!(
             "note: view {view} reads the table with its owner's rights: policies for the caller are not asked there, \

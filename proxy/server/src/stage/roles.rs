@@ -73,13 +73,13 @@ pub(crate) async fn acting(
 ) -> Result<Vec<Acting>, Failure> {
     let names: BTreeSet<String> = if named.is_empty() {
         let oids: Vec<u32> = relations.iter().map(|relation| relation.oid).collect();
-        let holders = session.texts(&format!(
+        let query = format!(
             "SELECT DISTINCT r.rolname FROM pg_class c CROSS JOIN LATERAL \
              aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a JOIN pg_roles r ON r.oid = a.grantee \
              WHERE c.oid IN ({}) AND NOT r.rolsuper AND NOT r.rolbypassrls AND r.rolname !~ '^(pg_|pgwarden)' \
              AND (r.oid <> c.relowner OR r.rolcanlogin)",
-            numbers(&oids)
-        ));
+            numbers(&oids));
+        let holders = session.texts(&query);
         holders.await?.into_iter().chain(listed.iter().cloned()).collect()
     } else {
         named.iter().cloned().collect()
@@ -307,10 +307,10 @@ pub(crate) async fn admit(
     observer: &str,
     roles: &[ShadowRole],
 ) -> Result<Vec<String>, Failure> {
-    let attributes = session.read(&format!(
+    let query = format!(
         "SELECT rolsuper, rolinherit FROM pg_roles WHERE rolname = {}",
-        literal(observer)
-    ));
+        literal(observer));
+    let attributes = session.read(&query);
     let attributes = attributes.await?;
     let Some([superuser, inherits]) = attributes.first().map(Vec::as_slice) else {
         let hint = "CREATE ROLE … LOGIN NOINHERIT PASSWORD '…'";

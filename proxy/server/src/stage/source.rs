@@ -171,13 +171,13 @@ async fn places(session: &mut Administrator, written: &str) -> Result<Vec<(u32, 
         None => (None, written),
     };
     let only = table.map_or_else(String::new, |oid| format!(" AND c.oid = {oid}"));
-    let rows = session.read(&format!(
+    let query = format!(
         "SELECT c.oid, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a JOIN pg_class c \
          ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE a.attname = {} \
          AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' \
          AND n.nspname NOT IN ('information_schema', 'pgwarden'){only}",
-        literal(column)
-    ));
+        literal(column));
+    let rows = session.read(&query);
     let places: Vec<(u32, String, String)> = rows
         .await?
         .into_iter()

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 /// The longest file that is read, in bytes.
-pub const LONGEST: usize = 4 * 1024 * 1024;
+const LONGEST: usize = 4 * 1024 * 1024;
 
 /// What a file does to policies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub enum Weight {
 /// Why a file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum MigrationError {
-    /// Resource: it is longer than [`LONGEST`].
+    /// Resource: it is longer than 4 MiB.
     #[error("the file has {0} bytes, {LONGEST} at most are read")]
     TooLong(usize),
     /// Caller: it is no SQL.
@@ -75,7 +75,7 @@ pub enum MigrationError {
     Syntax(String),
 }
 
-/// Reads a migration. For a thread with a deep stack (64 MiB are enough for [`LONGEST`]).
+/// Reads a migration. For a thread with a deep stack (64 MiB are enough for 4 MiB).
 ///
 /// What its transaction control, its locks and its timeouts say does not matter here, and is skipped.
 ///
