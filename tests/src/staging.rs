@@ -129,20 +129,20 @@ pub async fn probe(client: &Client, role: &str, context: &[(&str, &str)], statem
     }
     client.batch_execute(&begin).await.unwrap_or_else(|error| panic!("{begin}: {}", client::explain(&error)));
     let answer = match client.simple_query(statement).await {
-        Ok(messages) => messages.iter().map(shown).collect::<Vec<_>>().join("\n"),
+        Ok(messages) => messages.iter().filter_map(shown).collect::<Vec<_>>().join("\n"),
         Err(error) => sqlstate(&error).to_owned(),
     };
     client.batch_execute("ROLLBACK").await.expect("a transaction can be rolled back");
     answer
 }
 
-fn shown(message: &SimpleQueryMessage) -> String {
+fn shown(message: &SimpleQueryMessage) -> Option<String> {
     match message {
         SimpleQueryMessage::Row(row) => {
             let values = (0..row.len()).map(|column| row.get(column).unwrap_or("NULL"));
-            values.collect::<Vec<_>>().join("|")
+            Some(values.collect::<Vec<_>>().join("|"))
         }
-        SimpleQueryMessage::CommandComplete(count) => format!("{count} rows"),
-        _ => String::new(),
+        SimpleQueryMessage::CommandComplete(count) => Some(format!("{count} rows")),
+        _ => None,
     }
 }

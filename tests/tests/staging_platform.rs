@@ -39,7 +39,8 @@ async fn statements(client: &Client) -> Vec<String> {
         statements.push(format!("UPDATE {table} SET {column} = {column}"));
         statements.push(format!("DELETE FROM {table}"));
         if let Some(json) = row.get::<_, Option<String>>(2) {
-            let json = json.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").replace('\'', "''");
+            let json =
+                json.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").replace('\'', "''");
             statements.push(format!(
                 "INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, '{json}') ON CONFLICT DO NOTHING"
             ));
@@ -62,7 +63,15 @@ fn the_platforms_migration_answers_the_shadow_role_as_it_answers_the_application
         examples::run(&enforced.url("postgres"), MIGRATION);
         let file = examples::path(MIGRATION);
         let before = staging.policies();
-        let said = staging.done(&["stage", "--from", &file.to_string_lossy(), "--drops", "permissive_all_*", "--app", "app"]);
+        let said = staging.done(&[
+            "stage",
+            "--from",
+            &file.to_string_lossy(),
+            "--drops",
+            "permissive_all_*",
+            "--app",
+            "app",
+        ]);
         assert_eq!(staging.policies(), before, "what is in force stays in force: {said}");
         let (shadow, truth) = (staging.connect().await, enforced.connect().await);
         let statements = statements(&truth).await;
@@ -94,7 +103,15 @@ fn to_promote_is_to_apply_the_migration_and_to_demote_is_to_undo_it() {
         examples::run(&enforced.url("postgres"), MIGRATION);
         let before = staging.policies();
         let file = examples::path(MIGRATION);
-        staging.done(&["stage", "--from", &file.to_string_lossy(), "--drops", "permissive_all_*", "--app", "app"]);
+        staging.done(&[
+            "stage",
+            "--from",
+            &file.to_string_lossy(),
+            "--drops",
+            "permissive_all_*",
+            "--app",
+            "app",
+        ]);
         staging.refused(&["promote", "--all"], 1, "INSUFFICIENT DATA");
         let said = staging.done(&["promote", "--all", "--force", "--reason", "a test"]);
         assert_eq!(staging.policies(), enforced.policies(), "{said}");
@@ -104,7 +121,11 @@ fn to_promote_is_to_apply_the_migration_and_to_demote_is_to_undo_it() {
         assert_eq!(staging.sql(steps), "promote|t|a test|postgres\ndemote|t|the test is over|postgres");
         staging.done(&["unstage", "--all"]);
         assert_eq!(staging.sql("SELECT count(*) FROM pg_policies WHERE policyname ~ '^pgwarden'"), "0");
-        assert_eq!(staging.sql("SELECT to_regprocedure('platform.current_org_id()')"), "", "what it made is gone");
+        assert_eq!(
+            staging.sql("SELECT to_regprocedure('platform.current_org_id()')"),
+            "",
+            "what it made is gone"
+        );
         assert_eq!(staging.sql("SELECT count(*) FROM pg_roles WHERE rolname ~ '^pgwarden_shadow'"), "0");
     });
 }

@@ -58,10 +58,14 @@ impl Administrator {
             let hint = "Name an owner of the tables, or a superuser, with --url.";
             return Err(Failure::caller("the address of the server names no user", hint));
         };
-        let server = Server::new(&settings.upstream, loaded.connector, &settings.tcp, Arc::new(Meters::new()));
+        let server =
+            Server::new(&settings.upstream, loaded.connector, &settings.tcp, Arc::new(Meters::new()));
         let database = settings.upstream.database.clone().unwrap_or_else(|| user.clone());
         let login = Credentials { user, secret: loaded.upstream_secret, keys: None };
-        let names = [("application_name".to_owned(), "pgwarden".to_owned()), ("client_encoding".to_owned(), "UTF8".to_owned())];
+        let names = [
+            ("application_name".to_owned(), "pgwarden".to_owned()),
+            ("client_encoding".to_owned(), "UTF8".to_owned()),
+        ];
         let established = server.connect(&login, &database, (&[], Seals::Off), &names).await?;
         let mut session =
             Self { stream: established.stream, version: 0, search_path: String::new(), database, effect };
@@ -89,7 +93,14 @@ impl Administrator {
         packet::write(&mut self.stream, &request).await.map_err(|error| Failure::Upstream(error.into()))?;
         let (mut rows, mut failure) = (Vec::new(), None);
         loop {
-            let message = packet::read(&mut self.stream, LONGEST).await?;
+            let message = match (packet::read(&mut self.stream, LONGEST).await, failure.take()) {
+                (Ok(message), before) => {
+                    failure = before;
+                    message
+                }
+                (Err(_), Some(last)) => return Err(Failure::Ended(Box::new(last))),
+                (Err(error), None) => return Err(error.into()),
+            };
             match message.tag {
                 b'D' => rows.push(row(&message.payload).map_err(|error| Failure::Answer(error.to_string()))?),
                 b'E' => failure = Some(ServerError::read(&message.payload)),
@@ -123,7 +134,8 @@ impl Administrator {
     /// As [`Administrator::read`].
     pub(crate) async fn objects<T: DeserializeOwned>(&mut self, query: &str) -> Result<Vec<T>, Failure> {
         let rows = self.texts(&format!("SELECT row_to_json(object) FROM ({query}) object")).await?;
-        let parse = |text: &String| serde_json::from_str(text).map_err(|error| Failure::Answer(error.to_string()));
+        let parse =
+            |text: &String| serde_json::from_str(text).map_err(|error| Failure::Answer(error.to_string()));
         rows.iter().map(parse).collect()
     }
 

@@ -94,7 +94,8 @@ pub(crate) async fn relations(session: &mut Administrator, oids: &[u32]) -> Resu
 
 /// A list for IN; never empty.
 pub(crate) fn numbers(oids: &[u32]) -> String {
-    let numbers: Vec<String> = std::iter::once(0).chain(oids.iter().copied()).map(|oid| oid.to_string()).collect();
+    let numbers: Vec<String> =
+        std::iter::once(0).chain(oids.iter().copied()).map(|oid| oid.to_string()).collect();
     numbers.join(", ")
 }
 
@@ -121,14 +122,19 @@ pub(crate) async fn staged(session: &mut Administrator) -> Result<Vec<StagedTabl
 ///
 /// # Errors
 /// [`Failure::Caller`] when there is none.
-pub(crate) async fn find(session: &mut Administrator, name: &str, path: Option<&str>) -> Result<u32, Failure> {
+pub(crate) async fn find(
+    session: &mut Administrator,
+    name: &str,
+    path: Option<&str>,
+) -> Result<u32, Failure> {
     let path = path.map_or_else(|| session.search_path.clone(), str::to_owned);
     let query = format!(
         "BEGIN READ ONLY; SET LOCAL search_path = {}; SELECT c.oid FROM pg_catalog.pg_class c \
          WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({}) \
          AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p']::\"char\"[]); COMMIT",
         if path.is_empty() { "''" } else { &path },
-        literal(name));
+        literal(name)
+    );
     let oid = session.text(&query);
     let oid = match oid.await {
         Ok(oid) => oid,
@@ -140,6 +146,9 @@ pub(crate) async fn find(session: &mut Administrator, name: &str, path: Option<&
         Err(failure) => return Err(failure),
     };
     oid.parse().map_err(|_| {
-        Failure::caller(format!("there is no table {name}"), "Write schema.table, in quotes where SQL needs them.")
+        Failure::caller(
+            format!("there is no table {name}"),
+            "Write schema.table, in quotes where SQL needs them.",
+        )
     })
 }

@@ -160,7 +160,9 @@ impl Graph {
         while let Some(oid) = next.pop() {
             let Some(function) = self.functions.get(&oid) else { continue };
             if seen.insert(oid) {
-                next.extend(self.named(&function.body).into_iter().filter(|oid| self.functions.contains_key(oid)));
+                next.extend(
+                    self.named(&function.body).into_iter().filter(|oid| self.functions.contains_key(oid)),
+                );
             }
         }
         seen.iter().filter_map(|oid| self.functions.get(oid)).collect()
@@ -208,8 +210,10 @@ impl Graph {
         for word in &found {
             let tables = self.tables.values().filter(|node| fits(word, &node.schema, &node.name));
             let is_call = word.used == Used::Call;
-            let functions =
-                self.functions.values().filter(|function| is_call && fits(word, &function.schema, &function.name));
+            let functions = self
+                .functions
+                .values()
+                .filter(|function| is_call && fits(word, &function.schema, &function.name));
             named.extend(tables.map(|node| node.oid));
             named.extend(functions.map(|function| function.oid));
         }

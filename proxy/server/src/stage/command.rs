@@ -6,7 +6,7 @@ use super::catalog::{self, StagedTable};
 use super::failure::Failure;
 use super::plan::{self, Planned, entry};
 use super::roles::{self, ShadowRole};
-use super::{closure, install, lock, neutral, preflight, source};
+use super::{closure, install, lock, moved, neutral, preflight, source};
 use crate::{BAD_SYSTEM, complain, say, settings};
 use pgwarden_shadow::policy::{Weight, identifier};
 use serde_json::json;
@@ -75,11 +75,15 @@ async fn stage_in(session: &mut Administrator, flags: &Stage) -> Result<usize, F
     session.change(&setup).await?;
     roles::verify(session).await?;
     install::helpers(session, &pending.helpers).await?;
-    let owners: Vec<&str> = roles.iter().flat_map(|role| role.acting.acts.iter().map(String::as_str)).collect();
+    let owners: Vec<&str> =
+        roles.iter().flat_map(|role| role.acting.acts.iter().map(String::as_str)).collect();
     let mut left_out = pending.unread.iter().filter(|one| one.weight == Weight::Policies).count();
     for (relation, mut change) in pending.tables {
         if promoted(relation.oid) {
-            remark(session, &format!("{}: promoted already; demote it first to stage it anew", relation.label()));
+            remark(
+                session,
+                &format!("{}: promoted already; demote it first to stage it anew", relation.label()),
+            );
             continue;
         }
         if roles.iter().all(|role| role.acting.attributes.is_empty()) {
@@ -89,8 +93,8 @@ async fn stage_in(session: &mut Administrator, flags: &Stage) -> Result<usize, F
         let planned = plan::plan((relation, change, source), &roles, flags.enable_rls).await?;
         left_out += usize::from(!table(session, (planned, &before), &roles, flags.whom.patience).await?);
     }
-    for line in preflight::of_roles(&roles) {
-        remark(session, &line);
+    for line in preflight::of_roles(&roles).iter().map(String::as_str).chain([preflight::BLOCKED]) {
+        remark(session, line);
     }
     if !session.only_prints() {
         let graph = closure::Graph::read(session).await?;
@@ -134,7 +138,8 @@ async fn table(
     if let Err(reason) = &planned.work {
         remark(session, &format!("{label}: not staged: {reason}"));
         // Only what is remembered of it changes, and what was staged before goes.
-        let tables = if planned.relation.staged.is_empty() { Vec::new() } else { vec![planned.relation.sql()] };
+        let tables =
+            if planned.relation.staged.is_empty() { Vec::new() } else { vec![planned.relation.sql()] };
         if session.only_prints() {
             session.change(&planned.statements()).await?;
         } else {
@@ -161,12 +166,20 @@ async fn carry_out(
     }
     lock::begin(session, &[planned.relation.sql()], patience).await?;
     let before = neutral::plans(session, &planned.relation, roles).await?;
-    match session.read(&statements.join(";\n")).await {
+    // What will put the policies in force is tried as well: it must not fail on the day.
+    let names = planned.work.as_ref().map(|work| work.names.as_slice()).unwrap_or_default();
+    let trial = moved::promotion(&planned.change, &planned.relation, names).join(";\n");
+    let trial =
+        if trial.is_empty() { trial } else { format!(";\nSAVEPOINT trial;\n{trial};\nROLLBACK TO trial") };
+    match session.read(&format!("{}{trial}", statements.join(";\n"))).await {
         Ok(_) => (),
         // What the expressions name does not exist, or is not of the right type: other tables can be staged.
         Err(Failure::Server(error)) if error.sqlstate.starts_with("42") && error.sqlstate != "42501" => {
             session.read("ROLLBACK").await?;
-            return Ok(Err(format!("the server refuses the policies: {} ({})", error.message, error.sqlstate)));
+            return Ok(Err(format!(
+                "the server refuses the policies: {} ({})",
+                error.message, error.sqlstate
+            )));
         }
         Err(failure @ Failure::Server(_)) => {
             session.read("ROLLBACK").await?;
@@ -204,7 +217,10 @@ pub(crate) fn unstage(flags: &Unstage) -> Result<(), ExitCode> {
 ///
 /// # Errors
 /// [`Failure::Caller`] when one of them is not staged.
-pub(crate) async fn chosen(session: &mut Administrator, tables: &Tables) -> Result<Vec<StagedTable>, Failure> {
+pub(crate) async fn chosen(
+    session: &mut Administrator,
+    tables: &Tables,
+) -> Result<Vec<StagedTable>, Failure> {
     let rows = catalog::staged(session).await?;
     if tables.all {
         return Ok(rows);
@@ -213,14 +229,21 @@ pub(crate) async fn chosen(session: &mut Administrator, tables: &Tables) -> Resu
     for name in &tables.tables {
         let oid = catalog::find(session, name, None).await?;
         let Some(row) = rows.iter().find(|row| row.oid == oid) else {
-            return Err(Failure::caller(format!("nothing is staged for {name}"), "pgwarden staged lists what is."));
+            return Err(Failure::caller(
+                format!("nothing is staged for {name}"),
+                "pgwarden staged lists what is.",
+            ));
         };
         chosen.push(row.clone());
     }
     Ok(chosen)
 }
 
-async fn take_away(session: &mut Administrator, row: &StagedTable, patience: Duration) -> Result<(), Failure> {
+async fn take_away(
+    session: &mut Administrator,
+    row: &StagedTable,
+    patience: Duration,
+) -> Result<(), Failure> {
     if row.state == "promoted" {
         return Err(Failure::refused(
             format!("the policies of {} are in force", row.label),
@@ -244,8 +267,11 @@ async fn take_away(session: &mut Administrator, row: &StagedTable, patience: Dur
     if session.only_prints() {
         return session.change(&statements).await;
     }
-    let tables: Vec<String> =
-        relation.iter().filter(|relation| !relation.staged.is_empty()).map(|relation| relation.sql()).collect();
+    let tables: Vec<String> = relation
+        .iter()
+        .filter(|relation| !relation.staged.is_empty())
+        .map(|relation| relation.sql())
+        .collect();
     lock::begin(session, &tables, patience).await?;
     lock::finish(session, &statements).await?;
     remark(session, &format!("{}: not staged any more", row.label));
@@ -271,7 +297,10 @@ async fn forget(session: &mut Administrator) -> Result<(), Failure> {
         let quoted = identifier(&role);
         let statements = [
             format!("DROP OWNED BY {quoted}"),
-            format!("DELETE FROM pgwarden.shadow_role WHERE role = {}", pgwarden_shadow::policy::literal(&role)),
+            format!(
+                "DELETE FROM pgwarden.shadow_role WHERE role = {}",
+                pgwarden_shadow::policy::literal(&role)
+            ),
             format!("DROP ROLE {quoted}"),
         ];
         let dropped = session.change(&statements).await;

@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     /// Backend: the server refuses a statement.
     #[error("the server refuses it: {}", .0.told())]
     Server(Box<ServerError>),
+    /// Backend: it has ended the session.
+    #[error("the server has ended the session: {}", .0.told())]
+    Ended(Box<ServerError>),
     /// Backend: an answer is not what was asked for.
     #[error("the server's answer cannot be read: {0}")]
     Answer(String),
@@ -65,7 +68,11 @@ pub(crate) struct Told {
 
 impl Told {
     /// A message with a detail and a hint; empty ones are left out.
-    pub(crate) fn new(message: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        message: impl Into<String>,
+        detail: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
         Self { message: message.into(), detail: detail.into(), hint: hint.into() }
     }
 }
@@ -129,7 +136,7 @@ impl Failure {
     /// What the process ends with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Upstream(_) => NO_ANSWER,
+            Self::Upstream(_) | Self::Ended(_) => NO_ANSWER,
             Self::Caller(_) | Self::Migration { .. } => BAD_CONFIGURATION,
             Self::Server(_) | Self::Answer(_) | Self::Refused(_) | Self::Locked(_) => REFUSED,
             Self::System { .. } => crate::BAD_SYSTEM,

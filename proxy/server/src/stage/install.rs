@@ -35,13 +35,14 @@ pub(crate) async fn helpers(session: &mut Administrator, helpers: &[Helper]) -> 
     if helpers.is_empty() {
         return Ok(Vec::new());
     }
-    let statements: Vec<String> = helpers.iter().flat_map(|helper| statements(helper, &session.search_path)).collect();
+    let statements: Vec<String> =
+        helpers.iter().flat_map(|helper| statements(helper, &session.search_path)).collect();
     if session.only_prints() {
         print(&statements);
         return Ok(Vec::new());
     }
     let done = run(session, &statements).await;
-    if done.is_err() {
+    if matches!(done, Err(Failure::Server(_) | Failure::Refused(_))) {
         session.read("ROLLBACK").await?;
     }
     done
@@ -85,7 +86,8 @@ async fn run(session: &mut Administrator, statements: &[String]) -> Result<Vec<S
         .map(|(_, (signature, _))| signature)
         .collect();
     for signature in &made {
-        let row = format!("INSERT INTO pgwarden.helper VALUES ({}) ON CONFLICT DO NOTHING", literal(signature));
+        let row =
+            format!("INSERT INTO pgwarden.helper VALUES ({}) ON CONFLICT DO NOTHING", literal(signature));
         session.read(&row).await?;
     }
     session.read("COMMIT").await?;

@@ -52,16 +52,20 @@ async fn attempt(session: &mut Administrator, tables: &[String]) -> Result<(), F
 }
 
 /// Who is in the way.
-async fn blocked(session: &mut Administrator, tables: &[String], patience: Duration) -> Result<Failure, Failure> {
-    let names: Vec<String> =
-        tables.iter().map(|table| pgwarden_shadow::policy::literal(table)).collect();
+async fn blocked(
+    session: &mut Administrator,
+    tables: &[String],
+    patience: Duration,
+) -> Result<Failure, Failure> {
+    let names: Vec<String> = tables.iter().map(|table| pgwarden_shadow::policy::literal(table)).collect();
     let query = format!(
         "SELECT DISTINCT format('process %s (user %s, %s%s)', a.pid, a.usename, a.state, \
          coalesce(', since ' || date_trunc('second', a.xact_start), '')) \
          FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.granted AND l.locktype = 'relation' \
          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
          AND l.relation IN (SELECT to_regclass(t)::oid FROM unnest(ARRAY[{}]::text[]) t) AND a.pid <> pg_backend_pid()",
-        names.join(", "));
+        names.join(", ")
+    );
     let holders = session.texts(&query);
     Ok(Failure::Locked(Told::new(
         format!("the lock of {} did not come within {} seconds", tables.join(", "), patience.as_secs_f64()),

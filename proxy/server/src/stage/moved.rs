@@ -7,10 +7,10 @@ use super::closure::{Graph, UNBOUND};
 use super::command::{chosen, in_session, remark};
 use super::failure::Failure;
 use super::gate;
+use super::lock;
 use super::plan::entry;
 use super::through::Hold;
-use super::lock;
-use pgwarden_shadow::policy::{OPEN, Policy, Switch, identifier, literal};
+use pgwarden_shadow::policy::{Change, OPEN, Policy, Switch, identifier, literal};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -80,14 +80,22 @@ async fn closed(session: &mut Administrator, rows: &[StagedTable]) -> Result<(),
         let names: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
         return Err(Failure::refused(
             format!("the policies of {} rely on those of other tables", names.join(", ")),
-            format!("Not in force yet, and read by them: {}. Without those, they would let too much through.", missing.join(", ")),
+            format!(
+                "Not in force yet, and read by them: {}. Without those, they would let too much through.",
+                missing.join(", ")
+            ),
             format!("pgwarden promote {} {}", names.join(" "), missing.join(" ")),
         ));
     }
     let recursions = graph.recursions();
-    let concerned = recursions.iter().find(|line| rows.iter().any(|row| line.starts_with(&format!("{}:", row.label))));
+    let concerned =
+        recursions.iter().find(|line| rows.iter().any(|row| line.starts_with(&format!("{}:", row.label))));
     concerned.map_or(Ok(()), |line| {
-        Err(Failure::refused("every query would fail", line.clone(), "Mend the migration, and stage it again."))
+        Err(Failure::refused(
+            "every query would fail",
+            line.clone(),
+            "Mend the migration, and stage it again.",
+        ))
     })
 }
 
@@ -157,18 +165,18 @@ async fn begin_by_force(session: &mut Administrator, tables: &[String], flags: &
         done => return done,
     }
     let names: Vec<String> = tables.iter().map(|table| literal(table)).collect();
-    let ended = session
-        .texts(&format!(
-            "SELECT DISTINCT format('process %s (user %s, %s)', a.pid, a.usename, a.state) FROM pg_locks l \
-             JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.granted AND l.locktype = 'relation' \
-             AND a.datname = current_database() AND l.relation IN (SELECT to_regclass(t)::oid \
-             FROM unnest(ARRAY[{}]::text[]) t) AND a.pid <> pg_backend_pid() AND EXISTS \
-             (SELECT FROM pgwarden.shadow_role s WHERE pg_has_role(a.usesysid, s.acts_as, 'MEMBER')) \
-             AND pg_terminate_backend(a.pid)",
-            names.join(", ")
-        ))
-        .await?;
-    for line in ended {
+    let query = format!(
+        "SELECT DISTINCT a.pid, format('process %s (user %s, %s)', a.pid, a.usename, a.state) FROM pg_locks l \
+         JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.granted AND l.locktype = 'relation' \
+         AND a.datname = current_database() AND l.relation IN (SELECT to_regclass(t)::oid \
+         FROM unnest(ARRAY[{}]::text[]) t) AND a.pid <> pg_backend_pid() AND EXISTS \
+         (SELECT FROM pgwarden.shadow_role s WHERE pg_has_role(a.usesysid, s.acts_as, 'MEMBER'))",
+        names.join(", ")
+    );
+    // One by one: a condition that ends sessions would be asked of those that the others exclude.
+    for row in session.read(&query).await? {
+        let [Some(process), Some(line)] = row.as_slice() else { continue };
+        session.read(&format!("SELECT pg_terminate_backend({process})")).await?;
         remark(session, &format!("ended: {line}"));
     }
     lock::begin(session, tables, flags.whom.patience).await
@@ -182,7 +190,11 @@ fn statements(
     let mut statements = Vec::new();
     for row in rows {
         let Some(relation) = relations.iter().find(|relation| relation.oid == row.oid) else {
-            return Err(Failure::refused(format!("{} is not there any more", row.label), "", "pgwarden unstage removes what is remembered of it."));
+            return Err(Failure::refused(
+                format!("{} is not there any more", row.label),
+                "",
+                "pgwarden unstage removes what is remembered of it.",
+            ));
         };
         match direction {
             Direction::Promote => statements.extend(in_force(row, relation)?),
@@ -199,7 +211,7 @@ fn statements(
     Ok(statements)
 }
 
-/// What the migration does to a table.
+/// What puts a table's policies in force, if they are those that were looked at.
 fn in_force(row: &StagedTable, relation: &Relation) -> Result<Vec<String>, Failure> {
     if relation.today != row.today {
         return Err(Failure::refused(
@@ -209,27 +221,38 @@ fn in_force(row: &StagedTable, relation: &Relation) -> Result<Vec<String>, Failu
         ));
     }
     if relation.staged.is_empty() {
-        return Err(Failure::refused(format!("{} has no staged policies any more", row.label), "", "Stage it again."));
+        return Err(Failure::refused(
+            format!("{} has no staged policies any more", row.label),
+            "",
+            "Stage it again.",
+        ));
     }
-    let table = relation.sql();
-    let mut statements = Vec::new();
-    if relation.staged.iter().any(|name| name == OPEN) {
-        statements.push(drop(OPEN, &table));
-    }
-    statements.extend(row.change.dropped.iter().map(|name| drop(name, &table)));
-    statements.extend(row.change.created.iter().flat_map(|policy| policy.create(&table)));
-    if let Some(force) = row.change.force.filter(|force| *force != relation.today.forced) {
-        statements.push(forced(&table, force));
-    }
+    let mut statements = promotion(&row.change, relation, &relation.staged);
     statements.push(state(row, "promoted"));
     Ok(statements)
+}
+
+/// What the migration does to a table on which policies of these names are staged.
+pub(super) fn promotion(change: &Change, relation: &Relation, staged: &[String]) -> Vec<String> {
+    let table = relation.sql();
+    let mut statements = Vec::new();
+    if staged.iter().any(|name| name == OPEN) {
+        statements.push(drop(OPEN, &table));
+    }
+    statements.extend(change.dropped.iter().map(|name| drop(name, &table)));
+    statements.extend(change.created.iter().flat_map(|policy| policy.create(&table)));
+    if let Some(force) = change.force.filter(|force| *force != relation.today.forced) {
+        statements.push(forced(&table, force));
+    }
+    statements
 }
 
 /// What undoes that.
 fn out_of_force(row: &StagedTable, relation: &Relation) -> Vec<String> {
     let table = relation.sql();
     let today = &row.today.policies;
-    let mut statements: Vec<String> = row.change.created.iter().map(|policy| drop(&policy.name, &table)).collect();
+    let mut statements: Vec<String> =
+        row.change.created.iter().map(|policy| drop(&policy.name, &table)).collect();
     let back = |policy: &&Policy| row.change.dropped.contains(&policy.name);
     for policy in today.iter().filter(back) {
         statements.push(drop(&policy.name, &table));

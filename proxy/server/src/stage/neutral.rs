@@ -26,7 +26,8 @@ pub(crate) async fn plans(
     for role in roles {
         let acting = &role.acting.name;
         for (right, command) in COMMANDS {
-            let may = format!("SELECT has_table_privilege({}, {}::oid, '{right}')", literal(acting), relation.oid);
+            let may =
+                format!("SELECT has_table_privilege({}, {}::oid, '{right}')", literal(acting), relation.oid);
             if session.text(&may).await? != "t" {
                 continue;
             }

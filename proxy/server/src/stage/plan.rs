@@ -41,9 +41,11 @@ pub(crate) async fn plan(
     enable: bool,
 ) -> Result<Planned, Failure> {
     if relation.today.enabled == Switch::Off && !enable {
-        let work = Err("row level security is off, and to switch it on is not without effect: --enable-rls does it. \
+        let work = Err(
+            "row level security is off, and to switch it on is not without effect: --enable-rls does it. \
                         The detectors of rows and writes need no policies"
-            .to_owned());
+                .to_owned(),
+        );
         return Ok(Planned { relation, change, source, work });
     }
     let (today, pending) = (relation.today.clone(), change.clone());
@@ -150,7 +152,12 @@ impl Planned {
 }
 
 /// The statement that writes the journal.
-pub(crate) fn entry(step: &str, tables: &[String], reason: Option<&str>, detail: &serde_json::Value) -> String {
+pub(crate) fn entry(
+    step: &str,
+    tables: &[String],
+    reason: Option<&str>,
+    detail: &serde_json::Value,
+) -> String {
     let tables: Vec<String> = tables.iter().map(|table| literal(table)).collect();
     format!(
         "INSERT INTO pgwarden.journal (step, tables, reason, detail) VALUES ({}, ARRAY[{}]::text[], {}, {})",

@@ -12,7 +12,7 @@ const ENABLED: &str = "row level security is switched on. The application notice
      (pg_dump) fail unless they own the table or have BYPASSRLS; estimates for operators that are not leakproof change";
 
 /// What the application cannot do any more.
-const BLOCKED: &str = "as long as policies are staged, DROP COLUMN and ALTER COLUMN … TYPE fail for the columns that they \
+pub(crate) const BLOCKED: &str = "note: as long as policies are staged, DROP COLUMN and ALTER COLUMN … TYPE fail for the columns that they \
      name (2BP01, 0A000): unstage first";
 
 /// About the application's roles.
@@ -50,14 +50,14 @@ pub(crate) async fn of_table(session: &mut Administrator, planned: &Planned) -> 
     if planned.relation.today.enabled == Switch::Off {
         lines.push(ENABLED.to_owned());
     }
-    lines.push(BLOCKED.to_owned());
     let query = format!(
         "SELECT DISTINCT v.oid::regclass::text FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid \
          JOIN pg_class v ON v.oid = r.ev_class WHERE d.classid = 'pg_rewrite'::regclass \
          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = {} AND v.oid <> d.refobjid AND v.relkind IN ('v', 'm') \
          AND NOT coalesce('security_invoker=true' = ANY (v.reloptions) OR 'security_invoker=on' = ANY (v.reloptions), \
          false) ORDER BY 1",
-        planned.relation.oid);
+        planned.relation.oid
+    );
     let views = session.texts(&query);
     for view in views.await? {
         lines.push(format!(

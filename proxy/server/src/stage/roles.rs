@@ -78,7 +78,8 @@ pub(crate) async fn acting(
              aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a JOIN pg_roles r ON r.oid = a.grantee \
              WHERE c.oid IN ({}) AND NOT r.rolsuper AND NOT r.rolbypassrls AND r.rolname !~ '^(pg_|pgwarden)' \
              AND (r.oid <> c.relowner OR r.rolcanlogin)",
-            numbers(&oids));
+            numbers(&oids)
+        );
         let holders = session.texts(&query);
         holders.await?.into_iter().chain(listed.iter().cloned()).collect()
     } else {
@@ -86,7 +87,10 @@ pub(crate) async fn acting(
     };
     let list: Vec<String> = names.iter().map(|name| literal(name)).collect();
     if list.is_empty() {
-        return Err(Failure::caller("nobody has rights on the tables", "Name the application's role with --app."));
+        return Err(Failure::caller(
+            "nobody has rights on the tables",
+            "Name the application's role with --app.",
+        ));
     }
     let query = format!(
         "SELECT r.rolname AS name, array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'SUPERUSER' END, \
@@ -117,7 +121,8 @@ pub(crate) async fn shadows(
     let owners = owners(session, relations).await?;
     let found = found(session).await?;
     for acting in acting {
-        let rights = if owners.iter().any(|owner| acting.acts.contains(owner)) && acting.attributes.is_empty() {
+        let rights = if owners.iter().any(|owner| acting.acts.contains(owner)) && acting.attributes.is_empty()
+        {
             Rights::Copied
         } else {
             Rights::Member
@@ -125,7 +130,10 @@ pub(crate) async fn shadows(
         let comment = comment(&acting.name, rights);
         let its = |role: &&Found| role.comment.as_deref() == Some(&comment);
         let unclaimed = |role: &&Found| role.name == SHADOW && role.comment.is_none();
-        let existing = found.iter().find(its).or_else(|| found.iter().find(unclaimed).filter(|_| !taken.contains(SHADOW)));
+        let existing = found
+            .iter()
+            .find(its)
+            .or_else(|| found.iter().find(unclaimed).filter(|_| !taken.contains(SHADOW)));
         let name = match existing {
             Some(role) => {
                 is_sane(role, &acting, rights)?;
@@ -149,7 +157,8 @@ fn comment(acting: &str, rights: Rights) -> String {
 }
 
 fn free(found: &[Found], taken: &BTreeSet<String>) -> String {
-    let names = std::iter::once(SHADOW.to_owned()).chain((2..).map(|number: u32| format!("{SHADOW}_{number}")));
+    let names =
+        std::iter::once(SHADOW.to_owned()).chain((2..).map(|number: u32| format!("{SHADOW}_{number}")));
     let is_free = |name: &String| !taken.contains(name) && !found.iter().any(|role| role.name == *name);
     names.into_iter().find(is_free).unwrap_or_default()
 }
@@ -201,7 +210,10 @@ fn nobody_inherits(role: &Found) -> Result<(), Failure> {
     let (name, member) = (&role.name, identifier(member));
     Err(Failure::refused(
         format!("role {member} inherits shadow role \"{name}\""),
-        format!("What is staged would be in force for {member}. All who inherit it: {}.", role.inheritors.join(", ")),
+        format!(
+            "What is staged would be in force for {member}. All who inherit it: {}.",
+            role.inheritors.join(", ")
+        ),
         format!(
             "REVOKE {0} FROM {member}; the observer alone may be a member, and without inheriting (ALTER ROLE … \
              NOINHERIT; from PostgreSQL 16 on GRANT {0} TO … WITH INHERIT FALSE, SET TRUE)",
@@ -236,10 +248,13 @@ pub(crate) async fn make(session: &mut Administrator, roles: &[ShadowRole]) -> R
             if session.version >= 160_000 {
                 statements.push("SET LOCAL createrole_self_grant = ''".to_owned());
             }
-            statements.push(format!("CREATE ROLE {quoted} NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION"));
+            statements.push(format!(
+                "CREATE ROLE {quoted} NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION"
+            ));
         }
         if !role.exists || !known.contains(name) {
-            statements.push(format!("COMMENT ON ROLE {quoted} IS {}", literal(&comment(acting, role.rights))));
+            statements
+                .push(format!("COMMENT ON ROLE {quoted} IS {}", literal(&comment(acting, role.rights))));
             statements.push(format!(
                 "INSERT INTO pgwarden.shadow_role (role, acts_as, rights) VALUES ({0}, {1}, {2}) \
                  ON CONFLICT (acts_as) DO UPDATE SET role = {0}, rights = {2}",
@@ -307,9 +322,7 @@ pub(crate) async fn admit(
     observer: &str,
     roles: &[ShadowRole],
 ) -> Result<Vec<String>, Failure> {
-    let query = format!(
-        "SELECT rolsuper, rolinherit FROM pg_roles WHERE rolname = {}",
-        literal(observer));
+    let query = format!("SELECT rolsuper, rolinherit FROM pg_roles WHERE rolname = {}", literal(observer));
     let attributes = session.read(&query);
     let attributes = attributes.await?;
     let Some([superuser, inherits]) = attributes.first().map(Vec::as_slice) else {

@@ -5,8 +5,8 @@ use super::arguments::Stage;
 use super::catalog::{self, Relation};
 use super::failure::Failure;
 use pgwarden_shadow::policy::{
-    Change, Globals, Helper, Migration, MigrationError, Named, Standard, Switch, Unread, Weight, identifier,
-    isolation, literal, migration,
+    Change, Globals, Helper, Migration, MigrationError, Named, Policy, Standard, Switch, Unread, Weight,
+    identifier, isolation, literal, migration,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,24 +39,31 @@ pub(crate) async fn pending(session: &mut Administrator, flags: &Stage) -> Resul
     }
 }
 
-async fn from_file(session: &mut Administrator, path: &Path, drops: &[String]) -> Result<Pending, Failure> {
-    let shown = path.display().to_string();
+async fn from_file(session: &mut Administrator, file: &Path, drops: &[String]) -> Result<Pending, Failure> {
+    let shown = file.display().to_string();
     let system = |cause| Failure::System { what: shown.clone(), cause };
-    let text = std::fs::read_to_string(path).map_err(system)?;
+    let text = std::fs::read_to_string(file).map_err(system)?;
     let read = parse(text).await?.map_err(|cause| Failure::Migration { path: shown.clone(), cause })?;
-    if let Some(one) = read.unread.iter().find(|one| one.weight == Weight::Drops).filter(|_| drops.is_empty()) {
+    if let Some(one) = read.unread.iter().find(|one| one.weight == Weight::Drops).filter(|_| drops.is_empty())
+    {
         return Err(Failure::caller(
             format!("{shown}, line {}: {}", one.line, one.why),
             "Say which with --drops, such as --drops 'permissive_all_*'.",
         ));
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // Where the file sets none, names mean what they mean to whoever runs it.
+    let path =
+        Some(&session.search_path).filter(|path| !path.is_empty()).map_or("''", String::as_str).to_owned();
     let mut changes: BTreeMap<u32, Change> = BTreeMap::new();
     for (named, change) in read.tables {
         let oid = table(session, &named).await?;
         let merged = changes.entry(oid).or_default();
         merged.dropped.extend(change.dropped);
-        merged.created.extend(change.created);
+        merged.created.extend(change.created.into_iter().map(|policy| {
+            let search_path = policy.search_path.clone().or_else(|| Some(path.clone()));
+            Policy { search_path, ..policy }
+        }));
         merged.force = change.force.or(merged.force);
     }
     if !drops.is_empty() {
@@ -120,9 +127,9 @@ async fn with_policies(session: &mut Administrator, drops: &[String]) -> Result<
 fn fits(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
-        Some((head, rest)) => name
-            .strip_prefix(head)
-            .is_some_and(|name| (0..=name.len()).any(|at| name.get(at..).is_some_and(|tail| fits(rest, tail)))),
+        Some((head, rest)) => name.strip_prefix(head).is_some_and(|name| {
+            (0..=name.len()).any(|at| name.get(at..).is_some_and(|tail| fits(rest, tail)))
+        }),
     }
 }
 
@@ -176,7 +183,8 @@ async fn places(session: &mut Administrator, written: &str) -> Result<Vec<(u32, 
          ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE a.attname = {} \
          AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' \
          AND n.nspname NOT IN ('information_schema', 'pgwarden'){only}",
-        literal(column));
+        literal(column)
+    );
     let rows = session.read(&query);
     let places: Vec<(u32, String, String)> = rows
         .await?
@@ -188,7 +196,10 @@ async fn places(session: &mut Administrator, written: &str) -> Result<Vec<(u32, 
         .collect();
     match places.is_empty() {
         false => Ok(places),
-        true => Err(Failure::caller(format!("no table has a column {written}"), "Write schema.table.column, or a name.")),
+        true => Err(Failure::caller(
+            format!("no table has a column {written}"),
+            "Write schema.table.column, or a name.",
+        )),
     }
 }
 

@@ -84,12 +84,16 @@ fn request(held: &Held, verb: Verb) -> Result<(), Failure> {
         }
     };
     let address = held.place.address();
-    let silent = |cause: String| Failure::caller(format!("nothing answers at {address}: {cause}"), "See --through.");
+    let silent =
+        |cause: String| Failure::caller(format!("nothing answers at {address}: {cause}"), "See --through.");
     let answer = answered.map_err(|error| silent(error.to_string()))?;
     match answer.status().as_u16() {
         200 => Ok(()),
         401 => Err(Failure::caller(format!("{address} demands another token"), "Name it with --token.")),
-        status => Err(Failure::caller(format!("{address} does not hold traffic: HTTP status {status}"), "See --through.")),
+        status => Err(Failure::caller(
+            format!("{address} does not hold traffic: HTTP status {status}"),
+            "See --through.",
+        )),
     }
 }
 

@@ -28,8 +28,11 @@ pub fn words(body: &str) -> Option<Vec<Word>> {
         let range = usize::try_from(token.start).ok()?..usize::try_from(token.end).ok()?;
         body.get(range)
     };
-    let texts: Vec<&str> =
-        tokens.iter().filter_map(text).filter(|text| !text.starts_with("--") && !text.starts_with("/*")).collect();
+    let texts: Vec<&str> = tokens
+        .iter()
+        .filter_map(text)
+        .filter(|text| !text.starts_with("--") && !text.starts_with("/*"))
+        .collect();
     let at = |index: Option<usize>| index.and_then(|index| texts.get(index)).copied().unwrap_or_default();
     let mut words = Vec::new();
     for (index, text) in texts.iter().enumerate() {

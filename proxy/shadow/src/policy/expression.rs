@@ -96,5 +96,7 @@ fn role_word(op: SqlValueFunctionOp) -> Option<&'static str> {
 fn is_about_roles_in(name: &str, call: &Map<String, Value>) -> bool {
     let text = || serde_json::to_string(call.get("args").unwrap_or(&Value::Null)).unwrap_or_default();
     name == "current_setting"
-        && ["\"role\"", "\"session_authorization\"", "\"is_superuser\""].iter().any(|one| text().contains(one))
+        && ["\"role\"", "\"session_authorization\"", "\"is_superuser\""]
+            .iter()
+            .any(|one| text().contains(one))
 }

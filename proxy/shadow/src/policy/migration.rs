@@ -152,13 +152,15 @@ impl Reader<'_> {
     fn block(&mut self, raw: &RawStmt) {
         let source = self.source(raw).to_lowercase();
         let says = |words: &str| source.split_whitespace().collect::<Vec<_>>().join(" ").contains(words);
-        let (why, weight) = if says("create policy") || says("alter policy") || says("row level security") && says("execute") {
-            ("a DO block changes policies in a way that only running it tells", Weight::Policies)
-        } else if says("drop policy") {
-            ("a DO block drops policies, and which only running it tells", Weight::Drops)
-        } else {
-            ("a DO block is not run", Weight::Aside)
-        };
+        let (why, weight) =
+            if says("create policy") || says("alter policy") || says("row level security") && says("execute")
+            {
+                ("a DO block changes policies in a way that only running it tells", Weight::Policies)
+            } else if says("drop policy") {
+                ("a DO block drops policies, and which only running it tells", Weight::Drops)
+            } else {
+                ("a DO block is not run", Weight::Aside)
+            };
         self.unread(raw, why.to_owned(), weight);
     }
 

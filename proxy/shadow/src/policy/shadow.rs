@@ -19,13 +19,19 @@ pub const OPEN: &str = "pgwarden_open";
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotStaged {
     /// Policy: nothing can switch off a restrictive policy for the shadow role alone.
-    #[error("restrictive policy \"{0}\" is in force today and goes: nothing can switch it off for the shadow role alone")]
+    #[error(
+        "restrictive policy \"{0}\" is in force today and goes: nothing can switch it off for the shadow role alone"
+    )]
     RestrictiveGoes(String),
     /// Policy: to switch row level security on would put a restrictive policy in force for everybody.
-    #[error("row level security is off, and restrictive policy \"{0}\" would be in force for everybody as soon as it is on")]
+    #[error(
+        "row level security is off, and restrictive policy \"{0}\" would be in force for everybody as soon as it is on"
+    )]
     RestrictiveSleeps(String),
     /// Policy: the answer would be another for the shadow role.
-    #[error("policy \"{policy}\" asks who the role is ({what}): it would not answer the shadow role as the application")]
+    #[error(
+        "policy \"{policy}\" asks who the role is ({what}): it would not answer the shadow role as the application"
+    )]
     AsksRole {
         /// The policy.
         policy: String,
@@ -126,7 +132,11 @@ impl Shadow {
 }
 
 /// One restrictive policy that says what the permissive ones for `command` say together; none where that is nothing.
-fn joined(permitting: &[&Policy], command: PolicyCommand, shadow: &Shadow) -> Result<Option<Policy>, NotStaged> {
+fn joined(
+    permitting: &[&Policy],
+    command: PolicyCommand,
+    shadow: &Shadow,
+) -> Result<Option<Policy>, NotStaged> {
     let asked: Vec<&&Policy> = permitting.iter().filter(|policy| policy.command.covers(command)).collect();
     let using = either(asked.iter().map(|policy| policy.using_or_true()));
     let check = either(asked.iter().map(|policy| policy.check_or_using()));

@@ -54,8 +54,12 @@ impl Standard {
         let column = identifier(&self.column);
         let mut readable = self.own();
         if !self.globals.tenants.is_empty() {
-            let tenants: Vec<String> =
-                self.globals.tenants.iter().map(|tenant| format!("{}::{}", literal(tenant), self.kind)).collect();
+            let tenants: Vec<String> = self
+                .globals
+                .tenants
+                .iter()
+                .map(|tenant| format!("{}::{}", literal(tenant), self.kind))
+                .collect();
             readable = format!("{readable} OR {column} IN ({})", tenants.join(", "));
         }
         if self.globals.null == NullTenant::Global {

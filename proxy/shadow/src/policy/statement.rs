@@ -43,13 +43,16 @@ pub(super) enum Setting {
 /// Reads one.
 pub(super) fn read(node: &NodeEnum) -> Statement {
     match node {
-        NodeEnum::CreatePolicyStmt(stmt) => create(stmt)
-            .unwrap_or_else(|why| Statement::Unread(format!("policy \"{}\" {why}", stmt.policy_name), Weight::Policies)),
+        NodeEnum::CreatePolicyStmt(stmt) => create(stmt).unwrap_or_else(|why| {
+            Statement::Unread(format!("policy \"{}\" {why}", stmt.policy_name), Weight::Policies)
+        }),
         NodeEnum::AlterPolicyStmt(stmt) => Statement::Unread(
             format!("it alters policy \"{}\": drop it and make it anew instead", stmt.policy_name),
             Weight::Policies,
         ),
-        NodeEnum::DropStmt(stmt) if stmt.remove_type == i32::from(ObjectType::ObjectPolicy) => drop_policy(stmt),
+        NodeEnum::DropStmt(stmt) if stmt.remove_type == i32::from(ObjectType::ObjectPolicy) => {
+            drop_policy(stmt)
+        }
         NodeEnum::AlterTableStmt(stmt) => alter(stmt),
         NodeEnum::VariableSetStmt(stmt) => set(stmt),
         NodeEnum::CreateFunctionStmt(_) => Statement::Helper,
@@ -57,13 +60,17 @@ pub(super) fn read(node: &NodeEnum) -> Statement {
         NodeEnum::AlterOwnerStmt(stmt) if is_function(stmt.object_type) => Statement::Helper,
         NodeEnum::CommentStmt(stmt) if is_function(stmt.objtype) => Statement::Helper,
         NodeEnum::DoStmt(_) => Statement::Block,
-        NodeEnum::TransactionStmt(_) | NodeEnum::LockStmt(_) | NodeEnum::CommentStmt(_) | NodeEnum::SelectStmt(_) => {
-            Statement::Skipped
-        }
+        NodeEnum::TransactionStmt(_)
+        | NodeEnum::LockStmt(_)
+        | NodeEnum::CommentStmt(_)
+        | NodeEnum::SelectStmt(_) => Statement::Skipped,
         NodeEnum::RenameStmt(stmt) if stmt.rename_type == i32::from(ObjectType::ObjectPolicy) => {
             Statement::Unread("it gives a policy another name".to_owned(), Weight::Policies)
         }
-        _ => Statement::Unread("it is not about policies: run it before you stage, if they need it".to_owned(), Weight::Aside),
+        _ => Statement::Unread(
+            "it is not about policies: run it before you stage, if they need it".to_owned(),
+            Weight::Aside,
+        ),
     }
 }
 
@@ -153,7 +160,9 @@ fn alter(stmt: &AlterTableStmt) -> Statement {
     match kinds.as_slice() {
         [Some(AlterTableType::AtEnableRowSecurity)] => Statement::Enable(table, Switch::On),
         [Some(AlterTableType::AtDisableRowSecurity)] => Statement::Enable(table, Switch::Off),
-        [Some(AlterTableType::AtEnableRowSecurity), force] | [force, Some(AlterTableType::AtEnableRowSecurity)] | [force]
+        [Some(AlterTableType::AtEnableRowSecurity), force]
+        | [force, Some(AlterTableType::AtEnableRowSecurity)]
+        | [force]
             if is_force(force) =>
         {
             Statement::Force(table, (*force == Some(AlterTableType::AtForceRowSecurity)).into())
@@ -178,7 +187,10 @@ fn set(stmt: &VariableSetStmt) -> Statement {
             let quoted: Vec<String> = texts.iter().map(|name| super::identifier(name)).collect();
             Statement::Set(Setting::SearchPath(Some(quoted.join(", "))))
         }
-        "session_authorization" => Statement::Unread("SET SESSION AUTHORIZATION is not followed: use SET ROLE".to_owned(), Weight::Policies),
+        "session_authorization" => Statement::Unread(
+            "SET SESSION AUTHORIZATION is not followed: use SET ROLE".to_owned(),
+            Weight::Policies,
+        ),
         _ => Statement::Skipped,
     }
 }
@@ -228,7 +240,12 @@ fn shape(statements: &[RawStmt]) -> serde_json::Value {
 fn forget_places(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(fields) => {
-            fields.retain(|name, _| !(name == "location" || name.ends_with("_location") || name.ends_with("_start") || name.ends_with("_end")));
+            fields.retain(|name, _| {
+                !(name == "location"
+                    || name.ends_with("_location")
+                    || name.ends_with("_start")
+                    || name.ends_with("_end"))
+            });
             fields.values_mut().for_each(forget_places);
         }
         serde_json::Value::Array(values) => values.iter_mut().for_each(forget_places),

@@ -12,7 +12,13 @@ fn only(migration: &Migration) -> &Change {
     migration.tables.values().next().expect("one table")
 }
 
-fn policy(shape: Shape, command: PolicyCommand, roles: &[&str], using: Option<&str>, check: Option<&str>) -> Policy {
+fn policy(
+    shape: Shape,
+    command: PolicyCommand,
+    roles: &[&str],
+    using: Option<&str>,
+    check: Option<&str>,
+) -> Policy {
     Policy {
         name: format!("{}_{}", command.word(), using.or(check).unwrap_or_default()),
         shape,
@@ -140,7 +146,8 @@ fn a_command_without_a_policy_becomes_false() {
     };
     let staged = staged(&on(Vec::new()), &change, &shadow(&["app"], &[])).expect("exact");
     let no = Some("false");
-    let expected = [("select", Some("a"), None), ("insert", None, no), ("update", no, no), ("delete", no, None)];
+    let expected =
+        [("select", Some("a"), None), ("insert", None, no), ("update", no, no), ("delete", no, None)];
     assert_eq!(said(&staged), expected);
 }
 
@@ -179,7 +186,10 @@ fn restrictive_policies_stay_as_they_are_and_one_that_goes_is_not_staged() {
     let elsewhere = policy(Shape::Restrictive, PolicyCommand::All, &["app"], Some("elsewhere"), None);
     let today = on(vec![here.clone(), elsewhere.clone()]);
     let copied = staged(&today, &Change::default(), &shadow(&["app"], &[])).expect("exact");
-    assert!(said(&copied).contains(&("all", Some("elsewhere"), None)), "it does not bind the shadow role today");
+    assert!(
+        said(&copied).contains(&("all", Some("elsewhere"), None)),
+        "it does not bind the shadow role today"
+    );
     assert!(!said(&copied).contains(&("all", Some("here"), None)), "it does");
     let goes = Change { dropped: vec![here.name.clone()], ..Change::default() };
     let refused = staged(&today, &goes, &shadow(&["app"], &[]));
@@ -221,10 +231,7 @@ fn expressions_for_different_search_paths_are_not_joined() {
         ..policy(Shape::Permissive, PolicyCommand::All, &[], Some(name), None)
     };
     let change = Change { created: vec![path("a", "x"), path("b", "y")], ..Change::default() };
-    assert!(matches!(
-        staged(&on(Vec::new()), &change, &shadow(&["app"], &[])),
-        Err(NotStaged::Paths(..))
-    ));
+    assert!(matches!(staged(&on(Vec::new()), &change, &shadow(&["app"], &[])), Err(NotStaged::Paths(..))));
 }
 
 #[test]
@@ -238,7 +245,10 @@ fn the_standard_policies_of_a_tenant_column() {
     let own = "\"org_id\" = (SELECT NULLIF(pg_catalog.current_setting('app.current_org_id', true), ''::pg_catalog.text)::uuid)";
     let change = isolation(&standard, &on(Vec::new()));
     assert_eq!(said(&change.created), [("all", Some(own), Some(own))]);
-    assert!(change.created.iter().any(|policy| policy.shape == Shape::Permissive), "else nothing is permitted");
+    assert!(
+        change.created.iter().any(|policy| policy.shape == Shape::Permissive),
+        "else nothing is permitted"
+    );
     standard.globals = Globals { tenants: vec!["g".to_owned()], null: NullTenant::Global };
     let open = policy(Shape::Permissive, PolicyCommand::All, &[], Some("true"), None);
     let change = isolation(&standard, &on(vec![open]));
