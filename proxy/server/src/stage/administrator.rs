@@ -32,6 +32,8 @@ pub(crate) struct Administrator {
     pub(crate) search_path: String,
     /// The database.
     pub(crate) database: String,
+    /// What the configuration says, where one was read.
+    pub(crate) configured: Option<Settings>,
     effect: Effect,
 }
 
@@ -67,8 +69,14 @@ impl Administrator {
             ("client_encoding".to_owned(), "UTF8".to_owned()),
         ];
         let established = server.connect(&login, &database, (&[], Seals::Off), &names).await?;
-        let mut session =
-            Self { stream: established.stream, version: 0, search_path: String::new(), database, effect };
+        let mut session = Self {
+            configured: None,
+            stream: established.stream,
+            version: 0,
+            search_path: String::new(),
+            database,
+            effect,
+        };
         session.search_path = session.text("SELECT current_setting('search_path')").await?;
         session.read(BEFORE).await?;
         let version = session.text("SELECT current_setting('server_version_num')").await?;

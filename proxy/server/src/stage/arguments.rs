@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Which database is changed, and by whom. Without --url, the configuration's upstream.
 #[derive(Debug, Args)]
 pub(crate) struct Whom {
-    /// The TOML file, as for serve.
+    /// The TOML file, as for serve. Beside --url, it says what is staged alone.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The server and the login of an owner of the tables, or of a superuser:
@@ -46,9 +46,10 @@ pub(crate) struct Stage {
     /// The login of the observer, which may become the shadow roles.
     #[arg(long, value_name = "ROLE")]
     pub(crate) observer: Option<String>,
-    /// The setting that holds the tenant.
-    #[arg(long, value_name = "NAME", default_value = "app.current_org_id")]
-    pub(crate) setting: String,
+    /// The setting that holds the tenant; without it, the variable of the configuration that does, else
+    /// `app.current_org_id`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) setting: Option<String>,
     /// Switch row level security on where it is off. The application would notice some of that: read what is said.
     #[arg(long)]
     pub(crate) enable_rls: bool,

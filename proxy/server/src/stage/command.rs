@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::plan::{self, Planned, entry};
 use super::roles::{self, ShadowRole};
 use super::{closure, install, lock, moved, neutral, preflight, source};
-use crate::{BAD_SYSTEM, complain, say, settings};
+use crate::{BAD_SYSTEM, cli, complain, say, settings};
 use pgwarden_shadow::policy::{Weight, identifier};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -27,6 +27,11 @@ pub(crate) fn in_session<T>(
     work: impl AsyncFnOnce(&mut Administrator) -> Result<T, Failure>,
 ) -> Result<T, ExitCode> {
     let settings = settings::load_for_server(whom.config.clone(), whom.url.as_deref())?;
+    let configured = match (&whom.config, &whom.url) {
+        (None, Some(_)) => None,
+        (Some(_), Some(_)) => Some(settings::load(&cli::Settings::of_file(whom.config.clone()))?),
+        (_, None) => Some(settings.clone()),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         complain(&format_args!("pgwarden: {error}"));
         ExitCode::from(BAD_SYSTEM)
@@ -34,6 +39,7 @@ pub(crate) fn in_session<T>(
     let effect = if whom.dry_run { Effect::Printed } else { Effect::Made };
     let done = runtime.block_on(async {
         let mut session = Administrator::open(&settings, effect).await?;
+        session.configured = configured;
         work(&mut session).await
     });
     done.map_err(|failure| {
@@ -69,9 +75,7 @@ async fn stage_in(session: &mut Administrator, flags: &Stage) -> Result<usize, F
     let roles = roles::shadows(session, acting, &relations).await?;
     let mut setup = install::schema(session).await?;
     setup.extend(roles::make(session, &roles).await?);
-    if let Some(observer) = &flags.observer {
-        setup.extend(roles::admit(session, observer, &roles).await?);
-    }
+    setup.extend(observer(session, flags, &roles).await?);
     session.change(&setup).await?;
     roles::verify(session).await?;
     install::helpers(session, &pending.helpers).await?;
@@ -102,6 +106,31 @@ async fn stage_in(session: &mut Administrator, flags: &Stage) -> Result<usize, F
         graph.doubts().iter().for_each(|line| remark(session, &format!("left out: {line}")));
     }
     Ok(left_out)
+}
+
+/// What the observer needs: the one that is named, or that of the configuration unless it is the application itself.
+async fn observer(
+    session: &mut Administrator,
+    flags: &Stage,
+    roles: &[ShadowRole],
+) -> Result<Vec<String>, Failure> {
+    let configured = session.configured.as_ref().and_then(|settings| settings.shadow.observer.as_ref());
+    let configured = configured.map(|observer| observer.user.clone());
+    match (&flags.observer, configured) {
+        (Some(named), _) => roles::admit(session, named, roles).await,
+        (None, Some(user)) if roles.iter().any(|role| role.acting.name == user) => {
+            remark(
+                session,
+                &format!(
+                    "note: the observer logs in as \"{user}\", which is the application: nothing can be replayed. \
+                     Give shadow.observer.user a login of its own"
+                ),
+            );
+            Ok(Vec::new())
+        }
+        (None, Some(user)) => roles::admit(session, &user, roles).await,
+        (None, None) => Ok(Vec::new()),
+    }
 }
 
 /// Says something about the work: beside the SQL, where that is what is printed.

@@ -4,12 +4,17 @@ use super::administrator::Administrator;
 use super::arguments::Stage;
 use super::catalog::{self, Relation};
 use super::failure::Failure;
+use pgwarden_config::{TenantColumn, ValueFrom};
 use pgwarden_shadow::policy::{
-    Change, Globals, Helper, Migration, MigrationError, Named, Policy, Standard, Switch, Unread, Weight,
-    identifier, isolation, literal, migration,
+    Change, Globals, Helper, Migration, MigrationError, Named, NullTenant, Policy, Standard, Switch, Unread, Weight,
+    identifier, isolation, literal, migration, qualified,
 };
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
+
+/// The setting that holds the tenant, where nobody says which.
+const SETTING: &str = "app.current_org_id";
 
 /// The stack of the thread that parses: the grammar recurses.
 const STACK: usize = 64 * 1024 * 1024;
@@ -35,7 +40,7 @@ pub(crate) async fn pending(session: &mut Administrator, flags: &Stage) -> Resul
     match &flags.from {
         Some(path) => from_file(session, path, &flags.drops).await,
         None if flags.existing => existing(session).await,
-        None => columns(session, &flags.column, &flags.setting).await,
+        None => columns(session, &flags.column, flags.setting.clone()).await,
     }
 }
 
@@ -147,19 +152,35 @@ async fn existing(session: &mut Administrator) -> Result<Pending, Failure> {
     Ok(Pending { tables, source: "the policies that exist".to_owned(), ..Pending::default() })
 }
 
-/// The standard policies of tenant columns.
-async fn columns(session: &mut Administrator, named: &[String], setting: &str) -> Result<Pending, Failure> {
-    if named.is_empty() {
+/// The standard policies of tenant columns: of those that are named, or of the configuration.
+async fn columns(
+    session: &mut Administrator,
+    named: &[String],
+    setting: Option<String>,
+) -> Result<Pending, Failure> {
+    let (configured, variable, globals) = configured(session);
+    let written = match named {
+        [] => configured,
+        named => named.iter().map(|name| Written::parse(name)).collect(),
+    };
+    if written.is_empty() {
         return Err(Failure::caller(
             "nothing is named that could be staged",
-            "Name a migration with --from, tenant columns with --column, or policies that exist with --existing.",
+            "Name a migration with --from, tenant columns with --column or shadow.tenant_columns, or policies that \
+             exist with --existing.",
         ));
     }
+    let setting = setting.or(variable).unwrap_or_else(|| SETTING.to_owned());
     let mut tables = BTreeMap::new();
-    for column in named {
+    // What is said of one table goes before what is said of all.
+    for column in written
+        .iter()
+        .filter(|one| one.table.is_none())
+        .chain(written.iter().filter(|one| one.table.is_some()))
+    {
         for (oid, name, kind) in places(session, column).await? {
-            let setting = setting.to_owned();
-            tables.insert(oid, Standard { column: name, kind, setting, globals: Globals::default() });
+            let (setting, globals) = (setting.clone(), globals.clone());
+            tables.insert(oid, Standard { column: name, kind, setting, globals });
         }
     }
     let oids: Vec<u32> = tables.keys().copied().collect();
@@ -168,14 +189,61 @@ async fn columns(session: &mut Administrator, named: &[String], setting: &str) -
         let change = isolation(tables.get(&relation.oid)?, &relation.today);
         Some((relation, change))
     });
-    Ok(Pending { tables: changes.collect(), source: named.join(", "), ..Pending::default() })
+    let names: Vec<String> = written.iter().map(Written::to_string).collect();
+    Ok(Pending { tables: changes.collect(), source: names.join(", "), ..Pending::default() })
+}
+
+/// What the configuration says: columns, the variable that holds the tenant, and what belongs to everybody.
+fn configured(session: &Administrator) -> (Vec<Written>, Option<String>, Globals) {
+    let Some(settings) = &session.configured else { return (Vec::new(), None, Globals::default()) };
+    let columns = settings.shadow.tenant_columns.iter().map(|column| match column {
+        TenantColumn::Anywhere(column) => Written { table: None, column: column.clone() },
+        TenantColumn::Of { schema, table, column } => {
+            Written { table: Some(qualified(schema, table)), column: column.clone() }
+        }
+    });
+    let mut variables = settings.context.variables.iter();
+    let variable = variables.find(|variable| variable.from == ValueFrom::Tenant);
+    let null = if settings.shadow.null_is_global { NullTenant::Global } else { NullTenant::Hidden };
+    let globals = Globals { tenants: settings.shadow.global_tenants.clone(), null };
+    (columns.collect(), variable.map(|variable| variable.name.clone()), globals)
+}
+
+/// A tenant column as it is written.
+#[derive(Debug)]
+struct Written {
+    /// The table, as SQL has it; none for every one.
+    table: Option<String>,
+    /// The column.
+    column: String,
+}
+
+impl Written {
+    fn parse(text: &str) -> Self {
+        match text.rsplit_once('.') {
+            Some((table, column)) => Self { table: Some(table.to_owned()), column: column.to_owned() },
+            None => Self { table: None, column: text.to_owned() },
+        }
+    }
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(table) = &self.table {
+            write!(out, "{table}.")?;
+        }
+        out.write_str(&self.column)
+    }
 }
 
 /// Table, column and type of each tenant column that `written` means.
-async fn places(session: &mut Administrator, written: &str) -> Result<Vec<(u32, String, String)>, Failure> {
-    let (table, column) = match written.rsplit_once('.') {
-        Some((table, column)) => (Some(catalog::find(session, table, None).await?), column),
-        None => (None, written),
+async fn places(
+    session: &mut Administrator,
+    written: &Written,
+) -> Result<Vec<(u32, String, String)>, Failure> {
+    let table = match &written.table {
+        Some(table) => Some(catalog::find(session, table, None).await?),
+        None => None,
     };
     let only = table.map_or_else(String::new, |oid| format!(" AND c.oid = {oid}"));
     let query = format!(
@@ -183,7 +251,7 @@ async fn places(session: &mut Administrator, written: &str) -> Result<Vec<(u32, 
          ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE a.attname = {} \
          AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' \
          AND n.nspname NOT IN ('information_schema', 'pgwarden'){only}",
-        literal(column)
+        literal(&written.column)
     );
     let rows = session.read(&query);
     let places: Vec<(u32, String, String)> = rows
