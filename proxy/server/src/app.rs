@@ -4,6 +4,7 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
+use crate::hold::Holds;
 use crate::identity::{self, Identities, Nobody, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
@@ -68,6 +69,7 @@ pub(crate) struct App {
     pub(crate) suspicion: Arc<Suspicion>,
     pub(crate) faults: Faults,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) holds: Arc<Holds>,
     /// Hears what detectors find.
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(crate) oversight: Arc<Oversight>,
@@ -139,6 +141,7 @@ impl App {
             suspicion: Arc::new(Suspicion::new(&settings.limits, loaded.mock_key)),
             admission: Arc::new(Admission::default()),
             trail,
+            holds: Arc::new(Holds::default()),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
@@ -208,6 +211,7 @@ impl App {
             faults: self.faults,
             suspicion: Arc::clone(&self.suspicion),
             admission: Arc::clone(&self.admission),
+            holds: Arc::clone(&self.holds),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
