@@ -4,6 +4,7 @@ use crate::effective::Page;
 use crate::mistake::Fault;
 use crate::reader::Reader;
 use crate::shadow_observer::{self, ShadowObserver};
+use crate::shadow_replay::{self, ShadowReplay};
 use crate::shadow_writes::{self, ShadowWrites};
 use crate::syntax;
 use crate::upstream::Upstream;
@@ -39,6 +40,8 @@ pub struct Shadow {
     pub observer: Option<ShadowObserver>,
     /// How much a write is looked at.
     pub writes: ShadowWrites,
+    /// How many queries are run again.
+    pub replay: ShadowReplay,
 }
 
 impl Shadow {
@@ -52,6 +55,7 @@ impl Shadow {
             observer.show(page);
         }
         self.writes.show(page);
+        self.replay.show(page);
     }
 }
 
@@ -100,6 +104,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, upstream: Option<&Upstream>) -> S
         global_tenants: global_tenants.into_iter().map(|item| item.text).collect(),
         null_is_global,
         writes: shadow_writes::resolve(reader),
+        replay: shadow_replay::resolve(reader),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod candidate;
 mod closure;
+mod follower;
 mod judgement;
 mod sampler;
 mod tally;
@@ -14,6 +15,7 @@ mod text;
 
 pub use candidate::{Bound, Candidate, Replayer};
 pub use closure::{Body, Closure, Hindrance, Round};
+pub use follower::{Acting, Follower};
 pub use judgement::{Answer, Doubt, Judgement, Pace, Run, judge, settle};
 pub use sampler::{Choice, Sampler, Sampling};
 pub use tally::Tally;
