@@ -16,6 +16,7 @@ use crate::meters::LoginOutcome;
 use crate::packet;
 use crate::pool::{AcquireError, Lent, Link, Pool};
 use crate::relay::Relay;
+use crate::replay::watched;
 use crate::stream::{Peer, Stream};
 use pgwarden_auth::throttle::Suspect;
 use pgwarden_config::PoolMode;
@@ -139,6 +140,7 @@ impl Acting {
     ) -> Result<Self, Denied> {
         let mode = app.mode_for(newcomer.database, newcomer.user, shown.claims());
         let warden = identify(newcomer.user, shown, mode, app).await?;
+        let warden = watched(warden, mode, newcomer.user, newcomer.database, app);
         Ok(Self { warden, settings: permitted::settings(startup, mode, app)?, lane: None })
     }
 }

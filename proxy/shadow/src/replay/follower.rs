@@ -26,8 +26,6 @@ pub struct Acting {
     pub actor: Arc<Actor>,
     /// Where it runs.
     pub site: Site,
-    /// The statement without literals.
-    pub query: Arc<Query>,
     /// Where in the application it comes from.
     pub origin: Option<Arc<Origin>>,
 }
@@ -64,26 +62,34 @@ impl Follower {
 
     /// Whether the values of a Bind of this query are to be kept.
     #[must_use]
-    pub fn reads_bind(&self, script: Option<&Script>, acting: &Acting) -> bool {
+    pub fn reads_bind(&self, script: Option<&Script>, query: &Query, tenant: Option<&str>) -> bool {
         let is_query = script.and_then(Script::single).is_some_and(|one| matches!(one.verb, Verb::Query));
-        let tenant = acting.tenant.as_ref().map(|tenant| tenant.id.as_str());
-        is_query && self.replayer.may_choose(&acting.query, tenant)
+        is_query && self.replayer.may_choose(query, tenant)
     }
 
-    /// A text is sent, whose replies are watched under this ticket.
-    pub fn sent(&mut self, ticket: Ticket, sent: &Sent<'_>, acting: &Acting) {
+    /// A text is sent, whose replies are watched under this ticket; `query_of` says how its statements are called, by
+    /// their place in the script.
+    pub fn sent(
+        &mut self,
+        ticket: Ticket,
+        sent: &Sent<'_>,
+        acting: &Acting,
+        query_of: impl Fn(usize) -> Option<Arc<Query>>,
+    ) {
         let Some(script) = sent.script else { return };
         if script.statements().iter().any(|one| moves(one.verb)) {
             self.ground = Ground::Moving;
         }
-        for statement in script.statements().iter().filter(|one| reads(sent.text, one)) {
+        let statements = script.statements().iter().enumerate();
+        for (index, statement) in statements.filter(|(_, one)| reads(sent.text, one)) {
+            let Some(query) = query_of(index) else { continue };
             let tenant = acting.tenant.as_ref().map(|tenant| tenant.id.as_str());
-            if self.replayer.choose(&acting.query, &acting.site, tenant) == Choice::Pass {
+            if self.replayer.choose(&query, &acting.site, tenant) == Choice::Pass {
                 continue;
             }
-            match self.candidate(statement, sent, acting) {
+            match self.candidate(statement, sent, acting, &query) {
                 Ok(candidate) => self.waiting.push((ticket, Progress::Sent, candidate)),
-                Err(why) => self.replayer.pass(&acting.query, &acting.site, why),
+                Err(why) => self.replayer.pass(&query, &acting.site, why),
             }
         }
     }
@@ -117,6 +123,7 @@ impl Follower {
         statement: &Statement,
         sent: &Sent<'_>,
         acting: &Acting,
+        query: &Arc<Query>,
     ) -> Result<Candidate, Uncovered> {
         if self.ground == Ground::Moving {
             return Err(Uncovered::Unsafe);
@@ -144,7 +151,7 @@ impl Follower {
             tenant: acting.tenant.clone(),
             actor: Arc::clone(&acting.actor),
             site: acting.site.clone(),
-            query: Arc::clone(&acting.query),
+            query: Arc::clone(query),
             origin: acting.origin.clone(),
         })
     }
@@ -247,7 +254,6 @@ mod tests {
             tenant: None,
             actor: Arc::default(),
             site: Site::default(),
-            query: Arc::new(Query { fingerprint: "f".into(), text: None }),
             origin: None,
         }
     }
@@ -257,7 +263,8 @@ mod tests {
         let profile = Profile::default();
         let (text, strings) = (text.as_bytes(), StringSyntax::Standard);
         let sent = Sent { text, script: Some(&script), strings, bound: None, profile: &profile };
-        follower.sent(Ticket(ticket), &sent, &acting());
+        let query = || Arc::new(Query { fingerprint: "f".into(), text: None });
+        follower.sent(Ticket(ticket), &sent, &acting(), |_| Some(query()));
     }
 
     fn follower() -> (Arc<Heard>, Follower) {
