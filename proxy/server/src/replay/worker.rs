@@ -107,10 +107,10 @@ impl Worker {
             Outcome::Judged(judged, tables) => {
                 let names: Vec<String> = tables.iter().map(|(schema, table)| format!("{schema}.{table}")).collect();
                 let uncovered = judged.iter().filter_map(|one| uncovered(&one.judgement)).max();
-                self.tally.count(query, site, &names, uncovered);
                 for one in &judged {
                     self.find(candidate, one, &tables);
                 }
+                self.tally.count(query, site, &names, uncovered);
             }
         }
     }
