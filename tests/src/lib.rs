@@ -17,6 +17,7 @@
 //! * [`lane`]: a service beside the two tenants;
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
+//! * [`replay`]: policies that are staged, and queries that are run again;
 //! * [`seal`]: a sealed context with its readers;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
@@ -38,6 +39,7 @@ pub mod platform;
 mod postgres;
 mod proxy;
 mod relay;
+pub mod replay;
 pub mod reload;
 pub mod seal;
 mod template;
