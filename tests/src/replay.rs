@@ -154,7 +154,8 @@ impl<'a> Replayed<'a> {
     /// How often the observer has run a text with this word again.
     pub fn ran(&self, word: &str) -> usize {
         let log = self.server.log();
-        log.lines().filter(|line| line.contains("pgwarden replay") && line.contains(word)).count()
+        let names = |line: &&str| line.split(|c: char| !c.is_alphanumeric()).any(|one| one == word);
+        log.lines().filter(|line| line.contains("/* pgwarden replay */")).filter(names).count()
     }
 }
 

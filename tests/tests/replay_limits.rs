@@ -140,8 +140,8 @@ fn a_replay_that_waits_for_a_lock_gives_up() {
             other
         });
         until("the lock is waited for", || {
-            let waiting = server.psql("SELECT count(*) FROM pg_locks WHERE NOT granted");
-            (waiting.trim() == "1").then_some(())
+            let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'";
+            (server.psql(waiting).trim() == "1").then_some(())
         });
         acme.query("COMMIT");
         let mut other = admin.join().expect("the lock is there");

@@ -132,7 +132,7 @@ fn a_policy_that_is_volatile_is_not_evaluated() {
 fn what_a_function_leaves_behind_is_taken_away() {
     for_each_version(async |server| {
         let schema = "
-            CREATE FUNCTION locks(bigint) RETURNS void LANGUAGE internal STABLE AS 'pg_advisory_lock_int8';
+            CREATE FUNCTION locks(bigint) RETURNS void LANGUAGE internal STABLE AS 'pg_advisory_lock_shared_int8';
             CREATE FUNCTION sets(text, text, boolean) RETURNS text LANGUAGE internal STABLE AS 'set_config_by_name'";
         let stage = Replayed::start_with(server, schema, "rate = 1\nconcurrency = 1");
         let mut acme = stage.client("acme");

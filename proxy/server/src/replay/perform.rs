@@ -5,7 +5,7 @@ use crate::replay::reach::{Reach, Unreachable, reach};
 use crate::replay::side::{Side, SideError};
 use pgwarden_shadow::Uncovered;
 use pgwarden_shadow::replay::{
-    Bound, Candidate, Doubt, Judgement, Pace, Run, bare, counting, judge, pieces, settle,
+    Bound, Candidate, Doubt, Judgement, Pace, Run, bare, counting, failed, judge, pieces, settle,
 };
 use pgwarden_sql::{Depends, NotAgain, Rerun, reads_the_same, rerun};
 use std::time::{Duration, Instant};
@@ -74,16 +74,17 @@ pub(super) async fn perform(side: &mut Side, candidate: &Candidate, rules: Rules
     // Advisory locks and settings that a function has left behind.
     side.command(b"DISCARD ALL").await?;
     match outcome {
-        Err(SideError::Refused(code)) => Ok(Outcome::Judged(vec![Judged::failed(code)], Vec::new())),
+        Err(SideError::Refused(code)) => Ok(Outcome::Judged(vec![Judged::failed(&code)], Vec::new())),
         other => other,
     }
 }
 
 impl Judged {
-    /// What was to be set up for the runs has failed: a right is missing.
-    pub(super) fn failed(code: String) -> Self {
+    /// What was to be set up for the runs has failed: a right is missing, or this was not the moment.
+    pub(super) fn failed(code: &str) -> Self {
         let nothing = (Duration::ZERO, Duration::ZERO);
-        Self { judgement: Judgement::Error(code), shadow: String::new(), rows: (None, None), took: nothing }
+        let judgement = failed(code, Judgement::Error);
+        Self { judgement, shadow: String::new(), rows: (None, None), took: nothing }
     }
 }
 

@@ -80,7 +80,7 @@ impl Worker {
                 self.told(candidate, outcome);
             }
             Err(SideError::Lost(UpstreamError::Refused { sqlstate, .. })) if is_about_rights(&sqlstate) => {
-                self.told(candidate, Outcome::Judged(vec![Judged::failed(sqlstate)], Vec::new()));
+                self.told(candidate, Outcome::Judged(vec![Judged::failed(&sqlstate)], Vec::new()));
             }
             Err(error) => {
                 tracing::debug!(%error, ?database, "a query could not be run again");

@@ -16,7 +16,7 @@ mod text;
 pub use candidate::{Bound, Candidate, Replayer};
 pub use closure::{Body, Closure, Hindrance, Round};
 pub use follower::{Acting, Follower};
-pub use judgement::{Answer, Doubt, Judgement, Pace, Run, judge, settle};
+pub use judgement::{Answer, Doubt, Judgement, Pace, Run, failed, judge, settle};
 pub use sampler::{Choice, Sampler, Sampling};
 pub use tally::Tally;
 pub use text::{MARK, bare, counting, pieces};
