@@ -5,6 +5,7 @@ use crate::mistake::Fault;
 use crate::reader::Reader;
 use crate::shadow_observer::{self, ShadowObserver};
 use crate::shadow_replay::{self, ShadowReplay};
+use crate::shadow_rows::{self, ShadowRows};
 use crate::shadow_writes::{self, ShadowWrites};
 use crate::syntax;
 use crate::upstream::Upstream;
@@ -38,6 +39,8 @@ pub struct Shadow {
     pub null_is_global: bool,
     /// Who looks at the catalog; nobody where nothing is said about shadow mode.
     pub observer: Option<ShadowObserver>,
+    /// What is done about rows on their way to clients.
+    pub rows: ShadowRows,
     /// How much a write is looked at.
     pub writes: ShadowWrites,
     /// How many queries are run again.
@@ -54,6 +57,7 @@ impl Shadow {
         if let Some(observer) = &self.observer {
             observer.show(page);
         }
+        self.rows.show(page);
         self.writes.show(page);
         self.replay.show(page);
     }
@@ -103,6 +107,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, upstream: Option<&Upstream>) -> S
         tenant_columns,
         global_tenants: global_tenants.into_iter().map(|item| item.text).collect(),
         null_is_global,
+        rows: shadow_rows::resolve(reader),
         writes: shadow_writes::resolve(reader),
         replay: shadow_replay::resolve(reader),
     }

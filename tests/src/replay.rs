@@ -63,7 +63,9 @@ impl<'a> Replayed<'a> {
         if !schema.is_empty() {
             server.psql(schema);
         }
-        Self { server, pgwarden: Self::builder(server, replay).start() }
+        let pgwarden = Self::builder(server, replay).start();
+        pgwarden.until_logged("the tables of the database are known", 0);
+        Self { server, pgwarden }
     }
 
     /// The schema alone, with the roles as `pgwarden stage` makes them.

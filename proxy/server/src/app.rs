@@ -9,6 +9,7 @@ use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
 use crate::observer::Observer;
+use crate::oversight::Oversight;
 use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
 use crate::seal::Sealing;
@@ -71,8 +72,8 @@ pub(crate) struct App {
     pub(crate) faults: Faults,
     pub(crate) admission: Arc<Admission>,
     /// Hears what detectors find.
-    #[allow(dead_code, reason = "the detectors take it from here")]
     pub(crate) reporter: Arc<dyn Reporter>,
+    pub(crate) oversight: Arc<Oversight>,
     /// The same, for whatever else is recorded.
     pub(crate) trail: Arc<Trail>,
 }
@@ -108,9 +109,12 @@ impl App {
         let token_rules = token_rules(&settings);
         let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(&trail);
         let terms = replay_terms(&settings, &observer, &server, sealing.as_ref());
+        let oversight = Oversight::start(&settings, &reporter, &observer)
+            .map_err(StartError::system("the thread that tells what was looked at"))?;
         Ok(Self {
             replays: Replays::after(None, terms, &reporter),
             reporter,
+            oversight: Arc::new(oversight),
             server,
             tenancy: tenancy(
                 (&settings, &names),
@@ -171,6 +175,7 @@ impl App {
             });
         let identities = identities(&variables, &settings, &tokens, origin, &self.meters);
         let observer = self.observer.after(Observer::new(&settings, loaded.observer_secret, &server));
+        self.oversight.follow(&settings, &self.reporter, &observer);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
@@ -178,6 +183,7 @@ impl App {
         Self {
             replays: Replays::after(self.replays.as_ref(), terms, &self.reporter),
             reporter: Arc::clone(&self.reporter),
+            oversight: Arc::clone(&self.oversight),
             trail: Arc::clone(&self.trail),
             server,
             tenancy: tenancy(

@@ -20,6 +20,7 @@ mod lookup;
 mod meters;
 mod notify;
 mod observer;
+mod oversight;
 mod packet;
 mod pool;
 mod questions;

@@ -81,6 +81,7 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
     let app = current.load();
     app.services.close_books(LAST_ACCOUNTS);
     app.replays.iter().for_each(|replays| replays.close(LAST_REPLAYS));
+    app.oversight.close(LAST_ACCOUNTS);
     app.trail.close(LAST_RECORDS);
     drop(app);
     tracing::info!("stopped");

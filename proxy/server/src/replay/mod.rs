@@ -10,7 +10,6 @@ mod mirror;
 mod perform;
 mod reach;
 mod side;
-mod watcher;
 mod worker;
 
 use crate::upstream::{Credentials, Seals, Server};
@@ -21,7 +20,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{Sender, channel};
-pub(crate) use watcher::watched;
 use worker::Worker;
 
 /// Bytes of stack for deeply nested statements.

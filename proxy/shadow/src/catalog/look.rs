@@ -66,6 +66,7 @@ impl Catalog {
             let origins = origin::resolved(found.oid, &shown);
             let relation = found.relation(rules, origins);
             catalog.names.insert((relation.schema.clone(), relation.name.clone()), relation.oid);
+            catalog.has_tenants |= relation.tenant.is_some();
             catalog.relations.insert(relation.oid, Arc::new(relation));
         }
         Ok(catalog)

@@ -19,6 +19,7 @@ use std::sync::Arc;
 pub struct Catalog {
     relations: HashMap<u32, Arc<Relation>>,
     names: HashMap<(String, String), u32>,
+    has_tenants: bool,
     /// The roles that stand for the application when policies are tried (`pgwarden_shadow`, `pgwarden_shadow_2` …).
     pub shadow_roles: Vec<String>,
     /// Of all policies, staged and in force, as 64 hexadecimal digits; empty before the first look.
@@ -153,6 +154,25 @@ impl Catalog {
     #[must_use]
     pub fn named(&self, schema: &str, name: &str) -> Option<&Arc<Relation>> {
         self.relation(*self.names.get(&(schema.to_owned(), name.to_owned()))?)
+    }
+
+    /// A relation by a name that may lack its schema: then the one in `public`, or the only one of that name.
+    #[must_use]
+    pub fn find(&self, schema: Option<&str>, name: &str) -> Option<&Arc<Relation>> {
+        if let Some(schema) = schema {
+            return self.named(schema, name);
+        }
+        self.named("public", name).or_else(|| {
+            let mut found = self.relations().filter(|relation| relation.name == name);
+            let first = found.next();
+            first.filter(|_| found.next().is_none())
+        })
+    }
+
+    /// Whether any table has a column that says whose a row is.
+    #[must_use]
+    pub fn has_tenants(&self) -> bool {
+        self.has_tenants
     }
 
     /// All relations, in no order.

@@ -20,12 +20,8 @@ pub struct Acting {
     pub carrier: Option<Arc<Carrier>>,
     /// The mode of the client.
     pub mode: Mode,
-    /// The tenant of the context.
-    pub tenant: Option<Arc<Tenant>>,
     /// Who it is.
     pub actor: Arc<Actor>,
-    /// Where it runs.
-    pub site: Site,
     /// Where in the application it comes from.
     pub origin: Option<Arc<Origin>>,
 }
@@ -60,11 +56,11 @@ impl Follower {
         Self { replayer, waiting: Vec::new(), ground: Ground::Firm }
     }
 
-    /// Whether the values of a Bind of this query are to be kept.
+    /// Whether the values of a Bind of this query are to be kept; nothing is known of one that was never run.
     #[must_use]
-    pub fn reads_bind(&self, script: Option<&Script>, query: &Query, tenant: Option<&str>) -> bool {
+    pub fn reads_bind(&self, script: Option<&Script>, query: Option<&Query>, tenant: Option<&str>) -> bool {
         let is_query = script.and_then(Script::single).is_some_and(|one| matches!(one.verb, Verb::Query));
-        is_query && self.replayer.may_choose(query, tenant)
+        is_query && query.is_none_or(|query| self.replayer.may_choose(query, tenant))
     }
 
     /// A text is sent, whose replies are watched under this ticket; `query_of` says how its statements are called, by
@@ -73,7 +69,8 @@ impl Follower {
         &mut self,
         ticket: Ticket,
         sent: &Sent<'_>,
-        acting: &Acting,
+        (site, tenant): (&Site, Option<&Arc<Tenant>>),
+        acting: impl Fn() -> Acting,
         query_of: impl Fn(usize) -> Option<Arc<Query>>,
     ) {
         let Some(script) = sent.script else { return };
@@ -83,13 +80,15 @@ impl Follower {
         let statements = script.statements().iter().enumerate();
         for (index, statement) in statements.filter(|(_, one)| reads(sent.text, one)) {
             let Some(query) = query_of(index) else { continue };
-            let tenant = acting.tenant.as_ref().map(|tenant| tenant.id.as_str());
-            if self.replayer.choose(&query, &acting.site, tenant) == Choice::Pass {
+            if self.replayer.choose(&query, site, tenant.map(|tenant| tenant.id.as_str())) == Choice::Pass {
                 continue;
             }
-            match self.candidate(statement, sent, acting, &query) {
-                Ok(candidate) => self.waiting.push((ticket, Progress::Sent, candidate)),
-                Err(why) => self.replayer.pass(&query, &acting.site, why),
+            match self.bound(statement, sent) {
+                Ok((text, bound)) => {
+                    let candidate = candidate((text, bound), sent.profile, (site, tenant, query), acting());
+                    self.waiting.push((ticket, Progress::Sent, candidate));
+                }
+                Err(why) => self.replayer.pass(&query, site, why),
             }
         }
     }
@@ -118,17 +117,9 @@ impl Follower {
         }
     }
 
-    fn candidate(
-        &self,
-        statement: &Statement,
-        sent: &Sent<'_>,
-        acting: &Acting,
-        query: &Arc<Query>,
-    ) -> Result<Candidate, Uncovered> {
-        if self.ground == Ground::Moving {
-            return Err(Uncovered::Unsafe);
-        }
-        if !matches!(statement.verb, Verb::Query | Verb::CopyTo) {
+    /// Text and values of a statement that can be run again as it was.
+    fn bound(&self, statement: &Statement, sent: &Sent<'_>) -> Result<(Vec<u8>, Bound), Uncovered> {
+        if self.ground == Ground::Moving || !matches!(statement.verb, Verb::Query | Verb::CopyTo) {
             return Err(Uncovered::Unsafe);
         }
         let text = sent.text.get(statement.span.clone()).ok_or(Uncovered::Unread)?;
@@ -142,19 +133,19 @@ impl Follower {
         if self.waiting.len() >= KEPT || text.len() + bound.values.len() > self.replayer.limit() {
             return Err(Uncovered::Dropped);
         }
-        Ok(Candidate {
-            text: text.to_vec(),
-            bound,
-            carrier: acting.carrier.clone(),
-            settings: settings_of(sent.profile),
-            mode: acting.mode,
-            tenant: acting.tenant.clone(),
-            actor: Arc::clone(&acting.actor),
-            site: acting.site.clone(),
-            query: Arc::clone(query),
-            origin: acting.origin.clone(),
-        })
+        Ok((text.to_vec(), bound))
     }
+}
+
+fn candidate(
+    (text, bound): (Vec<u8>, Bound),
+    profile: &Profile,
+    (site, tenant, query): (&Site, Option<&Arc<Tenant>>, Arc<Query>),
+    acting: Acting,
+) -> Candidate {
+    let Acting { carrier, mode, actor, origin } = acting;
+    let (settings, site, tenant) = (settings_of(profile), site.clone(), tenant.cloned());
+    Candidate { text, bound, carrier, settings, mode, tenant, actor, site, query, origin }
 }
 
 /// Whether a statement reads rows for the client. Where the first word leaves that open, the grammar will say.
@@ -251,9 +242,7 @@ mod tests {
         Acting {
             carrier: None,
             mode: Mode::Shadow,
-            tenant: None,
             actor: Arc::default(),
-            site: Site::default(),
             origin: None,
         }
     }
@@ -264,7 +253,7 @@ mod tests {
         let (text, strings) = (text.as_bytes(), StringSyntax::Standard);
         let sent = Sent { text, script: Some(&script), strings, bound: None, profile: &profile };
         let query = || Arc::new(Query { fingerprint: "f".into(), text: None });
-        follower.sent(Ticket(ticket), &sent, &acting(), |_| Some(query()));
+        follower.sent(Ticket(ticket), &sent, (&Site::default(), None), acting, |_| Some(query()));
     }
 
     fn follower() -> (Arc<Heard>, Follower) {
