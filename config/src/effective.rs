@@ -51,6 +51,7 @@ pub fn effective(settings: &Settings) -> String {
     page.text("mode", settings.guard.mode.as_str());
     page.list("functions", settings.guard.functions.iter().cloned());
     page.tls(&settings.tls);
+    page.sinks(&settings.sinks);
     page.admin(settings.admin.as_ref());
     page.section("log");
     page.text("level", &settings.log.level);
@@ -66,44 +67,44 @@ pub fn effective(settings: &Settings) -> String {
 
 /// The TOML text so far.
 #[derive(Default)]
-struct Page(String);
+pub(crate) struct Page(String);
 
 impl Page {
-    fn section(&mut self, name: &str) {
+    pub(crate) fn section(&mut self, name: &str) {
         self.0.push_str(&format!("\n[{name}]\n"));
     }
 
-    fn bare(&mut self, key: &str, value: impl Display) {
+    pub(crate) fn bare(&mut self, key: &str, value: impl Display) {
         self.0.push_str(&format!("{key} = {value}\n"));
     }
 
-    fn text(&mut self, key: &str, value: &str) {
+    pub(crate) fn text(&mut self, key: &str, value: &str) {
         self.bare(key, quoted(value));
     }
 
-    fn optional(&mut self, key: &str, value: Option<&str>) {
+    pub(crate) fn optional(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(key, value);
         }
     }
 
-    fn number(&mut self, key: &str, value: Option<impl Display>) {
+    pub(crate) fn number(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.bare(key, value);
         }
     }
 
-    fn duration(&mut self, key: &str, value: Option<Duration>) {
+    pub(crate) fn duration(&mut self, key: &str, value: Option<Duration>) {
         self.optional(key, value.map(units::show).as_deref());
     }
 
-    fn path(&mut self, key: &str, value: Option<&Path>) {
+    pub(crate) fn path(&mut self, key: &str, value: Option<&Path>) {
         if let Some(value) = value {
             self.text(key, &value.to_string_lossy());
         }
     }
 
-    fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
+    pub(crate) fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
         let values: Vec<String> = values.map(|value| quoted(&value)).collect();
         self.bare(key, format!("[{}]", values.join(", ")));
     }
@@ -337,7 +338,7 @@ pub(crate) fn address(admin: Option<&Admin>) -> String {
 }
 
 /// The URL without its password.
-fn upstream_url(upstream: &Upstream) -> String {
+pub(crate) fn upstream_url(upstream: &Upstream) -> String {
     let login = upstream.user.as_ref().map(|user| format!("{}@", url::encode(user))).unwrap_or_default();
     let host = match &upstream.endpoint {
         Endpoint::Tcp(..) => upstream.endpoint.to_string(),

@@ -13,6 +13,7 @@ use crate::questions::Parser;
 use crate::seal::Sealing;
 use crate::services::Services;
 use crate::signals::Shutdown;
+use crate::sinks::Sinks;
 use crate::start_error::StartError;
 use crate::status::Board;
 use crate::tls::Acceptor;
@@ -50,6 +51,7 @@ pub(crate) struct App {
     pub(crate) tenancy: Shared,
     pub(crate) parser: Parser,
     pub(crate) services: Arc<Services>,
+    pub(crate) sinks: Arc<Sinks>,
     pub(crate) interner: Arc<Interner>,
     pub(crate) pools: Arc<Pools>,
     pub(crate) cancels: Arc<Registry>,
@@ -105,6 +107,7 @@ impl App {
             sealing,
             parser,
             services: Arc::new(services),
+            sinks: Arc::new(Sinks::new(Arc::clone(&meters))),
             interner: Arc::new(Interner::default()),
             pools,
             cancels: Arc::new(Registry::default()),
@@ -164,6 +167,7 @@ impl App {
             sealing,
             parser: self.parser.clone(),
             services: Arc::clone(&self.services),
+            sinks: Arc::clone(&self.sinks),
             interner: Arc::clone(&self.interner),
             pools: Arc::clone(&self.pools),
             cancels: Arc::clone(&self.cancels),

@@ -60,6 +60,8 @@ pub(crate) enum Command {
 pub(crate) enum SqlCommand {
     /// Triggers that tell pgwarden when something changes that it looks up.
     Invalidation,
+    /// The table of the audit trail, for [audit.postgres].
+    Audit,
 }
 
 /// What can be done about sealed contexts.

@@ -29,6 +29,7 @@ mod serve;
 mod services;
 mod settings;
 mod signals;
+mod sinks;
 mod sockets;
 mod start_error;
 mod status;
@@ -77,6 +78,10 @@ fn main() -> ExitCode {
         }
         Command::Sql { command: SqlCommand::Invalidation } => {
             say(identity::INVALIDATION);
+            Ok(())
+        }
+        Command::Sql { command: SqlCommand::Audit } => {
+            say(sinks::SCRIPT);
             Ok(())
         }
         Command::Config { command: ConfigCommand::Reference } => {

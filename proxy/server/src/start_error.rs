@@ -46,6 +46,9 @@ pub(crate) enum StartError {
     /// Configuration: the password for look-ups.
     #[error("the password for look-ups (context.lookup.password)")]
     LookupPassword(#[source] SecretError),
+    /// Configuration: the password for the table of the audit trail.
+    #[error("the password for the table of the audit trail (audit.postgres.url or audit.postgres.password)")]
+    SinkPassword(#[source] SecretError),
     /// Configuration: the password of a service.
     #[error("the password of a service (service.{service}.upstream_password)")]
     ServicePassword {
@@ -111,6 +114,7 @@ impl StartError {
             | Self::Password(_)
             | Self::SealKey(_)
             | Self::LookupPassword(_)
+            | Self::SinkPassword(_)
             | Self::ServicePassword { .. }
             | Self::Variable(_)
             | Self::Inherited { .. }

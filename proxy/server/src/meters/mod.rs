@@ -16,6 +16,7 @@ mod sqlstate;
 mod tests;
 mod timings;
 
+use crate::sinks::SinkMeters;
 use std::fmt;
 use std::sync::Arc;
 #[cfg(test)]
@@ -94,6 +95,8 @@ pub(crate) struct Meters {
     pub(crate) timings: Timings,
     /// What services do.
     pub(crate) services: Arc<ServiceMeters>,
+    /// What sinks of the audit trail do.
+    pub(crate) sinks: SinkMeters,
 }
 
 impl Meters {
@@ -149,6 +152,7 @@ impl Meters {
             identities: IdentityMeters::new(r),
             timings: Timings::default(),
             services: Arc::default(),
+            sinks: SinkMeters::default(),
         }
     }
 
@@ -271,6 +275,7 @@ impl Meters {
         let mut text = self.rendered.render();
         self.timings.render(&mut text);
         self.services.render(&mut text);
+        self.sinks.render(&mut text);
         text
     }
 }
