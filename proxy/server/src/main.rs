@@ -36,6 +36,7 @@ mod status;
 mod stream;
 mod takeover;
 mod tls;
+mod trail;
 mod upstream;
 mod users;
 mod worker;
