@@ -91,6 +91,7 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("tls.client_cert", None),
     ("admin.listen", Some("PGWARDEN_ADMIN")),
     ("admin.token", None),
+    ("audit.directory", None),
     ("audit.postgres.url", None),
     ("audit.postgres.password", None),
     ("audit.postgres.timeout", None),

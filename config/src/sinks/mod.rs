@@ -5,6 +5,7 @@ mod page;
 mod postgres;
 mod syslog;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::otlp::OtlpSink;
@@ -21,6 +22,8 @@ const MOST_TIMEOUT: Duration = Duration::from_secs(600);
 /// Who follows the trail.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sinks {
+    /// Where the trail is; there is no sink without it.
+    pub directory: Option<PathBuf>,
     /// A table of a PostgreSQL server.
     pub postgres: Option<PostgresSink>,
     /// A receiver of OpenTelemetry logs.
@@ -40,6 +43,7 @@ impl Sinks {
 /// Reads the sinks; each is there when it has an address.
 pub(crate) fn resolve(reader: &mut Reader<'_>) -> Sinks {
     Sinks {
+        directory: reader.text(DIRECTORY).map(PathBuf::from),
         postgres: postgres::resolve(reader),
         otlp: otlp::resolve(reader),
         syslog: syslog::resolve(reader),

@@ -87,6 +87,8 @@ impl App {
         let interval = settings.log.account_interval;
         let services = Services::new(&settings.services, Arc::clone(&meters.services), interval)
             .map_err(StartError::system("the thread that keeps accounts"))?;
+        let sinks = Sinks::new(Arc::clone(&meters));
+        sinks.follow(loaded.sinks.clone()).map_err(StartError::system("the thread of the sinks"))?;
         let connector = loaded.connector.clone();
         let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
@@ -118,7 +120,7 @@ impl App {
             sealing,
             parser,
             services: Arc::new(services),
-            sinks: Arc::new(Sinks::new(Arc::clone(&meters))),
+            sinks: Arc::new(sinks),
             interner: Arc::new(Interner::default()),
             pools,
             cancels: Arc::new(Registry::default()),
@@ -146,6 +148,9 @@ impl App {
         self.pools.follow(plan(&settings, &loaded, &server));
         let accounts = accounts(&settings, &loaded, &server, &self.meters);
         self.services.follow(&settings.services);
+        if let Err(error) = self.sinks.follow(loaded.sinks) {
+            tracing::warn!(%error, "the audit trail goes to no sink until the next reload");
+        }
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);

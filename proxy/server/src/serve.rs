@@ -30,6 +30,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How long the end waits for the accounts of services.
 const LAST_ACCOUNTS: Duration = Duration::from_secs(2);
+/// How long the end waits for sinks of the audit trail; what they have not got by then, they get after the next start.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
 /// How often the drain looks whether everybody has left.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -73,6 +75,7 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
         let _panicked = thread.join();
     }
     current.load().services.close_books(LAST_ACCOUNTS);
+    current.load().sinks.finish(LAST_RECORDS);
     tracing::info!("stopped");
     result
 }

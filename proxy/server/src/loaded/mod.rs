@@ -5,6 +5,7 @@ use crate::assemble;
 use crate::causes::WithCauses;
 use crate::keys::{KeyStore, KeyStoreError};
 use crate::login::Tokens;
+use crate::sinks::Prepared;
 use crate::start_error::StartError;
 use crate::tls::{self, Acceptor, Connector};
 use crate::users::{Users, Verifiers};
@@ -45,6 +46,8 @@ pub(crate) struct Loaded {
     pub(crate) query_secret: Option<Secret>,
     /// The secret of the login that looks contexts up.
     pub(crate) lookup_secret: Option<Secret>,
+    /// Who follows the audit trail.
+    pub(crate) sinks: Option<Prepared>,
     /// What the salts of users that do not exist are made of.
     pub(crate) mock_key: [u8; 32],
 }
@@ -69,20 +72,21 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
     let query = settings.auth.query.as_ref();
     let query_secret = mistakes.keep(secret(query.and_then(|query| query.password.as_ref())));
     let lookup_secret = mistakes.keep(lookup_secret(settings));
+    let sinks = mistakes.keep(Prepared::new(&settings.sinks, &settings.tcp));
     let acceptor = mistakes.keep(tls::acceptor(&settings.tls));
     let users = mistakes.keep(users(settings, &mock_key, purpose));
     let tokens = mistakes.keep(tokens(settings, purpose));
     let variables = mistakes.keep(assemble::variables(settings));
     let secrets = upstream_secret.zip(query_secret).zip(lookup_secret.zip(service_secrets));
     let seal_key = mistakes.keep(seal_key(settings));
-    match (connector, secrets, acceptor, users, tokens, variables.zip(seal_key)) {
+    match (connector, secrets, acceptor, users, tokens, variables.zip(seal_key).zip(sinks)) {
         (
             Some(connector),
             Some(((upstream_secret, query_secret), (lookup_secret, service_secrets))),
             Some(acceptor),
             Some(users),
             Some(tokens),
-            Some((variables, seal_key)),
+            Some(((variables, seal_key), sinks)),
         ) => Ok(Loaded {
             connector,
             acceptor,
@@ -94,6 +98,7 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
             service_secrets,
             query_secret,
             lookup_secret,
+            sinks,
             mock_key,
         }),
         _ => Err(mistakes.0),

@@ -58,11 +58,6 @@ impl Follower {
         Self { directory: directory.to_owned(), last, open: None }
     }
 
-    /// The last record that was given.
-    pub(crate) fn last(&self) -> Option<&Cursor> {
-        self.last.as_ref()
-    }
-
     /// The next records, so many at most; none where there are none yet.
     ///
     /// # Errors

@@ -74,7 +74,6 @@ impl Sinks {
     /// When there is no thread for them.
     pub(crate) fn follow(&self, prepared: Option<Prepared>) -> io::Result<()> {
         let mut running = self.running();
-        let prepared = prepared.filter(|prepared| !prepared.settings.is_empty());
         match (&*running, &prepared) {
             (Some(before), Some(next)) if before.prepared.is_like(next) => return Ok(()),
             _ => (),

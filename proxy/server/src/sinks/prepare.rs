@@ -6,7 +6,7 @@ use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Endpoint, PostgresSink, SyslogAddress, SyslogSink, Tcp};
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// TLS for a stream: how, and with whom.
@@ -29,15 +29,14 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Reads what the settings name.
+    /// Reads what the settings name; `None` where there is no sink.
     ///
     /// # Errors
     /// [`StartError`] for the first file or secret that cannot be used.
-    pub(crate) fn new(
-        settings: &pgwarden_config::Sinks,
-        directory: &Path,
-        tcp: &Tcp,
-    ) -> Result<Self, StartError> {
+    pub(crate) fn new(settings: &pgwarden_config::Sinks, tcp: &Tcp) -> Result<Option<Self>, StartError> {
+        let Some(directory) = settings.directory.clone().filter(|_| !settings.is_empty()) else {
+            return Ok(None);
+        };
         let table = settings.postgres.as_ref().map(table).transpose()?;
         let authorities = match &settings.otlp {
             Some(otlp) if otlp.endpoint.starts_with("https://") => {
@@ -53,8 +52,8 @@ impl Prepared {
             }
             _ => (Vec::new(), None),
         };
-        let (settings, directory) = (settings.clone(), directory.to_owned());
-        Ok(Self { settings, directory, tcp: tcp.clone(), table, authorities, handshake, trusted })
+        let (settings, tcp) = (settings.clone(), tcp.clone());
+        Ok(Some(Self { settings, directory, tcp, table, authorities, handshake, trusted }))
     }
 
     /// Whether the same would be started.
