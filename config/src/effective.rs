@@ -1,6 +1,7 @@
 //! The configuration in force, as TOML, with secrets hidden.
 
 mod audit;
+mod sinks;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -53,13 +54,13 @@ pub fn effective(settings: &Settings) -> String {
     page.text("mode", settings.guard.mode.as_str());
     page.list("functions", settings.guard.functions.iter().cloned());
     page.tls(&settings.tls);
-    page.sinks(&settings.sinks);
     page.admin(settings.admin.as_ref());
     page.section("log");
     page.text("level", &settings.log.level);
     page.text("format", settings.log.format.as_str());
     page.text("account_interval", &units::show(settings.log.account_interval));
     page.audit(&settings.audit);
+    page.sinks(&settings.sinks);
     page.tcp(&settings.tcp);
     page.limits(&settings.limits);
     page.modes("databases", &settings.databases);
@@ -70,44 +71,44 @@ pub fn effective(settings: &Settings) -> String {
 
 /// The TOML text so far.
 #[derive(Default)]
-pub(crate) struct Page(String);
+struct Page(String);
 
 impl Page {
-    pub(crate) fn section(&mut self, name: &str) {
+    fn section(&mut self, name: &str) {
         self.0.push_str(&format!("\n[{name}]\n"));
     }
 
-    pub(crate) fn bare(&mut self, key: &str, value: impl Display) {
+    fn bare(&mut self, key: &str, value: impl Display) {
         self.0.push_str(&format!("{key} = {value}\n"));
     }
 
-    pub(crate) fn text(&mut self, key: &str, value: &str) {
+    fn text(&mut self, key: &str, value: &str) {
         self.bare(key, quoted(value));
     }
 
-    pub(crate) fn optional(&mut self, key: &str, value: Option<&str>) {
+    fn optional(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(key, value);
         }
     }
 
-    pub(crate) fn number(&mut self, key: &str, value: Option<impl Display>) {
+    fn number(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.bare(key, value);
         }
     }
 
-    pub(crate) fn duration(&mut self, key: &str, value: Option<Duration>) {
+    fn duration(&mut self, key: &str, value: Option<Duration>) {
         self.optional(key, value.map(units::show).as_deref());
     }
 
-    pub(crate) fn path(&mut self, key: &str, value: Option<&Path>) {
+    fn path(&mut self, key: &str, value: Option<&Path>) {
         if let Some(value) = value {
             self.text(key, &value.to_string_lossy());
         }
     }
 
-    pub(crate) fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
+    fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
         let values: Vec<String> = values.map(|value| quoted(&value)).collect();
         self.bare(key, format!("[{}]", values.join(", ")));
     }
@@ -341,7 +342,7 @@ pub(crate) fn address(admin: Option<&Admin>) -> String {
 }
 
 /// The URL without its password.
-pub(crate) fn upstream_url(upstream: &Upstream) -> String {
+fn upstream_url(upstream: &Upstream) -> String {
     let login = upstream.user.as_ref().map(|user| format!("{}@", url::encode(user))).unwrap_or_default();
     let host = match &upstream.endpoint {
         Endpoint::Tcp(..) => upstream.endpoint.to_string(),

@@ -1,11 +1,9 @@
 //! Where the audit trail goes besides its files: `[audit.postgres]`, `[audit.otlp]`, `[audit.syslog]`.
 
 mod otlp;
-mod page;
 mod postgres;
 mod syslog;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::otlp::OtlpSink;
@@ -22,8 +20,6 @@ const MOST_TIMEOUT: Duration = Duration::from_secs(600);
 /// Who follows the trail.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sinks {
-    /// Where the trail is; there is no sink without it.
-    pub directory: Option<PathBuf>,
     /// A table of a PostgreSQL server.
     pub postgres: Option<PostgresSink>,
     /// A receiver of OpenTelemetry logs.
@@ -43,7 +39,6 @@ impl Sinks {
 /// Reads the sinks; each is there when it has an address.
 pub(crate) fn resolve(reader: &mut Reader<'_>) -> Sinks {
     Sinks {
-        directory: reader.text(DIRECTORY).map(PathBuf::from),
         postgres: postgres::resolve(reader),
         otlp: otlp::resolve(reader),
         syslog: syslog::resolve(reader),

@@ -72,7 +72,7 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
     let query = settings.auth.query.as_ref();
     let query_secret = mistakes.keep(secret(query.and_then(|query| query.password.as_ref())));
     let lookup_secret = mistakes.keep(lookup_secret(settings));
-    let sinks = mistakes.keep(Prepared::new(&settings.sinks, &settings.tcp));
+    let sinks = mistakes.keep(Prepared::new(settings));
     let acceptor = mistakes.keep(tls::acceptor(&settings.tls));
     let users = mistakes.keep(users(settings, &mock_key, purpose));
     let tokens = mistakes.keep(tokens(settings, purpose));

@@ -1,6 +1,6 @@
 //! Following the files of the trail, from a record on, for ever.
 //!
-//! The trail is a row of segments, `trail-<first seq>.jsonl`. Only whole lines count: what is behind the last end of line
+//! The trail is a row of segments, `trail-<first seq, 20 digits>.jsonl`. Only whole lines count: what is behind the last end of line
 //! may still be taken back. A follower remembers the last record that it has given; where that is not to be found any
 //! more (the trail has lost its end with the power), it begins anew with the segment in which it would be.
 
@@ -239,7 +239,7 @@ pub(crate) fn segments(directory: &Path) -> io::Result<Vec<u64>> {
 }
 
 fn segment_name(first: u64) -> String {
-    format!("trail-{first}.jsonl")
+    format!("trail-{first:020}.jsonl")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::start_error::StartError;
 use crate::tls::{self, Connector};
 use pgwarden_auth::secret::Secret;
-use pgwarden_config::{Endpoint, PostgresSink, SyslogAddress, SyslogSink, Tcp};
+use pgwarden_config::{Endpoint, PostgresSink, Settings, SyslogAddress, SyslogSink, Tcp};
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::path::PathBuf;
@@ -33,8 +33,9 @@ impl Prepared {
     ///
     /// # Errors
     /// [`StartError`] for the first file or secret that cannot be used.
-    pub(crate) fn new(settings: &pgwarden_config::Sinks, tcp: &Tcp) -> Result<Option<Self>, StartError> {
-        let Some(directory) = settings.directory.clone().filter(|_| !settings.is_empty()) else {
+    pub(crate) fn new(all: &Settings) -> Result<Option<Self>, StartError> {
+        let (settings, tcp) = (&all.sinks, &all.tcp);
+        let Some(directory) = all.audit.directory.clone().filter(|_| !settings.is_empty()) else {
             return Ok(None);
         };
         let table = settings.postgres.as_ref().map(table).transpose()?;

@@ -61,7 +61,7 @@ impl Stage {
 
     fn records(&self, numbers: std::ops::RangeInclusive<u64>) {
         let lines: String = numbers.map(|seq| format!("{{\"seq\":{seq},\"hash\":\"{seq}\"}}\n")).collect();
-        let file = OpenOptions::new().create(true).append(true).open(self.directory.path().join("trail-1.jsonl"));
+        let file = OpenOptions::new().create(true).append(true).open(self.directory.path().join("trail-00000000000000000001.jsonl"));
         file.and_then(|mut file| file.write_all(lines.as_bytes())).expect("written");
     }
 

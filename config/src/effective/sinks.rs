@@ -1,13 +1,13 @@
-//! The sinks as the configuration in force shows them.
+//! `[audit.postgres]`, `[audit.otlp]` and `[audit.syslog]` as TOML.
 
-use crate::effective::{Page, upstream_url};
+use super::{Page, upstream_url};
 use crate::secret::HIDDEN;
 use crate::sinks::{OtlpSink, PostgresSink, Sinks, SyslogSink};
 use crate::units;
 
 impl Page {
     /// `[audit.postgres]`, `[audit.otlp]` and `[audit.syslog]`, as far as they are there.
-    pub(crate) fn sinks(&mut self, sinks: &Sinks) {
+    pub(super) fn sinks(&mut self, sinks: &Sinks) {
         if let Some(PostgresSink { server, timeout, batch }) = &sinks.postgres {
             self.section("audit.postgres");
             let mut url = upstream_url(server);
