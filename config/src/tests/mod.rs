@@ -14,6 +14,7 @@ mod seal;
 mod secrets;
 mod services;
 mod sinks;
+mod shadow;
 mod token_mistakes;
 mod variables;
 

@@ -8,6 +8,7 @@ use crate::identity::{self, Identities, Nobody, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
+use crate::observer::Observer;
 use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
 use crate::seal::Sealing;
@@ -28,8 +29,8 @@ use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_shadow::Reporter;
 use pgwarden_tenant::{
-    Authority, ClaimRules, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared, Stance,
-    TokenRules,
+    Authority, ClaimRules, Gate, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared,
+    Stance, TokenRules,
 };
 use std::sync::Arc;
 
@@ -54,6 +55,8 @@ pub(crate) struct App {
     pub(crate) parser: Parser,
     pub(crate) services: Arc<Services>,
     pub(crate) sinks: Arc<Sinks>,
+    /// What is known of the databases' tables and policies.
+    pub(crate) observer: Arc<Observer>,
     pub(crate) interner: Arc<Interner>,
     pub(crate) pools: Arc<Pools>,
     pub(crate) cancels: Arc<Registry>,
@@ -70,7 +73,6 @@ pub(crate) struct App {
     #[allow(dead_code, reason = "the detectors take it from here")]
     pub(crate) reporter: Arc<dyn Reporter>,
     /// The same, for whatever else is recorded.
-    #[allow(dead_code, reason = "the observer takes it from here")]
     pub(crate) trail: Arc<Trail>,
 }
 
@@ -85,9 +87,11 @@ impl App {
             Parser::start(Arc::clone(&relations)).map_err(StartError::system("the parser's thread"))?;
         let meters = Arc::new(Meters::new());
         let interval = settings.log.account_interval;
-        let services = Services::new(&settings.services, Arc::clone(&meters.services), interval)
+        let readiness = Arc::new(Readiness::default());
+        let trail = Arc::new(Trail::new(Arc::clone(&loaded.trail), &meters, &readiness));
+        let services = Services::new(&settings.services, (Arc::clone(&meters.services), &trail), interval)
             .map_err(StartError::system("the thread that keeps accounts"))?;
-        let sinks = Sinks::new(Arc::clone(&meters));
+        let sinks = Sinks::new(&trail, Arc::clone(&meters));
         sinks.follow(loaded.sinks.clone()).map_err(StartError::system("the thread of the sinks"))?;
         let connector = loaded.connector.clone();
         let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
@@ -99,13 +103,12 @@ impl App {
         let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
         let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
+        let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server));
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
-        let trail = Arc::new(Trail::unkept(Arc::clone(&meters)));
         Ok(Self {
             reporter: Arc::<Trail>::clone(&trail),
-            trail,
             server,
             tenancy: tenancy(
                 (&settings, &names),
@@ -113,6 +116,7 @@ impl App {
                 relations,
                 (&identities, blank, token_rules),
                 ClaimRules::new(&variables),
+                trail.gate(),
             ),
             identities,
             names,
@@ -121,17 +125,19 @@ impl App {
             parser,
             services: Arc::new(services),
             sinks: Arc::new(sinks),
+            observer,
             interner: Arc::new(Interner::default()),
             pools,
             cancels: Arc::new(Registry::default()),
             workers: Arc::new(workers),
             meters,
-            readiness: Arc::new(Readiness::default()),
+            readiness,
             board: Arc::new(Board::new()),
             shutdown: Shutdown::new(),
             faults: crate::settings::faults(),
             suspicion: Arc::new(Suspicion::new(&settings.limits, loaded.mock_key)),
             admission: Arc::new(Admission::default()),
+            trail,
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
@@ -151,6 +157,7 @@ impl App {
         if let Err(error) = self.sinks.follow(loaded.sinks) {
             tracing::warn!(%error, "the audit trail goes to no sink until the next reload");
         }
+        self.trail.follow(loaded.trail);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
@@ -165,6 +172,7 @@ impl App {
                 _ => Arc::new(next),
             });
         let identities = identities(&variables, &settings, &tokens, origin, &self.meters);
+        let observer = self.observer.after(Observer::new(&settings, loaded.observer_secret, &server));
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
@@ -178,6 +186,7 @@ impl App {
                 relations,
                 (&identities, blank, token_rules),
                 ClaimRules::new(&variables),
+                self.trail.gate(),
             ),
             identities,
             names,
@@ -186,6 +195,7 @@ impl App {
             parser: self.parser.clone(),
             services: Arc::clone(&self.services),
             sinks: Arc::clone(&self.sinks),
+            observer,
             interner: Arc::clone(&self.interner),
             pools: Arc::clone(&self.pools),
             cancels: Arc::clone(&self.cancels),
@@ -345,11 +355,21 @@ fn tenancy(
     relations: Arc<RelationCache>,
     (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
     claims: ClaimRules,
+    gate: Option<Arc<dyn Gate>>,
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
     let claims = Arc::new(claims);
-    Shared { guard: Arc::new(guard(settings, names)), observer, relations, authority, blank, tokens, claims }
+    Shared {
+        guard: Arc::new(guard(settings, names)),
+        observer,
+        relations,
+        authority,
+        blank,
+        tokens,
+        claims,
+        gate,
+    }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

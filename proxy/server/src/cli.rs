@@ -1,5 +1,9 @@
 //! The command line: every flag is a `PGWARDEN_*` variable under another name.
 
+mod audit;
+
+pub(crate) use self::audit::{AuditCommand, Tail, Verify};
+
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +13,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done: the configuration is right, or serve has drained (SIGTERM, SIGINT, or another process took over),
       whoever was left at the deadline or at a second signal included
-  1   check: something serious was found
+  1   check: something serious was found; audit verify: the trail is not intact
   2   wrong command line
   64  the configuration, or a file that it names, cannot be used
   69  status, check: nothing answers
@@ -40,6 +44,12 @@ pub(crate) enum Command {
         /// What to do.
         #[command(subcommand)]
         command: SealCommand,
+    },
+    /// Work with the audit trail.
+    Audit {
+        /// What to do.
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// Work with the configuration.
     Config {

@@ -19,6 +19,7 @@ mod login;
 mod lookup;
 mod meters;
 mod notify;
+mod observer;
 mod packet;
 mod pool;
 mod questions;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         Command::Status(flags) => status(&flags),
         Command::Check(flags) => check::run(&flags),
         Command::Seal { command } => seal(command),
+        Command::Audit { command } => trail::command::run(&command),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             settings::load(&flags).and_then(|settings| check_configuration(&settings))
         }

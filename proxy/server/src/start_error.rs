@@ -3,7 +3,9 @@
 use crate::keys::KeyStoreError;
 use crate::logging::LogError;
 use crate::tls::TlsError;
+use crate::trail::StoreError;
 use crate::upstream::UpstreamError;
+use pgwarden_audit::NotASigningKey;
 use pgwarden_auth::secret::SecretError;
 use pgwarden_auth::users::UserListError;
 use pgwarden_config::Mistake;
@@ -43,12 +45,21 @@ pub(crate) enum StartError {
     /// Configuration: the key that seals contexts.
     #[error("context.seal.key")]
     SealKey(#[from] NotASealKey),
+    /// Configuration: the key that signs the audit trail.
+    #[error("audit.signing_key")]
+    SigningKey(#[from] NotASigningKey),
+    /// Configuration or system: the audit trail cannot be kept.
+    #[error(transparent)]
+    Trail(#[from] StoreError),
     /// Configuration: the password for look-ups.
     #[error("the password for look-ups (context.lookup.password)")]
     LookupPassword(#[source] SecretError),
     /// Configuration: the password for the table of the audit trail.
     #[error("the password for the table of the audit trail (audit.postgres.url or audit.postgres.password)")]
     SinkPassword(#[source] SecretError),
+    /// Configuration: the password of who looks at the catalog.
+    #[error("the password of who looks at the catalog (shadow.observer.password)")]
+    ObserverPassword(#[source] SecretError),
     /// Configuration: the password of a service.
     #[error("the password of a service (service.{service}.upstream_password)")]
     ServicePassword {
@@ -106,15 +117,21 @@ impl StartError {
     /// Who has to put it right.
     pub(crate) fn blame(&self) -> Blame {
         match self {
-            Self::System { .. } | Self::Upstream(_) | Self::Log(LogError::Thread(_)) => Blame::System,
+            Self::System { .. }
+            | Self::Upstream(_)
+            | Self::Log(LogError::Thread(_))
+            | Self::Trail(StoreError::Taken(_) | StoreError::Thread(_)) => Blame::System,
             Self::Tls(_)
             | Self::Keys(_)
             | Self::UsersFile { .. }
             | Self::Users { .. }
             | Self::Password(_)
             | Self::SealKey(_)
+            | Self::SigningKey(_)
+            | Self::Trail(StoreError::Directory { .. })
             | Self::LookupPassword(_)
             | Self::SinkPassword(_)
+            | Self::ObserverPassword(_)
             | Self::ServicePassword { .. }
             | Self::Variable(_)
             | Self::Inherited { .. }

@@ -8,6 +8,7 @@ use crate::login::Tokens;
 use crate::sinks::Prepared;
 use crate::start_error::StartError;
 use crate::tls::{self, Acceptor, Connector};
+use crate::trail::Terms;
 use crate::users::{Users, Verifiers};
 use pgwarden_auth::jwt::JwtPolicy;
 use pgwarden_auth::secret::Secret;
@@ -48,6 +49,10 @@ pub(crate) struct Loaded {
     pub(crate) lookup_secret: Option<Secret>,
     /// Who follows the audit trail.
     pub(crate) sinks: Option<Prepared>,
+    /// What the settings say about the audit trail.
+    pub(crate) trail: Arc<Terms>,
+    /// The secret of the login that looks at the catalog.
+    pub(crate) observer_secret: Option<Secret>,
     /// What the salts of users that do not exist are made of.
     pub(crate) mock_key: [u8; 32],
 }
@@ -73,20 +78,23 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
     let query_secret = mistakes.keep(secret(query.and_then(|query| query.password.as_ref())));
     let lookup_secret = mistakes.keep(lookup_secret(settings));
     let sinks = mistakes.keep(Prepared::new(settings));
+    let observer_secret = mistakes.keep(observer_secret(settings));
     let acceptor = mistakes.keep(tls::acceptor(&settings.tls));
     let users = mistakes.keep(users(settings, &mock_key, purpose));
     let tokens = mistakes.keep(tokens(settings, purpose));
     let variables = mistakes.keep(assemble::variables(settings));
-    let secrets = upstream_secret.zip(query_secret).zip(lookup_secret.zip(service_secrets));
+    let secrets =
+        upstream_secret.zip(query_secret).zip(lookup_secret.zip(observer_secret).zip(service_secrets));
     let seal_key = mistakes.keep(seal_key(settings));
-    match (connector, secrets, acceptor, users, tokens, variables.zip(seal_key).zip(sinks)) {
+    let trail = mistakes.keep(Terms::of(settings));
+    match (connector, secrets, acceptor, users, tokens, variables.zip(seal_key).zip(trail.zip(sinks))) {
         (
             Some(connector),
-            Some(((upstream_secret, query_secret), (lookup_secret, service_secrets))),
+            Some(((upstream_secret, query_secret), ((lookup_secret, observer_secret), service_secrets))),
             Some(acceptor),
             Some(users),
             Some(tokens),
-            Some(((variables, seal_key), sinks)),
+            Some(((variables, seal_key), (trail, sinks))),
         ) => Ok(Loaded {
             connector,
             acceptor,
@@ -99,6 +107,8 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
             query_secret,
             lookup_secret,
             sinks,
+            trail: Arc::new(trail),
+            observer_secret,
             mock_key,
         }),
         _ => Err(mistakes.0),
@@ -136,6 +146,11 @@ fn service_secrets(settings: &Settings) -> Result<BTreeMap<String, Secret>, Star
 fn lookup_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {
     let password = settings.context.lookups.lookup.as_ref().and_then(|lookup| lookup.password.as_ref());
     password.map(|text| Secret::parse(text.expose())).transpose().map_err(StartError::LookupPassword)
+}
+
+fn observer_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {
+    let password = settings.shadow.observer.as_ref().and_then(|observer| observer.password.as_ref());
+    password.map(|text| Secret::parse(text.expose())).transpose().map_err(StartError::ObserverPassword)
 }
 
 fn users(settings: &Settings, mock_key: &[u8; 32], purpose: Purpose<'_>) -> Result<Users, StartError> {

@@ -1,5 +1,7 @@
 //! How far a sink has come, in a file beside the trail.
 
+use super::state::SinkKind;
+use pgwarden_config::Sinks;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -55,6 +57,15 @@ impl CursorFile {
         }
         Ok(())
     }
+}
+
+/// The first record that one of these sinks has yet to read, as their cursors say; `None` where there is no sink.
+pub(crate) fn first_needed(directory: &Path, sinks: &Sinks) -> Option<u64> {
+    let needed = SinkKind::configured(sinks).map(|kind| {
+        let cursor = CursorFile::of(directory, kind.label()).read();
+        cursor.ok().flatten().map_or(0, |cursor| cursor.seq) + 1
+    });
+    needed.min()
 }
 
 #[cfg(test)]

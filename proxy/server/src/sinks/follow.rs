@@ -1,7 +1,7 @@
 //! Following the files of the trail, from a record on, for ever.
 //!
-//! The trail is a row of segments, `trail-<first seq, 20 digits>.jsonl`. Only whole lines count: what is behind the last end of line
-//! may still be taken back. A follower remembers the last record that it has given; where that is not to be found any
+//! The trail is a row of segments, `trail-<first seq, 20 digits>.jsonl`. Only what the writer calls written counts: what is
+//! behind that may still be taken back. A follower remembers the last record that it has given; where that is not to be found any
 //! more (the trail has lost its end with the power), it begins anew with the segment in which it would be.
 
 use super::cursor::Cursor;
@@ -42,6 +42,13 @@ struct Open {
     place: u64,
 }
 
+/// Whether a batch can take more.
+#[derive(Debug, PartialEq, Eq)]
+enum Room {
+    Left,
+    None,
+}
+
 /// What was found in a segment.
 enum Lines {
     /// Lines, each with its end.
@@ -58,12 +65,16 @@ impl Follower {
         Self { directory: directory.to_owned(), last, open: None }
     }
 
-    /// The next records, so many at most; none where there are none yet.
+    /// The next records, so many at most, and none behind that with the number `written`.
     ///
     /// # Errors
     /// When the files cannot be read. The next call goes on where this one would have.
-    pub(crate) fn next(&mut self, most: usize) -> io::Result<Batch> {
+    pub(crate) fn next(&mut self, most: usize, written: u64) -> io::Result<Batch> {
         let mut batch = Batch::default();
+        let last = self.last.as_ref().map_or(0, |last| last.seq);
+        if written == 0 || (self.open.is_some() && written == last) {
+            return Ok(batch);
+        }
         if self.open.is_none() && !self.locate(&mut batch)? {
             return Ok(batch);
         }
@@ -76,8 +87,7 @@ impl Follower {
             let lines = self.open.as_mut().map_or(Ok(Lines::None), Open::lines)?;
             match (lines, newer) {
                 (Lines::Some(lines), _) => {
-                    self.take(&lines, most, &mut batch);
-                    if !batch.entries.is_empty() {
+                    if self.take(&lines, (most, written), &mut batch) == Room::None || !batch.entries.is_empty() {
                         return Ok(batch);
                     }
                 }
@@ -94,16 +104,20 @@ impl Follower {
     }
 
     /// Takes as many of the lines as there is room for, and moves behind them.
-    fn take(&mut self, lines: &[u8], most: usize, batch: &mut Batch) {
-        let Some(open) = &mut self.open else { return };
+    fn take(&mut self, lines: &[u8], (most, written): (usize, u64), batch: &mut Batch) -> Room {
+        let Some(open) = &mut self.open else { return Room::None };
         let mut bytes = 0;
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
             bytes += line.len();
             if batch.entries.len() >= most || (bytes > MOST_BYTES && !batch.entries.is_empty()) {
-                return;
+                return Room::None;
+            }
+            let read = Entry::read(line.trim_ascii_end());
+            if read.as_ref().is_some_and(|entry| entry.seq > written) {
+                return Room::None;
             }
             open.place += u64::try_from(line.len()).unwrap_or_default();
-            let Some(entry) = Entry::read(line.trim_ascii_end()) else {
+            let Some(entry) = read else {
                 tracing::warn!(segment = open.first, "a line of the audit trail is no record, it goes to no sink");
                 continue;
             };
@@ -113,6 +127,7 @@ impl Follower {
             self.last = Some(Cursor { seq: entry.seq, hash: entry.hash.clone() });
             batch.entries.push(entry);
         }
+        Room::Left
     }
 
     /// Opens the segment that goes on behind the last record, at that place; whether there is any.
@@ -193,34 +208,6 @@ impl Open {
         }
         Ok(false)
     }
-}
-
-/// The number of the last record of the trail; `None` where there is none.
-///
-/// # Errors
-/// When the files cannot be read.
-pub(crate) fn tip(directory: &Path) -> io::Result<Option<u64>> {
-    for first in segments(directory)?.into_iter().rev() {
-        let Some(open) = Open::at(directory, first, 0)? else { continue };
-        let length = open.file.metadata()?.len();
-        let mut reach = 64 * 1024;
-        loop {
-            let from = length.saturating_sub(reach);
-            let mut bytes = vec![0; usize::try_from(length - from).unwrap_or_default()];
-            let read = open.file.read_at(&mut bytes, from)?;
-            let lines = bytes.get(..read).unwrap_or_default().split_inclusive(|byte| *byte == b'\n');
-            let whole = lines.filter(|line| line.ends_with(b"\n"));
-            let last = whole.filter_map(|line| Entry::read(line.trim_ascii_end())).next_back();
-            if let Some(entry) = last {
-                return Ok(Some(entry.seq));
-            }
-            if from == 0 {
-                break;
-            }
-            reach *= 8;
-        }
-    }
-    Ok(None)
 }
 
 /// The first numbers of all segments, in order.

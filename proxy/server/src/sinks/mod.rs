@@ -18,14 +18,16 @@ mod pump;
 mod state;
 mod syslog;
 
+pub(crate) use cursor::first_needed;
 pub(crate) use postgres::SCRIPT;
 pub(crate) use prepare::Prepared;
 pub(crate) use state::SinkMeters;
 
 use crate::meters::Meters;
 use crate::status::SinkReport;
-use pump::{Course, Phase, Sink, pump, watch_tip};
+use pump::{Course, Phase, Reach, Sink, pump, watch};
 use state::{SinkKind, SinkState};
+use crate::trail::Trail;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
@@ -38,6 +40,7 @@ use tokio::task::JoinSet;
 #[derive(Debug)]
 pub(crate) struct Sinks {
     meters: Arc<Meters>,
+    reach: Arc<dyn Reach>,
     running: Mutex<Option<Running>>,
 }
 
@@ -63,9 +66,10 @@ enum Order {
 }
 
 impl Sinks {
-    /// No sinks yet.
-    pub(crate) fn new(meters: Arc<Meters>) -> Self {
-        Self { meters, running: Mutex::default() }
+    /// No sinks of this trail yet.
+    pub(crate) fn new(trail: &Arc<Trail>, meters: Arc<Meters>) -> Self {
+        let reach: Arc<dyn Reach> = Arc::<Trail>::clone(trail);
+        Self { meters, reach, running: Mutex::default() }
     }
 
     /// Puts settings into force, those of the start or others. Sinks that are the same go on.
@@ -81,7 +85,7 @@ impl Sinks {
         if let Some(before) = running.take() {
             before.orders.send_replace(Order::End);
         }
-        *running = prepared.map(|prepared| start(prepared, &self.meters)).transpose()?;
+        *running = prepared.map(|prepared| start(prepared, &self.reach, &self.meters)).transpose()?;
         Ok(())
     }
 
@@ -97,13 +101,6 @@ impl Sinks {
         }
     }
 
-    /// The first record that a sink has yet to read: it and those behind it should not be removed. `None` where nobody
-    /// follows.
-    pub(crate) fn first_needed(&self) -> Option<u64> {
-        let running = self.running();
-        running.as_ref()?.states.iter().map(|state| state.last() + 1).min()
-    }
-
     /// What the status shows of each.
     pub(crate) fn report(&self) -> Vec<SinkReport> {
         let running = self.running();
@@ -116,20 +113,16 @@ impl Sinks {
 }
 
 /// Starts the thread.
-fn start(prepared: Prepared, meters: &Arc<Meters>) -> io::Result<Running> {
+fn start(prepared: Prepared, reach: &Arc<dyn Reach>, meters: &Arc<Meters>) -> io::Result<Running> {
     let (orders, heard) = watch::channel(Order::Work);
     let (ending, ended) = channel();
-    let kinds = [
-        (prepared.settings.postgres.is_some(), SinkKind::Postgres),
-        (prepared.settings.otlp.is_some(), SinkKind::Otlp),
-        (prepared.settings.syslog.is_some(), SinkKind::Syslog),
-    ];
-    let kinds = kinds.into_iter().filter(|(is_there, _)| *is_there);
-    let states: Vec<_> = kinds.map(|(_, kind)| meters.sinks.of(kind)).collect();
+    let kinds = SinkKind::configured(&prepared.settings);
+    let states: Vec<_> = kinds.map(|kind| meters.sinks.of(kind)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (work, told, counted) = (prepared.clone(), states.clone(), Arc::clone(meters));
+    let reach = Arc::clone(reach);
     std::thread::Builder::new().name("pgwarden-sinks".into()).spawn(move || {
-        runtime.block_on(work_until_told(&work, &told, &counted, heard));
+        runtime.block_on(work_until_told(&work, (&told, &reach), &counted, heard));
         // A request that is under way ends by itself.
         runtime.shutdown_background();
         drop(ending);
@@ -143,14 +136,14 @@ fn start(prepared: Prepared, meters: &Arc<Meters>) -> io::Result<Running> {
 /// Runs the pumps until they have ended, or until it is told to end.
 async fn work_until_told(
     prepared: &Prepared,
-    states: &[Arc<SinkState>],
+    (states, reach): (&[Arc<SinkState>], &Arc<dyn Reach>),
     meters: &Arc<Meters>,
     mut heard: watch::Receiver<Order>,
 ) {
     let (phases, phase) = watch::channel(Phase::Running);
     let mut pumps = JoinSet::new();
     let settings = &prepared.settings;
-    let mut begin = Beginning { states, directory: &prepared.directory, phase, pumps: &mut pumps };
+    let mut begin = Beginning { states, reach, directory: &prepared.directory, phase, pumps: &mut pumps };
     if let (Some(sink), Some(table)) = (&settings.postgres, &prepared.table) {
         let table = postgres::Table::new(sink, table.clone(), &prepared.tcp, Arc::clone(meters));
         begin.one(table, SinkKind::Postgres, sink.batch);
@@ -170,7 +163,7 @@ async fn work_until_told(
     };
     tokio::select! {
         () = finished => (),
-        () = watch_tip(&prepared.directory, states) => (),
+        () = watch(&**reach, states) => (),
         () = async { while pumps.join_next().await.is_some() {} } => (),
     }
 }
@@ -178,15 +171,23 @@ async fn work_until_told(
 /// What pumps begin with.
 struct Beginning<'a> {
     states: &'a [Arc<SinkState>],
+    reach: &'a Arc<dyn Reach>,
     directory: &'a Path,
     phase: watch::Receiver<Phase>,
     pumps: &'a mut JoinSet<()>,
 }
 
+impl Reach for Trail {
+    fn written(&self) -> u64 {
+        Trail::written(self)
+    }
+}
+
 impl Beginning<'_> {
     fn one(&mut self, sink: impl Sink + 'static, kind: SinkKind, batch: usize) {
         let Some(state) = self.states.iter().find(|state| state.kind() == kind) else { return };
-        let (directory, phase) = (self.directory.to_owned(), self.phase.clone());
-        self.pumps.spawn(pump(sink, Course { directory, batch, state: Arc::clone(state), phase }));
+        let (directory, reach) = (self.directory.to_owned(), Arc::clone(self.reach));
+        let course = Course { directory, reach, batch, state: Arc::clone(state), phase: self.phase.clone() };
+        self.pumps.spawn(pump(sink, course));
     }
 }

@@ -3,9 +3,10 @@
 use super::cursor::{Cursor, CursorFile};
 use super::entry::Entry;
 use super::failure::{Class, Failure};
-use super::follow::{Batch, Follower, tip};
+use super::follow::{Batch, Follower};
 use super::state::SinkState;
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -34,6 +35,12 @@ pub(super) trait Sink: Send {
     fn deliver(&mut self, entries: &[Entry]) -> impl Future<Output = Result<u64, Failure>> + Send;
 }
 
+/// How far a trail goes.
+pub(crate) trait Reach: fmt::Debug + Send + Sync {
+    /// The number of the last record that is there for good; 0 before the first.
+    fn written(&self) -> u64;
+}
+
 /// How long a pump works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -48,6 +55,8 @@ pub(super) enum Phase {
 pub(super) struct Course {
     /// Where the trail is.
     pub(super) directory: PathBuf,
+    /// How far it goes.
+    pub(super) reach: Arc<dyn Reach>,
     /// The most records of one batch.
     pub(super) batch: usize,
     /// Where it says how it stands.
@@ -110,7 +119,7 @@ impl<S: Sink> Pump<S> {
     async fn round(&mut self) -> Option<End> {
         // Asked first: what was written before it was told to finish is delivered.
         let phase = *self.course.phase.borrow_and_update();
-        match self.follower.next(self.course.batch) {
+        match self.follower.next(self.course.batch, self.course.reach.written()) {
             Ok(batch) => self.deliver(batch, phase).await,
             Err(error) => self.stumble(&Failure::new(Class::Trail, error.to_string())).await,
         }
@@ -137,7 +146,8 @@ impl<S: Sink> Pump<S> {
                 return Some(end);
             }
             if entries.len() < self.course.batch * ROOM_FOR_PROOF {
-                let more = self.follower.next(self.course.batch).unwrap_or_default();
+                let written = self.course.reach.written();
+                let more = self.follower.next(self.course.batch, written).unwrap_or_default();
                 self.tell_gap(more.skipped);
                 entries.extend(more.entries);
             }
@@ -149,8 +159,7 @@ impl<S: Sink> Pump<S> {
 
     /// Delivers records, and returns those that are refused, one by one.
     async fn attempt(&mut self, entries: &[Entry]) -> Result<Vec<(u64, Failure)>, End> {
-        let last = entries.last().map_or(0, |entry| entry.seq);
-        self.course.state.tip(tip(&self.course.directory).ok().flatten().unwrap_or(last).max(last));
+        self.course.state.tip(self.course.reach.written());
         let mut refused = Vec::new();
         // What is left, in parts; the last one first.
         let mut parts = vec![entries];
@@ -218,9 +227,7 @@ impl<S: Sink> Pump<S> {
     async fn stumble(&mut self, failure: &Failure) -> Option<End> {
         self.receiver = Receiver::Unproved;
         let state = &self.course.state;
-        if let Ok(Some(tip)) = tip(&self.course.directory) {
-            state.tip(tip.max(state.last()));
-        }
+        state.tip(self.course.reach.written());
         if state.failed(failure.class) {
             let (sink, hint) = (state.kind().label(), failure.class.hint());
             tracing::warn!(sink, class = failure.class.label(), error = %failure, hint,
@@ -266,11 +273,10 @@ impl<S: Sink> Pump<S> {
 }
 
 /// Says how far the trail goes, from time to time, while its sinks may be waiting for somebody.
-pub(super) async fn watch_tip(directory: &Path, states: &[Arc<SinkState>]) {
+pub(super) async fn watch(reach: &dyn Reach, states: &[Arc<SinkState>]) {
     loop {
-        if let Ok(Some(tip)) = tip(directory) {
-            states.iter().for_each(|state| state.tip(tip.max(state.last())));
-        }
+        let written = reach.written();
+        states.iter().for_each(|state| state.tip(written));
         tokio::time::sleep(MARK).await;
     }
 }

@@ -2,6 +2,7 @@
 
 use super::failure::Class;
 use crate::status::SinkReport;
+use pgwarden_config::Sinks;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,16 @@ pub(crate) enum SinkKind {
 }
 
 impl SinkKind {
+    /// Those that settings ask for.
+    pub(super) fn configured(sinks: &Sinks) -> impl Iterator<Item = Self> {
+        let kinds = [
+            (sinks.postgres.is_some(), Self::Postgres),
+            (sinks.otlp.is_some(), Self::Otlp),
+            (sinks.syslog.is_some(), Self::Syslog),
+        ];
+        kinds.into_iter().filter(|(is_there, _)| *is_there).map(|(_, kind)| kind)
+    }
+
     /// The kind as it is written in metrics, in the status, and in the name of its cursor.
     pub(crate) fn label(self) -> &'static str {
         match self {
