@@ -6,6 +6,7 @@
 //! * [`for_each_version`]: the same test on every version asked for;
 //! * [`Pgwarden`]: the binary under test;
 //! * [`manager`]: the service manager that it reports to;
+//! * [`otlp`]: a receiver of OpenTelemetry logs;
 //! * [`PgBouncer`]: the neighbour that some have between;
 //! * [`Relay`]: a network between pgwarden and the server that can break;
 //! * [`Wire`]: the protocol spoken by hand, for what no driver would ever send;
@@ -18,7 +19,7 @@
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
 //! * [`seal`]: a sealed context with its readers;
-//! * [`trail`]: an audit trail that was written before;
+//! * [`earlier_trail`]: an audit trail that was written before;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -28,12 +29,14 @@ mod application;
 pub mod certificates;
 pub mod client;
 mod directory;
+pub mod earlier_trail;
 pub mod encryption;
 pub mod examples;
 pub mod identities;
 pub mod lane;
 mod launch;
 pub mod manager;
+pub mod otlp;
 mod pgbouncer;
 pub mod platform;
 mod postgres;
@@ -44,7 +47,6 @@ pub mod seal;
 mod template;
 pub mod tenants;
 pub mod tokens;
-pub mod trail;
 mod version;
 mod wait;
 pub mod wire;

@@ -1,13 +1,14 @@
 //! The audit trail as a table: every record once, whatever happens to the server, and nobody changes one afterwards.
 
+use pgwarden_tests::earlier_trail::{EarlierTrail, finding};
 use pgwarden_tests::seal::run as run_script;
-use pgwarden_tests::trail::{Trail, finding};
 use pgwarden_tests::{Pgwarden, PgwardenBuilder, Server, Signal, for_each_version, psql, until};
 use serde_json::Value;
 
 const WRITER: &str =
     "CREATE ROLE audit_writer LOGIN PASSWORD 'append'; GRANT pgwarden_audit_writer TO audit_writer";
 const BEHIND: &str = "pgwarden_sink_behind_records{sink=\"postgres\"}";
+const DELIVERED: &str = "pgwarden_sink_records_total{sink=\"postgres\"}";
 const FAILING: &str = "pgwarden_sink_failing{sink=\"postgres\"}";
 /// A backend of the sink that waits for a lock.
 const WAITS: &str = "usename = 'audit_writer' AND wait_event_type = 'Lock'";
@@ -24,7 +25,7 @@ fn install(server: &Server) {
     server.psql(WRITER);
 }
 
-fn told(server: &Server, trail: &Trail) -> PgwardenBuilder {
+fn told(server: &Server, trail: &EarlierTrail) -> PgwardenBuilder {
     let url = server.url_for("audit_writer", "", "postgres");
     let config = format!(
         "listen = \"127.0.0.1:{{port}}\"\nauth.method = \"trust\"\nadmin.listen = \"127.0.0.1:{{admin_port}}\"\n\
@@ -43,7 +44,7 @@ fn count(server: &Server) -> usize {
 
 /// Ends pgwarden, and compares the table with the files, letter by letter.
 #[track_caller]
-fn the_table_is_the_trail(server: &Server, trail: &Trail, pgwarden: Pgwarden) {
+fn the_table_is_the_trail(server: &Server, trail: &EarlierTrail, pgwarden: Pgwarden) {
     pgwarden.signal(Signal::TERM);
     assert!(pgwarden.wait_exit().success(), "{}", pgwarden.stderr());
     let stored = server.psql("SELECT record FROM pgwarden.audit ORDER BY seq");
@@ -64,7 +65,8 @@ fn status(pgwarden: &Pgwarden) -> Value {
 #[track_caller]
 fn until_delivered(pgwarden: &Pgwarden) {
     until("everything is delivered", || {
-        (pgwarden.metric(BEHIND) == Some(0.0) && pgwarden.metric(FAILING) == Some(0.0)).then_some(())
+        let is = |name: &str| pgwarden.metric(name).expect("it is counted");
+        (is(DELIVERED) > 0.0 && is(BEHIND) == 0.0 && is(FAILING) == 0.0).then_some(())
     });
 }
 
@@ -72,14 +74,17 @@ fn until_delivered(pgwarden: &Pgwarden) {
 fn every_record_is_in_the_table_once_whatever_happens_to_the_server() {
     for_each_version(async |server| {
         install(server);
-        let mut trail = Trail::new();
+        let mut trail = EarlierTrail::new();
         for _ in 0..3 {
             trail.segment();
             trail.findings(700);
         }
         // Somebody holds the table: the sink waits, and its connection is lost meanwhile.
         let holder = server.connect().await;
-        holder.batch_execute("BEGIN; LOCK TABLE pgwarden.audit IN ACCESS EXCLUSIVE MODE").await.expect("held");
+        holder
+            .batch_execute("BEGIN; LOCK TABLE pgwarden.audit IN ACCESS EXCLUSIVE MODE")
+            .await
+            .expect("held");
         let pgwarden = told(server, &trail).start();
         let waits = format!("SELECT count(*) FROM pg_stat_activity WHERE {WAITS}");
         until("the sink waits for the lock", || (server.psql(&waits) == "1").then_some(()));
@@ -106,7 +111,7 @@ fn every_record_is_in_the_table_once_whatever_happens_to_the_server() {
 fn a_sink_goes_on_where_it_was_after_a_start() {
     for_each_version(async |server| {
         install(server);
-        let mut trail = Trail::new();
+        let mut trail = EarlierTrail::new();
         trail.segment();
         trail.findings(20);
         let pgwarden = told(server, &trail).start();
@@ -130,7 +135,7 @@ fn a_sink_goes_on_where_it_was_after_a_start() {
 fn a_database_without_the_table_gets_everything_once_it_has_one() {
     for_each_version(async |server| {
         server.psql("CREATE ROLE audit_writer LOGIN");
-        let mut trail = Trail::new();
+        let mut trail = EarlierTrail::new();
         trail.segment();
         trail.findings(3);
         let pgwarden = told(server, &trail).start();
@@ -153,7 +158,11 @@ fn the_login_may_append_and_nothing_else() {
         let append = format!("SELECT pgwarden.audit_append('{record}')");
         let url = server.url_for("audit_writer", "", "postgres");
         let appended = psql(&url, &["-c", &append, "-c", &append]);
-        assert_eq!(String::from_utf8_lossy(&appended.stdout), "1\n0\n", "the second time it is there already");
+        assert_eq!(
+            String::from_utf8_lossy(&appended.stdout),
+            "1\n0\n",
+            "the second time it is there already"
+        );
         run_script(server, &server.url(), &script());
         assert_eq!(count(server), 1);
         for statement in [
@@ -204,7 +213,7 @@ fn nobody_changes_a_record_without_taking_the_table_apart() {
 fn each_month_has_its_partition_and_goes_as_a_whole() {
     for_each_version(async |server| {
         install(server);
-        let mut trail = Trail::new();
+        let mut trail = EarlierTrail::new();
         trail.segment();
         // One a second, over the end of January 2026.
         trail.findings(700);
@@ -223,7 +232,7 @@ fn each_month_has_its_partition_and_goes_as_a_whole() {
 fn a_character_that_postgresql_cannot_hold_keeps_no_record_back() {
     for_each_version(async |server| {
         install(server);
-        let mut trail = Trail::new();
+        let mut trail = EarlierTrail::new();
         trail.segment();
         let mut odd = finding(1);
         let mut actor = (*odd.actor).clone();

@@ -13,8 +13,8 @@ mod rules;
 mod seal;
 mod secrets;
 mod services;
-mod sinks;
 mod shadow;
+mod sinks;
 mod token_mistakes;
 mod variables;
 

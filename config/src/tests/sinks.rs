@@ -57,17 +57,35 @@ fn what_a_sink_cannot_do_is_said_with_its_place() {
     for (text, expected) in [
         ("audit.otlp.batch = 3", "audit.otlp.endpoint: is missing"),
         ("audit.postgres.url = 'postgres://db/audit'", "audit.postgres.url: names no user"),
-        ("audit.postgres.url = 'postgres://w:x@db/a'\naudit.postgres.password = 'env:A_SECRET'", "the URL has a password already"),
-        ("audit.postgres.url = 'postgres://w@db/a?sslmode=verify-full'", "verify-full without a root certificate"),
+        (
+            "audit.postgres.url = 'postgres://w:x@db/a'\naudit.postgres.password = 'env:A_SECRET'",
+            "the URL has a password already",
+        ),
+        (
+            "audit.postgres.url = 'postgres://w@db/a?sslmode=verify-full'",
+            "verify-full without a root certificate",
+        ),
         ("audit.postgres.url = 'postgres://w@%2Ftmp/a?sslmode=require'", "there is no TLS on a unix socket"),
-        ("audit.postgres.batch = 0\naudit.postgres.url = 'postgres://w@db/a'", "audit.postgres.batch: 0 is out of range"),
+        (
+            "audit.postgres.batch = 0\naudit.postgres.url = 'postgres://w@db/a'",
+            "audit.postgres.batch: 0 is out of range",
+        ),
         ("audit.otlp.endpoint = 'collector:4318'", "audit.otlp.endpoint: is no HTTP address"),
         ("audit.otlp.endpoint = 'https://me@collector/'", "audit.otlp.endpoint: has a login"),
         ("audit.otlp.endpoint = 'https://c/?key=1'", "audit.otlp.endpoint: has a query"),
-        ("audit.otlp.endpoint = 'http://c'\naudit.otlp.headers = 'a b=env:A_SECRET'", "audit.otlp.headers: is no header"),
-        ("audit.otlp.endpoint = 'http://c'\naudit.otlp.headers = 'a=secret'", "a secret may not stand here itself"),
+        (
+            "audit.otlp.endpoint = 'http://c'\naudit.otlp.headers = 'a b=env:A_SECRET'",
+            "audit.otlp.headers: is no header",
+        ),
+        (
+            "audit.otlp.endpoint = 'http://c'\naudit.otlp.headers = 'a=secret'",
+            "a secret may not stand here itself",
+        ),
         ("audit.otlp.endpoint = 'http://c'\naudit.otlp.resource = 'a'", "\"a\" is no attribute"),
-        ("audit.otlp.endpoint = 'http://c'\naudit.otlp.root_cert = '/absent'", "audit.otlp.root_cert: cannot read"),
+        (
+            "audit.otlp.endpoint = 'http://c'\naudit.otlp.root_cert = '/absent'",
+            "audit.otlp.root_cert: cannot read",
+        ),
         ("audit.syslog.address = '/dev/log'", "is no address of a syslog receiver"),
         ("audit.syslog.address = 'tcp://host'", "is no address of a syslog receiver"),
         ("audit.syslog.address = 'udp://*:514'", "is no address of a syslog receiver"),

@@ -2,7 +2,7 @@
 
 mod audit;
 
-pub(crate) use self::audit::{AuditCommand, Tail, Verify};
+pub(crate) use self::audit::{AuditCommand, Export, ExportFormat, Tail, Verify};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;

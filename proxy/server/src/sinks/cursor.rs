@@ -47,7 +47,8 @@ impl CursorFile {
     /// When it cannot be written: then more is delivered twice after the next start.
     pub(super) fn write(&self, cursor: &Cursor) -> io::Result<()> {
         let beside = self.0.with_extension("cursor.new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.write_all(&serde_json::to_vec(cursor)?)?;
         file.sync_data()?;
         fs::rename(&beside, &self.0)?;

@@ -1,5 +1,6 @@
 //! One record of the trail, as its line has it.
 
+use super::cursor::Cursor;
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -24,6 +25,11 @@ impl Entry {
         let seq = value.get("seq")?.as_u64()?;
         let hash = value.get("hash").and_then(Value::as_str).unwrap_or_default().to_owned();
         Some(Self { seq, hash, text, value })
+    }
+
+    /// How a follower remembers it.
+    pub(super) fn cursor(&self) -> Cursor {
+        Cursor { seq: self.seq, hash: self.hash.clone() }
     }
 
     /// What stands at a place, like `/tenant/id` (RFC 6901).
@@ -96,7 +102,8 @@ mod tests {
         ] {
             assert_eq!(instant(text), Some(micros), "{text}");
         }
-        for text in ["", "now", "2026-01-01", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00", "2026-01-01T00:00:00.éZ"]
+        for text in
+            ["", "now", "2026-01-01", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00", "2026-01-01T00:00:00.éZ"]
         {
             assert_eq!(instant(text), None, "{text}");
         }
@@ -107,7 +114,8 @@ mod tests {
         for line in [&b"{}"[..], b"", b"{\"seq\":-1}", b"{\"seq\":1", b"\xff", b"[1]"] {
             assert_eq!(Entry::read(line), None, "{line:?}");
         }
-        let entry = Entry::read(br#"{"seq":7,"count":3,"target":{"schema":"a","table":"b"},"hash":"h"}"#).unwrap();
+        let entry =
+            Entry::read(br#"{"seq":7,"count":3,"target":{"schema":"a","table":"b"},"hash":"h"}"#).unwrap();
         assert_eq!((entry.seq, entry.hash.as_str(), entry.table().as_str()), (7, "h", "a.b"));
         assert_eq!((entry.shown_at("/count").as_ref(), entry.text_at("/tenant/id")), ("3", ""));
     }

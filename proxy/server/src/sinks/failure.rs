@@ -64,7 +64,9 @@ impl Class {
     pub(crate) fn hint(self) -> Option<&'static str> {
         match self {
             Self::Unprepared => Some("run `pgwarden sql audit` in that database"),
-            Self::Refused => Some("the login needs the role pgwarden_audit_writer, or the address is another one"),
+            Self::Refused => {
+                Some("the login needs the role pgwarden_audit_writer, or the address is another one")
+            }
             _ => None,
         }
     }

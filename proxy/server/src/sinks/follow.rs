@@ -87,7 +87,9 @@ impl Follower {
             let lines = self.open.as_mut().map_or(Ok(Lines::None), Open::lines)?;
             match (lines, newer) {
                 (Lines::Some(lines), _) => {
-                    if self.take(&lines, (most, written), &mut batch) == Room::None || !batch.entries.is_empty() {
+                    if self.take(&lines, (most, written), &mut batch) == Room::None
+                        || !batch.entries.is_empty()
+                    {
                         return Ok(batch);
                     }
                 }
@@ -118,13 +120,16 @@ impl Follower {
             }
             open.place += u64::try_from(line.len()).unwrap_or_default();
             let Some(entry) = read else {
-                tracing::warn!(segment = open.first, "a line of the audit trail is no record, it goes to no sink");
+                tracing::warn!(
+                    segment = open.first,
+                    "a line of the audit trail is no record, it goes to no sink"
+                );
                 continue;
             };
             if let Some(last) = &self.last {
                 batch.skipped += entry.seq.saturating_sub(last.seq + 1);
             }
-            self.last = Some(Cursor { seq: entry.seq, hash: entry.hash.clone() });
+            self.last = Some(entry.cursor());
             batch.entries.push(entry);
         }
         Room::Left
@@ -225,7 +230,8 @@ pub(crate) fn segments(directory: &Path) -> io::Result<Vec<u64>> {
     Ok(found)
 }
 
-fn segment_name(first: u64) -> String {
+/// The name of a segment.
+pub(crate) fn segment_name(first: u64) -> String {
     format!("trail-{first:020}.jsonl")
 }
 

@@ -9,6 +9,7 @@
 
 mod cursor;
 mod entry;
+pub(crate) mod export;
 mod failure;
 mod follow;
 mod otlp;
@@ -25,9 +26,9 @@ pub(crate) use state::SinkMeters;
 
 use crate::meters::Meters;
 use crate::status::SinkReport;
+use crate::trail::Trail;
 use pump::{Course, Phase, Reach, Sink, pump, watch};
 use state::{SinkKind, SinkState};
-use crate::trail::Trail;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
@@ -97,7 +98,11 @@ impl Sinks {
         running.orders.send_replace(Order::End);
         for state in running.states.iter().filter(|state| state.behind() > 0) {
             let (sink, records) = (state.kind().label(), state.behind());
-            tracing::warn!(sink, records, "not everything was delivered; the rest follows after the next start");
+            tracing::warn!(
+                sink,
+                records,
+                "not everything was delivered; the rest follows after the next start"
+            );
         }
     }
 

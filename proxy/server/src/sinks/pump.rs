@@ -84,7 +84,15 @@ pub(super) async fn pump(sink: impl Sink, course: Course) {
         course.state.reached(cursor.seq);
     }
     let follower = Follower::new(&course.directory, cursor);
-    let mut pump = Pump { sink, course, follower, file, unmarked: None, pause: FIRST_PAUSE, receiver: Receiver::Unproved };
+    let mut pump = Pump {
+        sink,
+        course,
+        follower,
+        file,
+        unmarked: None,
+        pause: FIRST_PAUSE,
+        receiver: Receiver::Unproved,
+    };
     while pump.round().await.is_none() {}
     pump.mark(Due::Now);
 }
@@ -127,34 +135,48 @@ impl<S: Sink> Pump<S> {
 
     async fn deliver(&mut self, batch: Batch, phase: Phase) -> Option<End> {
         self.tell_gap(batch.skipped);
-        let mut entries = batch.entries;
-        if entries.is_empty() {
+        let Some(mut last) = batch.entries.last().map(Entry::cursor) else {
             self.mark(Due::Now);
             return self.idle(phase).await;
-        }
+        };
+        let mut left = batch.entries;
         loop {
-            let refused = match self.attempt(&entries).await {
+            let before = self.receiver;
+            let refused = match self.attempt(&left).await {
                 Ok(refused) => refused,
                 Err(end) => return Some(end),
             };
-            let Some((_, failure)) = refused.first().filter(|_| self.receiver == Receiver::Unproved) else {
+            if before == Receiver::Proved && self.receiver == Receiver::Proved {
                 self.give_up(&refused);
                 break;
-            };
-            // Whoever takes nothing at all is no judge of records. The next ones may show that these are at fault.
-            if let Some(end) = self.stumble(failure).await {
-                return Some(end);
             }
-            if entries.len() < self.course.batch * ROOM_FOR_PROOF {
-                let written = self.course.reach.written();
-                let more = self.follower.next(self.course.batch, written).unwrap_or_default();
-                self.tell_gap(more.skipped);
-                entries.extend(more.entries);
+            // Whoever takes nothing at all is no judge of records, nor whoever was put right in the middle of it.
+            left.retain(|entry| refused.iter().any(|(seq, _)| *seq == entry.seq));
+            let Some((_, failure)) = refused.first() else { break };
+            if self.receiver == Receiver::Unproved {
+                if let Some(end) = self.stumble(failure).await {
+                    return Some(end);
+                }
+                // The next ones may show that these are at fault.
+                last = self.more(&mut left).unwrap_or(last);
             }
         }
-        self.passed(&entries);
+        self.passed(last);
         self.mark(Due::Sometimes);
         None
+    }
+
+    /// Reads on, as long as not too much is held; returns the last record that there is then.
+    fn more(&mut self, left: &mut Vec<Entry>) -> Option<Cursor> {
+        if left.len() >= self.course.batch * ROOM_FOR_PROOF {
+            return None;
+        }
+        let written = self.course.reach.written();
+        let more = self.follower.next(self.course.batch, written).unwrap_or_default();
+        self.tell_gap(more.skipped);
+        let last = more.entries.last().map(Entry::cursor);
+        left.extend(more.entries);
+        last
     }
 
     /// Delivers records, and returns those that are refused, one by one.
@@ -166,11 +188,13 @@ impl<S: Sink> Pump<S> {
         while let Some(part) = parts.pop() {
             match self.sink.deliver(part).await {
                 Ok(rejected) => self.succeeded(part, rejected),
-                Err(failure) if failure.class == Class::Rejected => match part.split_at_checked(part.len() / 2) {
-                    // One of them is at fault: the others shall get through.
-                    Some((front, back)) if !front.is_empty() => parts.extend([back, front]),
-                    _ => refused.extend(part.first().map(|entry| (entry.seq, failure))),
-                },
+                Err(failure) if failure.class == Class::Rejected => {
+                    match part.split_at_checked(part.len() / 2) {
+                        // One of them is at fault: the others shall get through.
+                        Some((front, back)) if !front.is_empty() => parts.extend([back, front]),
+                        _ => refused.extend(part.first().map(|entry| (entry.seq, failure))),
+                    }
+                }
                 Err(failure) => {
                     parts.push(part);
                     if let Some(end) = self.stumble(&failure).await {
@@ -186,7 +210,11 @@ impl<S: Sink> Pump<S> {
         if skipped > 0 {
             self.course.state.skipped(skipped);
             let sink = self.course.state.kind().label();
-            tracing::warn!(sink, records = skipped, "records of the audit trail were removed before they were delivered");
+            tracing::warn!(
+                sink,
+                records = skipped,
+                "records of the audit trail were removed before they were delivered"
+            );
         }
     }
 
@@ -198,7 +226,11 @@ impl<S: Sink> Pump<S> {
         }
         if rejected > 0 {
             state.rejected(rejected);
-            tracing::error!(sink, records = rejected, "the sink has refused records of the audit trail for good");
+            tracing::error!(
+                sink,
+                records = rejected,
+                "the sink has refused records of the audit trail for good"
+            );
         }
         let count = u64::try_from(part.len()).unwrap_or_default();
         state.delivered(count.saturating_sub(rejected));
@@ -215,12 +247,11 @@ impl<S: Sink> Pump<S> {
         state.rejected(u64::try_from(refused.len()).unwrap_or_default());
     }
 
-    /// These have been dealt with.
-    fn passed(&mut self, entries: &[Entry]) {
-        let Some(last) = entries.last() else { return };
+    /// Everything up to this record has been dealt with.
+    fn passed(&mut self, last: Cursor) {
         self.course.state.reached(last.seq);
         let since = self.unmarked.take().map_or_else(Instant::now, |(_, since)| since);
-        self.unmarked = Some((Cursor { seq: last.seq, hash: last.hash.clone() }, since));
+        self.unmarked = Some((last, since));
     }
 
     /// Says that something is wrong, once, and waits before the next attempt.
@@ -237,7 +268,9 @@ impl<S: Sink> Pump<S> {
         // So that several proxies do not come back at the same moment.
         let pause = pause.mul_f64(1.0 + rand::random::<f64>() / 4.0);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        match tokio::time::timeout(pause, self.course.phase.wait_for(|phase| *phase == Phase::Finishing)).await {
+        match tokio::time::timeout(pause, self.course.phase.wait_for(|phase| *phase == Phase::Finishing))
+            .await
+        {
             Ok(_finishing) => Some(End::Failed),
             Err(_elapsed) => None,
         }

@@ -186,7 +186,8 @@ const METRICS: &[(&str, &str, &str, Read)] = &[
     ),
 ];
 const RETRIES: &str = "pgwarden_sink_retries_total";
-const ABOUT_RETRIES: &str = "Attempts to deliver to a sink that failed and are made again, by class of the failure.";
+const ABOUT_RETRIES: &str =
+    "Attempts to deliver to a sink that failed and are made again, by class of the failure.";
 
 impl SinkMeters {
     /// The state of a sink.

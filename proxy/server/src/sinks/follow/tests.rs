@@ -162,7 +162,8 @@ fn a_batch_is_not_much_longer_than_a_megabyte() {
         trail.write(&format!("{{\"seq\":{seq},\"long\":\"{}\"}}\n", "x".repeat(400_000)));
     }
     let mut follower = Follower::new(trail.path(), None);
-    let sizes: Vec<usize> = (0..5).map(|_| follower.next(100, u64::MAX).expect("readable").entries.len()).collect();
+    let sizes: Vec<usize> =
+        (0..5).map(|_| follower.next(100, u64::MAX).expect("readable").entries.len()).collect();
     assert!(sizes.iter().all(|size| *size <= 3) && sizes.iter().sum::<usize>() == 5, "{sizes:?}");
 }
 
@@ -172,9 +173,9 @@ fn nobody_is_given_what_the_writer_may_take_back() {
     trail.records(1..=5);
     let numbers = |batch: Batch| batch.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>();
     let mut follower = Follower::new(trail.path(), None);
-    assert_eq!(numbers(follower.next(9, 0).expect("readable")), []);
+    assert_eq!(numbers(follower.next(9, 0).expect("readable")), [0; 0]);
     assert_eq!(numbers(follower.next(9, 3).expect("readable")), [1, 2, 3]);
-    assert_eq!(numbers(follower.next(9, 3).expect("readable")), []);
+    assert_eq!(numbers(follower.next(9, 3).expect("readable")), [0; 0]);
     fs::write(trail.path().join(segment_name(1)), (1..=3).map(|seq| record(seq, "a")).collect::<String>())
         .expect("taken back");
     trail.records(4..=4);

@@ -99,7 +99,10 @@ mod tests {
     #[test]
     fn a_receiver_says_when_it_wants_to_be_asked_again() {
         let asked = |after: &str| {
-            Answer { after: Some(after.to_owned()), ..answer(503) }.outcome(784_111_770).expect_err("busy").after
+            Answer { after: Some(after.to_owned()), ..answer(503) }
+                .outcome(784_111_770)
+                .expect_err("busy")
+                .after
         };
         assert_eq!(asked("7"), Some(Duration::from_secs(7)));
         assert_eq!(asked("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
@@ -113,7 +116,10 @@ mod tests {
         let partial = ExportLogsPartialSuccess { rejected_log_records: 3, error_message: "no".to_owned() };
         let body = ExportLogsServiceResponse { partial_success: Some(partial) }.encode_to_vec();
         assert_eq!(Answer { body: body.clone(), ..answer(200) }.outcome(0).expect("taken"), 3);
-        assert_eq!(Answer { body: vec![0xff], ..answer(200) }.outcome(0).expect_err("none").class, Class::Protocol);
+        assert_eq!(
+            Answer { body: vec![0xff], ..answer(200) }.outcome(0).expect_err("none").class,
+            Class::Protocol
+        );
         let json = Answer { kind: Some("application/json".to_owned()), body: b"{}".to_vec(), ..answer(200) };
         assert_eq!(json.outcome(0).expect("taken"), 0);
     }

@@ -39,7 +39,11 @@ const TEXTS: [(&str, &str); 19] = [
 const NUMBERS: [(&str, &str); 2] = [("pgwarden.record.seq", "/seq"), ("pgwarden.count", "/count")];
 
 /// A request with these records; those of one pgwarden stand together. `more` is said of each of them.
-pub(super) fn request(entries: &[Entry], more: &[(String, String)], now_nanos: u64) -> ExportLogsServiceRequest {
+pub(super) fn request(
+    entries: &[Entry],
+    more: &[(String, String)],
+    now_nanos: u64,
+) -> ExportLogsServiceRequest {
     let writer = |entry: &Entry| {
         (entry.text_at("/proxy/instance").to_owned(), entry.text_at("/proxy/version").to_owned())
     };
@@ -68,9 +72,9 @@ fn resource(instance: &str, version: &str, more: &[(String, String)]) -> Resourc
 fn log_record(entry: &Entry, now_nanos: u64) -> LogRecord {
     let texts = TEXTS.iter().map(|(name, place)| (name, entry.text_at(place)));
     let texts = texts.filter(|(_, value)| !value.is_empty()).map(|(name, value)| KeyValue::text(name, value));
-    let numbers = NUMBERS.iter().filter_map(|(name, place)| {
-        entry.at(place)?.as_u64().map(|value| KeyValue::number(name, value))
-    });
+    let numbers = NUMBERS
+        .iter()
+        .filter_map(|(name, place)| entry.at(place)?.as_u64().map(|value| KeyValue::number(name, value)));
     let (severity_number, severity_text) = severity(entry.text_at("/severity"));
     LogRecord {
         time_unix_nano: entry.micros().map_or(0, |micros| micros.saturating_mul(1_000)),
@@ -98,9 +102,8 @@ fn trace_id(text: &str) -> Option<Vec<u8>> {
     if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    let bytes: Option<Vec<u8>> = (0..16)
-        .map(|index| u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok())
-        .collect();
+    let bytes: Option<Vec<u8>> =
+        (0..16).map(|index| u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()).collect();
     bytes.filter(|bytes| bytes.iter().any(|byte| *byte != 0))
 }
 
@@ -123,7 +126,8 @@ mod tests {
             format!(r#"{{"seq":{seq},"kind":"started","proxy":{{"instance":"{instance}","version":"1"}}}}"#)
         };
         let lines = [line(1, "a"), line(2, "a"), line(3, "b")];
-        let entries: Vec<Entry> = lines.iter().map(|line| Entry::read(line.as_bytes()).expect("a record")).collect();
+        let entries: Vec<Entry> =
+            lines.iter().map(|line| Entry::read(line.as_bytes()).expect("a record")).collect();
         let more = [("service.name".to_owned(), "mine".to_owned())];
         let request = request(&entries, &more, 5);
         let counts: Vec<usize> =

@@ -51,7 +51,8 @@ impl Sink for Receiver {
         let request = logs::request(entries, &self.0.settings.resource, nanos).encode_to_vec();
         let way = Arc::clone(&self.0);
         let answered = tokio::task::spawn_blocking(move || way.post(&request)).await;
-        let answer = answered.map_err(|_| Failure::new(Class::Unreachable, "the request was abandoned"))??;
+        let answer =
+            answered.map_err(|_| Failure::new(Class::Unreachable, "the request was abandoned"))??;
         answer.outcome(now.as_secs())
     }
 }
@@ -103,6 +104,10 @@ fn failure(error: &Error, timeout: Duration) -> Failure {
     match error {
         Error::Timeout(_) => Failure::timed_out(timeout),
         Error::Io(error) if error.kind() == ErrorKind::TimedOut => Failure::timed_out(timeout),
+        // How the library hands on what goes wrong within TLS.
+        Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            Failure::new(Class::Tls, error.to_string())
+        }
         Error::Tls(_) | Error::Rustls(_) => Failure::new(Class::Tls, error.to_string()),
         Error::BadUri(_) => Failure::new(Class::Refused, "audit.otlp.endpoint is no valid address"),
         error => Failure::new(Class::Unreachable, error.to_string()),

@@ -28,6 +28,8 @@ struct Told {
     poison: BTreeSet<u64>,
     /// Failures to come, the next one last.
     failures: Vec<Class>,
+    /// Behind so many refusals, nothing is refused any more.
+    patience: Option<usize>,
     /// How often it was asked.
     asked: usize,
 }
@@ -45,7 +47,11 @@ impl Sink for Fake {
             if let Some(class) = told.failures.pop() {
                 return Err(Failure::new(class, "told so"));
             }
+            if told.patience == Some(0) {
+                told.poison.clear();
+            }
             if entries.iter().any(|entry| told.poison.contains(&entry.seq)) {
+                told.patience = told.patience.map(|left| left - 1);
                 return Err(Failure::new(Class::Rejected, "poison"));
             }
             told.taken.extend(entries.iter().map(|entry| entry.seq));
@@ -71,7 +77,10 @@ impl Stage {
 
     fn records(&self, numbers: std::ops::RangeInclusive<u64>) {
         let lines: String = numbers.map(|seq| format!("{{\"seq\":{seq},\"hash\":\"{seq}\"}}\n")).collect();
-        let file = OpenOptions::new().create(true).append(true).open(self.directory.path().join("trail-00000000000000000001.jsonl"));
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.directory.path().join("trail-00000000000000000001.jsonl"));
         file.and_then(|mut file| file.write_all(lines.as_bytes())).expect("written");
     }
 
@@ -125,7 +134,9 @@ async fn everything_is_delivered_once_and_the_next_pump_goes_on_there() {
 async fn a_failure_is_tried_again_until_it_is_over() {
     let stage = Stage::new();
     stage.records(1..=10);
-    stage.fake.told(|told| told.failures = vec![Class::Busy, Class::Unreachable, Class::TimedOut, Class::Refused]);
+    stage
+        .fake
+        .told(|told| told.failures = vec![Class::Busy, Class::Unreachable, Class::TimedOut, Class::Refused]);
     stage.run_until(|told| told.taken.len() == 10).await;
     assert_eq!(stage.taken(), (1..=10).collect::<Vec<_>>());
     assert_eq!(stage.state.report().retries, 4);
@@ -156,6 +167,20 @@ async fn who_refuses_everything_is_not_believed() {
     stage.fake.told(|told| told.poison.clear());
     stage.finish().await;
     assert_eq!(stage.taken(), (1..=6).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_put_right_in_the_middle_has_refused_nothing_for_good() {
+    let stage = Stage::new();
+    stage.records(1..=8);
+    stage.fake.told(|told| {
+        told.poison = (1..=8).collect();
+        told.patience = Some(6);
+    });
+    stage.run_until(|told| told.taken.len() == 8).await;
+    let mut taken = stage.taken();
+    taken.sort_unstable();
+    assert_eq!((taken, stage.state.report().rejected), ((1..=8).collect(), 0));
 }
 
 #[tokio::test(start_paused = true)]

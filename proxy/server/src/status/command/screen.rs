@@ -199,7 +199,8 @@ fn sinks(report: &Report) -> Table {
     ]);
     for one in &report.sinks {
         let numbers = [one.behind, one.delivered, one.retries, one.rejected, one.skipped];
-        let cells = [one.sink.clone(), one.state.clone()].into_iter().chain(numbers.map(|number| number.to_string()));
+        let cells =
+            [one.sink.clone(), one.state.clone()].into_iter().chain(numbers.map(|number| number.to_string()));
         table.row(cells.chain([one.last_failure.clone().unwrap_or_else(|| "-".to_owned())]));
     }
     table

@@ -20,20 +20,20 @@ const BEGIN: i64 = 1_769_903_400_000_000;
 
 /// A directory with a trail. The files are those of a pgwarden of an earlier time.
 #[derive(Debug)]
-pub struct Trail {
+pub struct EarlierTrail {
     directory: Directory,
     chain: Chain,
     lines: Vec<String>,
     segment: PathBuf,
 }
 
-impl Default for Trail {
+impl Default for EarlierTrail {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Trail {
+impl EarlierTrail {
     /// An empty directory.
     pub fn new() -> Self {
         let directory = Directory::create("trail");
