@@ -212,3 +212,51 @@ pub(super) fn is_written_to(directory: &Path) -> bool {
     let lock = File::open(directory.join(LOCK));
     lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pgwarden_config::{Settings, Source, load};
+
+    struct Nothing;
+
+    impl Source for Nothing {
+        fn file(&self, _path: &Path) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+
+        fn env(&self, _name: &str) -> Option<std::ffi::OsString> {
+            None
+        }
+    }
+
+    fn settings(more: &str) -> Settings {
+        let text =
+            format!("upstream.url = 'postgres://h'\nauth.method = 'trust'\naudit.directory = '/t'\n{more}");
+        load(Some((Path::new("p"), &text)), &[], &[], &Nothing).expect("settings")
+    }
+
+    #[test]
+    fn what_a_sink_has_yet_to_read_is_kept_however_old_it_is_but_not_however_long() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut store = Store::own(directory.path()).expect("nobody's");
+        for first in [1, 11, 21] {
+            store.begin(first, Timestamp(0), b"{}\n").expect("begun");
+        }
+        let (alone, followed) = (settings(""), settings("audit.syslog.address = 'udp://h:514'\n"));
+        let later = SystemTime::now() + Duration::from_secs(3_600);
+        let old = |settings: &Settings, bytes| {
+            let keep = (Some(Duration::from_secs(1)), &settings.sinks);
+            let old = store.outdated(keep, bytes, later).expect("readable");
+            old.iter().map(|file| file.first).collect::<Vec<_>>()
+        };
+        assert_eq!(old(&alone, None), [1, 11]);
+        assert_eq!(old(&followed, None), [0; 0], "nothing was delivered yet");
+        for (seq, expected) in [(9, &[][..]), (10, &[1]), (19, &[1]), (20, &[1, 11]), (25, &[1, 11])] {
+            let cursor = format!("{{\"seq\":{seq},\"hash\":\"\"}}");
+            fs::write(directory.path().join("sink-syslog.cursor"), cursor).expect("written");
+            assert_eq!(old(&followed, None), expected, "up to {seq}");
+            assert_eq!(old(&followed, Some(4)), [1, 11], "there is no room for them");
+        }
+    }
+}
