@@ -20,7 +20,9 @@
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
 //! * [`seal`]: a sealed context with its readers;
 //! * [`earlier_trail`]: an audit trail that was written before;
+//! * [`shadow`]: tables without policies, and a pgwarden that watches;
 //! * [`trail`]: the audit trail as its files are;
+//! * [`staging`]: pending policies, staged and promoted;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -45,6 +47,8 @@ mod proxy;
 mod relay;
 pub mod reload;
 pub mod seal;
+pub mod shadow;
+pub mod staging;
 mod template;
 pub mod tenants;
 pub mod tokens;
