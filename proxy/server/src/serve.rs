@@ -77,6 +77,7 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
         let _panicked = thread.join();
     }
     current.load().services.close_books(LAST_ACCOUNTS);
+    current.load().oversight.close(LAST_ACCOUNTS);
     current.load().trail.close(LAST_RECORDS);
     tracing::info!("stopped");
     result
@@ -222,6 +223,7 @@ fn start_admin(listener: Option<TcpListener>, current: &Current, told: &Told) ->
     let state = AdminState {
         meters: Arc::clone(&app.meters),
         readiness: Arc::clone(&app.readiness),
+        holds: Arc::clone(&app.holds),
         status: Arc::<ArcSwap<App>>::clone(current),
         token: Arc::clone(&told.token),
     };
