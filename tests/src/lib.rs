@@ -19,6 +19,8 @@
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
 //! * [`seal`]: a sealed context with its readers;
 //! * [`staging`]: pending policies, staged and promoted;
+//! * [`shadow`]: tables without policies, and a pgwarden that watches;
+//! * [`trail`]: the audit trail as its files are;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -42,9 +44,11 @@ mod relay;
 pub mod reload;
 pub mod seal;
 pub mod staging;
+pub mod shadow;
 mod template;
 pub mod tenants;
 pub mod tokens;
+pub mod trail;
 mod version;
 mod wait;
 pub mod wire;

@@ -29,9 +29,9 @@ mod lexer;
 mod literal;
 mod marks;
 mod mention;
-mod normalise;
 #[cfg(feature = "parser")]
 mod named;
+mod normalise;
 #[cfg(feature = "parser")]
 mod overlooked;
 #[cfg(feature = "parser")]
@@ -52,6 +52,8 @@ mod tests;
 mod token;
 #[cfg(feature = "parser")]
 mod uses;
+#[cfg(feature = "parser")]
+mod writing;
 
 pub use assignment::{Assignment, Given, Lasting, assignments};
 pub use call::{is_catalog_function, runs_text};
@@ -61,9 +63,9 @@ pub use lexer::StringSyntax;
 pub use literal::string_literals;
 pub use marks::Marks;
 pub use mention::{Mention, Place, mentions, reads_the_same};
-pub use normalise::{Normaliser, fingerprint};
 #[cfg(feature = "parser")]
 pub use named::{Named, named};
+pub use normalise::{Normaliser, fingerprint};
 #[cfg(feature = "parser")]
 pub use parsed::{Argument, Call, Parsed, parsed};
 #[cfg(feature = "parser")]
@@ -76,3 +78,5 @@ pub use statement::{Script, Setting, Statement, Verb};
 pub use token::{TokenUse, token_use};
 #[cfg(feature = "parser")]
 pub use uses::{Uses, relation_uses};
+#[cfg(feature = "parser")]
+pub use writing::{Reads, Writing, WritingCommand, writings};
