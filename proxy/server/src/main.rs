@@ -72,6 +72,7 @@ fn main() -> ExitCode {
         Command::Status(flags) => status(&flags),
         Command::Check(flags) => check::run(&flags),
         Command::Seal { command } => seal(command),
+        Command::Writes { command } => observer::command::run(&command),
         Command::Audit { command } => trail::command::run(&command),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             settings::load(&flags).and_then(|settings| check_configuration(&settings))

@@ -11,6 +11,8 @@ use crate::finding::{Decision, Finding, Origin, Outcome, Query, Rows, Rule, Site
 use crate::kind::Kind;
 use crate::queries::Known;
 use crate::rows;
+use crate::writes::Statement;
+use pgwarden_session::Ticket;
 use pgwarden_sql::Verb;
 use pgwarden_tenant::{Judgement, Offence};
 use std::sync::Arc;
@@ -114,6 +116,19 @@ impl Watcher {
             ..self.finding(Kind::Denied, Detector::Denied, place)
         };
         self.post.reporter.found(finding);
+    }
+
+    /// The statement that writes now, as far as a finding needs it.
+    pub(super) fn writing(&mut self, ticket: Ticket) -> Option<Statement> {
+        let place = Place::of_current(self.running(ticket)?);
+        Some(Statement {
+            mode: self.mode,
+            tenant: place.acting.tenant.clone(),
+            actor: Arc::clone(&self.actor),
+            site: Site { pid: self.process, ..Site::clone(&self.site) },
+            query: place.query(),
+            origin: place.origin,
+        })
     }
 
     /// What writes counts only once its transaction has come to an end.

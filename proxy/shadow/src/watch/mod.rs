@@ -14,6 +14,7 @@ use crate::finding::{Actor, Decision, Site};
 use crate::kind::Kind;
 use crate::queries::{Queries, Text};
 use crate::rows::{self, Columns, Sight, is_standard};
+use crate::writes::{self, Heard, Ledger};
 use crate::{Reporter, bulk};
 use acting::Acting;
 use arc_swap::ArcSwap;
@@ -77,6 +78,8 @@ pub struct Post {
     pub book: Arc<Book>,
     /// What is said of rows.
     pub rows: Arc<RowRules>,
+    /// How triggers sign what they tell, and who judges it; nothing where they do not.
+    pub writes: Option<(Arc<str>, Arc<dyn writes::Judge>)>,
 }
 
 /// Who watches one session.
@@ -95,6 +98,8 @@ pub struct Watcher {
     running: VecDeque<Running>,
     tickets: u64,
     transaction: Transaction,
+    /// What the triggers have told.
+    writes: Option<Ledger>,
 }
 
 impl Watcher {
@@ -107,7 +112,9 @@ impl Watcher {
         (actor, site): (Arc<Actor>, Arc<Site>),
         session: usize,
     ) -> Self {
+        let writes = post.writes.clone().map(|(nonce, judge)| Ledger::new(nonce, judge));
         Self {
+            writes,
             post,
             catalog,
             mode,
@@ -320,6 +327,9 @@ impl Overseer for Watcher {
         if let Some(verb) = verb {
             self.transaction.completed(verb, tag, &*self.post.reporter);
         }
+        if let Some(writes) = &mut self.writes {
+            writes.completed(tag);
+        }
     }
 
     fn paused(&mut self, ticket: Ticket) {
@@ -329,6 +339,9 @@ impl Overseer for Watcher {
     fn failed(&mut self, ticket: Ticket, error: &[u8]) {
         self.conclude(ticket);
         self.transaction.failed();
+        if let Some(writes) = &mut self.writes {
+            writes.failed();
+        }
         if let (Some(denied), Some(running)) = (denied(error), self.running(ticket)) {
             let place = Place::of(running);
             self.denied(denied, &place);
@@ -336,11 +349,17 @@ impl Overseer for Watcher {
     }
 
     fn reads_notices(&self) -> bool {
-        false
+        self.writes.is_some()
     }
 
-    fn notice(&mut self, _: Option<Ticket>, _: &[u8]) -> Notice {
-        Notice::Pass
+    fn notice(&mut self, ticket: Option<Ticket>, notice: &[u8]) -> Notice {
+        let Some(mut writes) = self.writes.take() else { return Notice::Pass };
+        let heard = writes.notice(notice, || self.writing(ticket?));
+        self.writes = Some(writes);
+        match heard {
+            Heard::Ours => Notice::Take,
+            Heard::Theirs => Notice::Pass,
+        }
     }
 
     fn reads_bind(&self, _: &Statement) -> bool {
@@ -349,6 +368,9 @@ impl Overseer for Watcher {
 
     fn ready(&mut self, status: Status) {
         self.transaction.ready(status, &*self.post.reporter);
+        if let Some(writes) = &mut self.writes {
+            writes.ready(status);
+        }
     }
 }
 
