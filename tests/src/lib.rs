@@ -17,9 +17,11 @@
 //! * [`lane`]: a service beside the two tenants;
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
+//! * [`replay`]: policies that are staged, and queries that are run again;
 //! * [`seal`]: a sealed context with its readers;
 //! * [`shadow`]: tables without policies, and a pgwarden that watches;
 //! * [`trail`]: the audit trail as its files are;
+//! * [`staging`]: pending policies, staged and promoted;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -41,8 +43,10 @@ mod postgres;
 mod proxy;
 mod relay;
 pub mod reload;
+pub mod replay;
 pub mod seal;
 pub mod shadow;
+pub mod staging;
 mod template;
 pub mod tenants;
 pub mod tokens;

@@ -4,6 +4,7 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
+use crate::hold::Holds;
 use crate::identity::{self, Identities, Nobody, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
@@ -12,6 +13,7 @@ use crate::observer::{self, Observer};
 use crate::oversight::Oversight;
 use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
+use crate::replay::{Replays, Terms};
 use crate::seal::Sealing;
 use crate::services::Services;
 use crate::signals::Shutdown;
@@ -56,6 +58,8 @@ pub(crate) struct App {
     pub(crate) services: Arc<Services>,
     /// What is known of the databases' tables and policies.
     pub(crate) observer: Arc<Observer>,
+    /// Who runs queries again beside their clients; nobody without an observer.
+    pub(crate) replays: Option<Arc<Replays>>,
     pub(crate) interner: Arc<Interner>,
     pub(crate) pools: Arc<Pools>,
     pub(crate) cancels: Arc<Registry>,
@@ -68,6 +72,7 @@ pub(crate) struct App {
     pub(crate) suspicion: Arc<Suspicion>,
     pub(crate) faults: Faults,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) holds: Arc<Holds>,
     /// Hears what detectors find.
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(crate) oversight: Arc<Oversight>,
@@ -106,9 +111,11 @@ impl App {
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(&trail);
+        let terms = replay_terms(&settings, &observer, &server, sealing.as_ref());
         let oversight = Oversight::start(&settings, &reporter, &observer)
             .map_err(StartError::system("the thread that tells what was looked at"))?;
         Ok(Self {
+            replays: Replays::after(None, terms, &reporter),
             reporter,
             oversight: Arc::new(oversight),
             server,
@@ -139,6 +146,7 @@ impl App {
             suspicion: Arc::new(Suspicion::new(&settings.limits, loaded.mock_key)),
             admission: Arc::new(Admission::default()),
             trail,
+            holds: Arc::new(Holds::default()),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
@@ -177,7 +185,9 @@ impl App {
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
+        let terms = replay_terms(&settings, &observer, &server, sealing.as_ref());
         Self {
+            replays: Replays::after(self.replays.as_ref(), terms, &self.reporter),
             reporter: Arc::clone(&self.reporter),
             oversight: Arc::clone(&self.oversight),
             trail: Arc::clone(&self.trail),
@@ -208,6 +218,7 @@ impl App {
             faults: self.faults,
             suspicion: Arc::clone(&self.suspicion),
             admission: Arc::clone(&self.admission),
+            holds: Arc::clone(&self.holds),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
@@ -306,6 +317,21 @@ fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
     });
     let services = services.collect();
     Plan { server: Arc::clone(server), logins, services, pool: settings.pool.clone(), max_backends }
+}
+
+/// What queries are run again with.
+fn replay_terms(
+    settings: &Settings,
+    observer: &Observer,
+    server: &Arc<Server>,
+    sealing: Option<&Arc<Sealing>>,
+) -> Option<Terms> {
+    Some(Terms {
+        settings: settings.shadow.replay.clone(),
+        login: observer.login()?.clone(),
+        server: Arc::clone(server),
+        seals: if sealing.is_some() { Seals::On } else { Seals::Off },
+    })
 }
 
 /// How tokens may come within a session.
