@@ -17,6 +17,7 @@
 //! * [`lane`]: a service beside the two tenants;
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
+//! * [`staged`]: policies that are staged, and triggers that look at writes;
 //! * [`seal`]: a sealed context with its readers;
 //! * [`shadow`]: tables without policies, and a pgwarden that watches;
 //! * [`trail`]: the audit trail as its files are;
@@ -43,6 +44,7 @@ mod relay;
 pub mod reload;
 pub mod seal;
 pub mod shadow;
+pub mod staged;
 mod template;
 pub mod tenants;
 pub mod tokens;
