@@ -104,7 +104,9 @@ impl Trail {
 
     /// What keeps transactions from beginning while the trail cannot be written.
     pub(crate) fn gate(&self) -> Option<Arc<dyn Gate>> {
-        self.desk.is_some().then(|| Arc::<Health>::clone(&self.health) as _)
+        self.desk.as_ref()?;
+        let health: Arc<dyn Gate> = Arc::<Health>::clone(&self.health);
+        Some(health)
     }
 
     /// Something that is recorded. Never waits.
@@ -183,3 +185,6 @@ fn tell(staging: &Staging) {
         "a step of staging"
     );
 }
+
+#[cfg(test)]
+mod tests;
