@@ -30,8 +30,16 @@ fn each_write_is_found_as_what_would_become_of_it() {
         let watched = watched(server);
         let mut acme = watched.client("acme");
         let statements = [
-            (format!("INSERT INTO things (id, org_id) VALUES (10, '{GLOBEX}')"), "write_refused", "insert into things(id"),
-            ("UPDATE things SET name = 'moved', id = 30 WHERE id = 3".to_owned(), "write_hidden", "set name = $1, id"),
+            (
+                format!("INSERT INTO things (id, org_id) VALUES (10, '{GLOBEX}')"),
+                "write_refused",
+                "insert into things(id",
+            ),
+            (
+                "UPDATE things SET name = 'moved', id = 30 WHERE id = 3".to_owned(),
+                "write_hidden",
+                "set name = $1, id",
+            ),
             (format!("UPDATE things SET org_id = '{GLOBEX}' WHERE id = 1"), "write_refused", "set org_id ="),
             ("DELETE FROM things WHERE id = 30".to_owned(), "write_hidden", "delete from things"),
             (
@@ -65,7 +73,9 @@ fn prepared_statements_and_pipelines_are_watched_as_well() {
         let messages = acme.until_ready();
         assert_eq!(error_code(&messages), "");
         assert!(!shows_notices(&watched.pgwarden, &messages), "{messages:?}");
-        until("all three are found", || (watched.total("write_refused", "insert into things(org_id") == 3).then_some(()));
+        until("all three are found", || {
+            (watched.total("write_refused", "insert into things(org_id") == 3).then_some(())
+        });
     });
 }
 
@@ -92,7 +102,8 @@ fn who_is_not_watched_reads_nothing_either() {
         server.psql(&stage("things", &own("org_id")));
         install(server);
         watched.client("acme").query("SELECT 1");
-        let messages = watched.client("globex").query(&format!("INSERT INTO things VALUES (10, '{ACME}', 'x')"));
+        let messages =
+            watched.client("globex").query(&format!("INSERT INTO things VALUES (10, '{ACME}', 'x')"));
         assert_eq!(error_code(&messages), "");
         assert!(!shows_notices(&watched.pgwarden, &messages), "{messages:?}");
     });
@@ -113,9 +124,7 @@ fn a_message_that_is_signed_otherwise_is_the_clients() {
 fn triggers_follow_policies_that_change() {
     for_each_version(async |server| {
         let watched = watched(server);
-        let digest = || {
-            server.psql("SELECT md5(prosrc) FROM pg_proc WHERE proname ~ '^writes_[0-9]+$'")
-        };
+        let digest = || server.psql("SELECT md5(prosrc) FROM pg_proc WHERE proname ~ '^writes_[0-9]+$'");
         let before = digest();
         server.psql(
             "ALTER POLICY pgwarden_update ON things USING (name = 'free' OR org_id = \
@@ -123,6 +132,8 @@ fn triggers_follow_policies_that_change() {
         );
         until("the triggers are made anew", || (digest() != before).then_some(()));
         let trail = directory(&watched.pgwarden);
-        until("the trail has the policies' hash", || (of_kind(&trail, "policies_changed").len() > 1).then_some(()));
+        until("the trail has the policies' hash", || {
+            (of_kind(&trail, "policies_changed").len() > 1).then_some(())
+        });
     });
 }
