@@ -88,7 +88,8 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> ShadowReplay {
 
 /// A decimal number from 0 to `most`, in parts of `whole` (a power of ten).
 fn parts(text: &str, whole: u32, most: u32) -> Result<u32, Fault> {
-    let wrong = || Fault::new(format!("{text:?} is not known"), format!("a number from 0 to {most}, like 0.5"));
+    let wrong =
+        || Fault::new(format!("{text:?} is not known"), format!("a number from 0 to {most}, like 0.5"));
     let (integer, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = usize::try_from(whole.ilog10()).map_err(|_| wrong())?;
     let is_number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());

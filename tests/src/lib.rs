@@ -21,6 +21,7 @@
 //! * [`seal`]: a sealed context with its readers;
 //! * [`shadow`]: tables without policies, and a pgwarden that watches;
 //! * [`trail`]: the audit trail as its files are;
+//! * [`staging`]: pending policies, staged and promoted;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -41,10 +42,11 @@ pub mod platform;
 mod postgres;
 mod proxy;
 mod relay;
-pub mod replay;
 pub mod reload;
+pub mod replay;
 pub mod seal;
 pub mod shadow;
+pub mod staging;
 mod template;
 pub mod tenants;
 pub mod tokens;

@@ -121,8 +121,10 @@ impl<'a> Replayed<'a> {
         let text = |record: &Value| record["query"]["text"].as_str().unwrap_or_default().to_owned();
         let names = |text: &str| text.split(|c: char| !c.is_alphanumeric()).any(|one| one == word);
         let own = self.records().into_iter().filter(|record| names(&text(record)));
-        let (coverage, findings): (Vec<Value>, Vec<Value>) = own.partition(|record| record["coverage"].is_object());
-        let replays = coverage.into_iter().filter(|record| record["coverage"]["detector"] == "replay").collect();
+        let (coverage, findings): (Vec<Value>, Vec<Value>) =
+            own.partition(|record| record["coverage"].is_object());
+        let replays =
+            coverage.into_iter().filter(|record| record["coverage"]["detector"] == "replay").collect();
         let detects = |record: &Value| record["evidence"]["detector"] == "replay";
         (findings.into_iter().filter(detects).collect(), replays)
     }

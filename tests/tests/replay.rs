@@ -17,7 +17,11 @@ fn a_forgotten_where_is_found_and_one_that_is_there_is_clean() {
                 ("c2", &format!("SELECT name AS c2 FROM items WHERE {own}"), "clean"),
                 ("c3", "SELECT count(*) AS c3 FROM items", "result_differs"),
                 ("c4", &format!("SELECT tag AS c4 FROM tags JOIN items ON item = id WHERE {own}"), "clean"),
-                ("c5", "SELECT tag AS c5 FROM tags WHERE EXISTS (SELECT FROM items WHERE id = item)", "result_differs"),
+                (
+                    "c5",
+                    "SELECT tag AS c5 FROM tags WHERE EXISTS (SELECT FROM items WHERE id = item)",
+                    "result_differs",
+                ),
                 ("c6", "WITH i AS (SELECT * FROM items) SELECT max(amount) AS c6 FROM i", "result_differs"),
                 ("c7", "SELECT name AS c7 FROM items WHERE id < 3 UNION SELECT tag FROM tags", "clean"),
                 ("c8", "SELECT tag AS c8 FROM tags LEFT JOIN items ON item = id WHERE item < 3;", "clean"),
@@ -74,7 +78,8 @@ fn each_run_has_the_context_of_its_client() {
 #[test]
 fn a_limit_counts_unless_it_cuts_between_equal_rows() {
     for_each_version(async |server| {
-        let more = format!("INSERT INTO items SELECT n, 'same', '{GLOBEX}', 0, 0 FROM generate_series(6, 9) n");
+        let more =
+            format!("INSERT INTO items SELECT n, 'same', '{GLOBEX}', 0, 0 FROM generate_series(6, 9) n");
         let stage = Replayed::start_with(server, &more, "rate = 1");
         let mut acme = stage.client("acme");
         stage.check(
@@ -86,8 +91,16 @@ fn a_limit_counts_unless_it_cuts_between_equal_rows() {
                 ("l4", "SELECT name AS l4 FROM items WHERE id > 1 LIMIT 1", "clean"),
                 ("l5", "SELECT name AS l5 FROM items WHERE id > 2 LIMIT 1", "result_unstable"),
                 ("l6", "SELECT name AS l6 FROM items ORDER BY id OFFSET 1 LIMIT 2", "result_differs"),
-                ("l7", "SELECT id AS l7 FROM items ORDER BY name FETCH FIRST 3 ROWS WITH TIES", "result_differs"),
-                ("l8", "SELECT DISTINCT ON (org IS NULL) amount AS l8 FROM items ORDER BY org IS NULL, id DESC", "unstable"),
+                (
+                    "l7",
+                    "SELECT id AS l7 FROM items ORDER BY name FETCH FIRST 3 ROWS WITH TIES",
+                    "result_differs",
+                ),
+                (
+                    "l8",
+                    "SELECT DISTINCT ON (org IS NULL) amount AS l8 FROM items ORDER BY org IS NULL, id DESC",
+                    "unstable",
+                ),
             ],
         );
         let messages = Frontend::new()
@@ -164,7 +177,11 @@ fn what_copy_sends_is_run_again_as_a_query() {
             &mut acme,
             &[
                 ("y1", "COPY (SELECT name AS y1 FROM items) TO STDOUT", "result_differs"),
-                ("y2", "COPY (SELECT name AS y2 FROM items WHERE id < 3) TO STDOUT WITH (FORMAT csv)", "clean"),
+                (
+                    "y2",
+                    "COPY (SELECT name AS y2 FROM items WHERE id < 3) TO STDOUT WITH (FORMAT csv)",
+                    "clean",
+                ),
             ],
         );
         acme.query("COPY all_items TO STDOUT");

@@ -60,7 +60,11 @@ fn much_slower_with_the_policies_is_a_finding() {
         let function = "CREATE FUNCTION ponders(int) RETURNS boolean LANGUAGE plpgsql STABLE AS $$ BEGIN
             FOR n IN 1 .. 400000 LOOP IF n < 0 THEN RETURN false; END IF; END LOOP; RETURN true; END $$;";
         let schema = format!("{function}{}", table("pondered", "ponders(id)"));
-        let stage = Replayed::start_with(server, &schema, "rate = 1\nslower_by = \"5ms\"\nstatement_timeout = \"60s\"");
+        let stage = Replayed::start_with(
+            server,
+            &schema,
+            "rate = 1\nslower_by = \"5ms\"\nstatement_timeout = \"60s\"",
+        );
         let mut acme = stage.client("acme");
         // The machine may be slow at the wrong moment: it is run until it was not.
         until("the query is found to be slower", || {

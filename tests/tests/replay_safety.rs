@@ -65,7 +65,11 @@ fn what_locks_writes_or_makes_tables_is_not_run_again() {
             &[
                 ("w1", "SELECT name AS w1 FROM items WHERE id = 1 FOR UPDATE", "unsafe"),
                 ("w2", "SELECT * FROM (SELECT name AS w2 FROM items FOR SHARE) q", "unsafe"),
-                ("w3", "WITH d AS (DELETE FROM items WHERE id = 9 RETURNING 1 AS w3) SELECT * FROM d", "unsafe"),
+                (
+                    "w3",
+                    "WITH d AS (DELETE FROM items WHERE id = 9 RETURNING 1 AS w3) SELECT * FROM d",
+                    "unsafe",
+                ),
                 ("w4", "SELECT name AS w4 INTO made FROM items", "unsafe"),
             ],
         );
@@ -93,7 +97,8 @@ fn a_temporary_table_is_nobody_elses() {
 #[test]
 fn what_asks_who_asks_is_not_run_again() {
     for_each_version(async |server| {
-        let schema = "CREATE VIEW whose AS SELECT id, current_user AS who FROM items; GRANT SELECT ON whose TO app";
+        let schema =
+            "CREATE VIEW whose AS SELECT id, current_user AS who FROM items; GRANT SELECT ON whose TO app";
         let stage = Replayed::start_with(server, schema, "rate = 1");
         let mut acme = stage.client("acme");
         stage.check(

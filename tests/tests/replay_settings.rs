@@ -39,7 +39,8 @@ fn the_search_path_of_the_session_decides_what_is_read() {
 #[test]
 fn what_is_set_for_the_role_in_the_database_holds_for_the_replay() {
     for_each_version(async |server| {
-        let more = "ALTER ROLE app SET search_path = nowhere; ALTER DATABASE postgres SET search_path = nowhere;
+        let more =
+            "ALTER ROLE app SET search_path = nowhere; ALTER DATABASE postgres SET search_path = nowhere;
             ALTER ROLE app IN DATABASE postgres SET search_path = aside; ALTER ROLE app SET work_mem = '1MB';
             ALTER ROLE app SET log_statement = 'all'; ALTER ROLE app SET my.setting = 'x'";
         let stage = Replayed::start_with(server, &format!("{}{more}", schema()), "rate = 1");
@@ -72,7 +73,8 @@ fn the_time_zone_and_forms_of_the_session_are_those_of_the_replay() {
         let mut acme = stage.client("acme");
         acme.query("SET TimeZone = 'Pacific/Kiritimati'");
         acme.query("SET DateStyle = 'German'");
-        let elsewhere = "current_setting('TimeZone') = 'Pacific/Kiritimati' AND now()::date::text LIKE '%.%.%'";
+        let elsewhere =
+            "current_setting('TimeZone') = 'Pacific/Kiritimati' AND now()::date::text LIKE '%.%.%'";
         stage.check(
             &mut acme,
             &[("z1", &format!("SELECT name AS z1 FROM items WHERE {elsewhere} OR id < 3"), "result_differs")],

@@ -4,16 +4,17 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
+use crate::hold::Holds;
 use crate::identity::{self, Identities, Nobody, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
-use crate::observer::Observer;
+use crate::observer::{self, Observer};
 use crate::oversight::Oversight;
 use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
-use crate::seal::Sealing;
 use crate::replay::{Replays, Terms};
+use crate::seal::Sealing;
 use crate::services::Services;
 use crate::signals::Shutdown;
 use crate::start_error::StartError;
@@ -71,6 +72,7 @@ pub(crate) struct App {
     pub(crate) suspicion: Arc<Suspicion>,
     pub(crate) faults: Faults,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) holds: Arc<Holds>,
     /// Hears what detectors find.
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(crate) oversight: Arc<Oversight>,
@@ -94,7 +96,8 @@ impl App {
         let services = Services::new(&settings.services, (Arc::clone(&meters.services), &trail), interval)
             .map_err(StartError::system("the thread that keeps accounts"))?;
         let connector = loaded.connector.clone();
-        let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
+        let server = Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters));
+        let server = Arc::new(server.signing(observer::nonce(&settings, &loaded.mock_key)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
         let accounts = accounts(&settings, &loaded, &server, &meters);
         let seal = settings.context.seal.as_ref();
@@ -103,7 +106,7 @@ impl App {
         let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
         let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
-        let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server));
+        let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server, &trail));
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
@@ -143,6 +146,7 @@ impl App {
             suspicion: Arc::new(Suspicion::new(&settings.limits, loaded.mock_key)),
             admission: Arc::new(Admission::default()),
             trail,
+            holds: Arc::new(Holds::default()),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
@@ -154,7 +158,8 @@ impl App {
     /// What those share who log in from now on. The pools follow the new settings at once.
     pub(crate) fn renewed(&self, settings: Settings, loaded: Loaded) -> Self {
         let meters = Arc::clone(&self.meters);
-        let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters);
+        let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters)
+            .signing(observer::nonce(&settings, &loaded.mock_key));
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
         let accounts = accounts(&settings, &loaded, &server, &self.meters);
@@ -174,7 +179,8 @@ impl App {
                 _ => Arc::new(next),
             });
         let identities = identities(&variables, &settings, &tokens, origin, &self.meters);
-        let observer = self.observer.after(Observer::new(&settings, loaded.observer_secret, &server));
+        let observer =
+            self.observer.after(Observer::new(&settings, loaded.observer_secret, &server, &self.trail));
         self.oversight.follow(&settings, &self.reporter, &observer);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
@@ -212,6 +218,7 @@ impl App {
             faults: self.faults,
             suspicion: Arc::clone(&self.suspicion),
             admission: Arc::clone(&self.admission),
+            holds: Arc::clone(&self.holds),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,

@@ -130,7 +130,11 @@ impl Acting {
     ) -> Result<Self, Denied> {
         let asked = permitted::settings(startup, Mode::Passthrough, app)?;
         let lane = service.admit(newcomer, &asked, app)?;
-        Ok(Self { warden: lane.warden(app), settings: lane.settings(asked, app), lane: Some(lane) })
+        Ok(Self {
+            warden: app.hushed(lane.warden(app)),
+            settings: lane.settings(asked, app),
+            lane: Some(lane),
+        })
     }
 
     async fn client(
@@ -143,7 +147,7 @@ impl Acting {
         let party = party(mode, newcomer, &shown, startup, app);
         let warden = identify(newcomer.user, shown, mode, app).await?;
         let warden = match mode {
-            Mode::Passthrough => warden,
+            Mode::Passthrough => app.hushed(warden),
             Mode::Shadow | Mode::Enforce => warden.watched_by(app.watch(party)),
         };
         Ok(Self { warden, settings: permitted::settings(startup, mode, app)?, lane: None })

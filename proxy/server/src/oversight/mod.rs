@@ -1,17 +1,21 @@
 //! Who watches sessions: what all watchers share, and the thread that tells how much they have looked at.
 
+mod writes;
+
 use crate::app::App;
 use crate::observer::Observer;
 use arc_swap::ArcSwap;
 use pgwarden_config::{RowSight, Settings};
 use pgwarden_shadow::replay::Replayer;
+use pgwarden_shadow::writes::{Hush, Judge};
 use pgwarden_shadow::{Actor, Book, Post, Queries, Reporter, RowGuard, RowRules, Site, Watcher};
-use pgwarden_tenant::{Mode, Watch};
+use pgwarden_tenant::{Mode, Warden, Watch};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
+use writes::Writes;
 
 /// Bytes of stack for deeply nested statements, which are parsed to see which tables they name.
 const STACK: usize = 64 * 1024 * 1024;
@@ -21,6 +25,7 @@ const STACK: usize = 64 * 1024 * 1024;
 pub(crate) struct Oversight {
     queries: Arc<Queries>,
     book: Arc<Book>,
+    writes: Arc<Writes>,
     sessions: AtomicUsize,
     around: Arc<ArcSwap<Around>>,
     close: SyncSender<SyncSender<()>>,
@@ -63,7 +68,8 @@ impl Oversight {
             .name("pgwarden-cover".into())
             .stack_size(STACK)
             .spawn(move || tell_for_ever(&told, &known, &closing))?;
-        Ok(Self { queries: Arc::default(), book, sessions: AtomicUsize::new(0), around, close })
+        let writes = Arc::new(Writes::start(Arc::clone(reporter))?);
+        Ok(Self { queries: Arc::default(), book, writes, sessions: AtomicUsize::new(0), around, close })
     }
 
     /// The settings have changed; sessions that are on keep theirs.
@@ -73,6 +79,7 @@ impl Oversight {
 
     /// Tells what was counted, at most for `patience`.
     pub(crate) fn close(&self, patience: Duration) {
+        self.writes.close(patience);
         let (done, closed) = sync_channel(1);
         if self.close.try_send(done).is_ok() {
             let _late = closed.recv_timeout(patience);
@@ -81,6 +88,14 @@ impl Oversight {
 }
 
 impl App {
+    /// A session that nobody watches; it may share backends with those that are watched.
+    pub(crate) fn hushed(&self, warden: Warden) -> Warden {
+        match self.server.nonce() {
+            Some(nonce) => warden.hushed_by(Box::new(Hush::new(Arc::clone(nonce)))),
+            None => warden,
+        }
+    }
+
     /// Who watches a session.
     pub(crate) fn watch(&self, party: Party) -> Box<dyn Watch> {
         let oversight = &self.oversight;
@@ -93,6 +108,10 @@ impl App {
             replayer: self.replays.clone().map(|replays| {
                 let replayer: Arc<dyn Replayer> = replays;
                 replayer
+            }),
+            writes: self.server.nonce().map(|nonce| {
+                let judge: Arc<dyn Judge> = Arc::<Writes>::clone(&oversight.writes);
+                (Arc::clone(nonce), judge)
             }),
         };
         let catalog = self.observer.catalog(&party.database);

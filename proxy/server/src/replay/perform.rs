@@ -15,8 +15,22 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Names that make a sum one of floating-point numbers, whatever columns there are.
 const FLOATS: [&str; 16] = [
-    "float4", "float8", "acos", "asin", "atan", "atan2", "cbrt", "cos", "degrees", "date_part", "exp", "ln", "power",
-    "radians", "sin", "sqrt",
+    "float4",
+    "float8",
+    "acos",
+    "asin",
+    "atan",
+    "atan2",
+    "cbrt",
+    "cos",
+    "degrees",
+    "date_part",
+    "exp",
+    "ln",
+    "power",
+    "radians",
+    "sin",
+    "sqrt",
 ];
 
 /// How replays are run.
@@ -61,7 +75,11 @@ struct Replay<'a> {
 ///
 /// # Errors
 /// [`SideError`] when the connection is of no use any more.
-pub(super) async fn perform(side: &mut Side, candidate: &Candidate, rules: Rules) -> Result<Outcome, SideError> {
+pub(super) async fn perform(
+    side: &mut Side,
+    candidate: &Candidate,
+    rules: Rules,
+) -> Result<Outcome, SideError> {
     let query = match readable(candidate) {
         Ok(query) => query,
         Err(uncovered) => return Ok(Outcome::Uncovered(uncovered)),
@@ -94,7 +112,8 @@ fn readable(candidate: &Candidate) -> Result<Rerun, Uncovered> {
         let found = candidate.settings.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map_or("", |(_, value)| value.as_str())
     };
-    let is_unicode = ["", "utf8", "unicode", "sql_ascii"].contains(&setting("client_encoding").to_lowercase().as_str());
+    let is_unicode =
+        ["", "utf8", "unicode", "sql_ascii"].contains(&setting("client_encoding").to_lowercase().as_str());
     let text = std::str::from_utf8(&candidate.text).map_err(|_| Uncovered::Unread)?;
     if !(is_unicode || text.is_ascii()) || !reads_the_same(text.as_bytes()) {
         return Err(Uncovered::Unread);
@@ -153,7 +172,9 @@ async fn shadows(side: &mut Side, role: &str) -> Result<Vec<String>, SideError> 
 /// Whether a sum may be one of floating-point numbers: its argument names one, or something unknown where there are some.
 fn adds_floats(query: &Rerun, reach: &Reach) -> bool {
     let is_known = |name: &str| {
-        reach.columns.contains(name) || name == "pg_catalog" || !name.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        reach.columns.contains(name)
+            || name == "pg_catalog"
+            || !name.starts_with(|c: char| c.is_alphabetic() || c == '_')
     };
     query.sums.iter().any(|names| {
         names.iter().any(|name| reach.floats.contains(name) || FLOATS.contains(&name.as_str()))
@@ -227,7 +248,8 @@ impl Replay<'_> {
     async fn run(&mut self, role: &str, text: &str) -> Result<Run, SideError> {
         self.side.command(b"SAVEPOINT pgwarden_run").await?;
         self.mirror.apply(self.side).await?;
-        let mut context = self.candidate.carrier.as_ref().map(|carrier| self.side.context(carrier)).unwrap_or_default();
+        let mut context =
+            self.candidate.carrier.as_ref().map(|carrier| self.side.context(carrier)).unwrap_or_default();
         context.extend_from_slice(format!("SET LOCAL ROLE \"{}\"", role.replace('"', "\"\"")).as_bytes());
         self.side.command(&context).await?;
         let begun = Instant::now();

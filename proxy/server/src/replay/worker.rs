@@ -6,7 +6,8 @@ use crate::replay::side::{Side, SideError};
 use crate::upstream::UpstreamError;
 use pgwarden_shadow::replay::{Candidate, Judgement, Tally};
 use pgwarden_shadow::{
-    Command, Decision, Detector, Finding, Kind, Outcome as Ending, Reporter, Rows, Rule, Target, Uncovered, WouldHave,
+    Command, Decision, Detector, Finding, Kind, Outcome as Ending, Reporter, Rows, Rule, Target, Uncovered,
+    WouldHave,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,7 +33,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(terms: Terms, rules: Rules, tally: Arc<Tally>, reporter: Arc<dyn Reporter>) -> Arc<Self> {
+    pub(super) fn new(
+        terms: Terms,
+        rules: Rules,
+        tally: Arc<Tally>,
+        reporter: Arc<dyn Reporter>,
+    ) -> Arc<Self> {
         Arc::new(Self { terms, rules, tally, reporter })
     }
 
@@ -105,7 +111,8 @@ impl Worker {
             Outcome::Untouched => (),
             Outcome::Uncovered(why) => self.tally.count(query, site, &[], Some(why)),
             Outcome::Judged(judged, tables) => {
-                let names: Vec<String> = tables.iter().map(|(schema, table)| format!("{schema}.{table}")).collect();
+                let names: Vec<String> =
+                    tables.iter().map(|(schema, table)| format!("{schema}.{table}")).collect();
                 let uncovered = judged.iter().filter_map(|one| uncovered(&one.judgement)).max();
                 for one in &judged {
                     self.find(candidate, one, &tables);
@@ -166,9 +173,9 @@ fn evidence(judged: &Judged) -> Option<String> {
     let shadow = &judged.shadow;
     match &judged.judgement {
         Judgement::Fails(code) => Some(format!("{code} as {shadow}")),
-        Judgement::Error(code) if shadow.is_empty() => {
-            Some(format!("{code} before it was run: may the observer become the application's role and the shadow role?"))
-        }
+        Judgement::Error(code) if shadow.is_empty() => Some(format!(
+            "{code} before it was run: may the observer become the application's role and the shadow role?"
+        )),
         Judgement::Error(code) => Some(format!("{code} when it was run again")),
         Judgement::Slower => {
             let (usual, with_policies) = judged.took;

@@ -104,7 +104,9 @@ impl Trail {
 
     /// What keeps transactions from beginning while the trail cannot be written.
     pub(crate) fn gate(&self) -> Option<Arc<dyn Gate>> {
-        self.desk.is_some().then(|| Arc::<Health>::clone(&self.health) as _)
+        self.desk.as_ref()?;
+        let health: Arc<dyn Gate> = Arc::<Health>::clone(&self.health);
+        Some(health)
     }
 
     /// Something that is recorded. Never waits.
@@ -124,7 +126,6 @@ impl Trail {
 
     /// The highest number of the journal of this database (`pgwarden.journal`) that was recorded; none: nothing was, or it
     /// is not known. What is handed over once more is not recorded again.
-    #[allow(dead_code, reason = "the observer goes on from there")]
     pub(crate) fn journal_position(&self, database: &str) -> Option<i64> {
         self.desk.as_ref()?.journal_position(database)
     }
@@ -184,3 +185,6 @@ fn tell(staging: &Staging) {
         "a step of staging"
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -224,15 +224,13 @@ mod tests {
     #[test]
     fn no_count_is_lost_between_threads() {
         let tallies = Arc::new(Tallies::new(10));
-        let threads = (0..8).map(|thread| {
-            let tallies = Arc::clone(&tallies);
+        let say = |tallies: Arc<Tallies<Word>>, word: &'static str| {
             std::thread::spawn(move || {
-                for _ in 0..10_000 {
-                    tallies.add(Word(if thread % 2 == 0 { "a" } else { "b" }, 1), Timestamp(1));
-                }
+                (0..10_000).for_each(|_| assert_ne!(tallies.add(Word(word, 1), Timestamp(1)), Place::None));
             })
-        });
-        let threads: Vec<_> = threads.collect();
+        };
+        let words_said = ["a", "b"].into_iter().cycle().take(8);
+        let threads: Vec<_> = words_said.map(|word| say(Arc::clone(&tallies), word)).collect();
         let mut taken = Vec::new();
         while !threads.iter().all(std::thread::JoinHandle::is_finished) {
             taken.extend(tallies.take_all());

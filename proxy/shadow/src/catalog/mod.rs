@@ -51,6 +51,10 @@ pub struct Relation {
     pub origins: Vec<Origin>,
     /// Whether writes are looked at.
     pub writes: Triggers,
+    /// A trigger that may change a row behind those of pgwarden's.
+    pub later_trigger: Option<String>,
+    /// Whether referential actions write to it (ON DELETE CASCADE, SET NULL …).
+    pub has_cascades: bool,
     /// Whether rows of it or of a child are kept elsewhere: then nothing can be told of a statement's rows.
     pub has_foreign_children: bool,
 }
@@ -99,6 +103,8 @@ pub struct Column {
     /// The OID of the type below, for a domain; else the same.
     #[serde(rename = "base")]
     pub base_oid: u32,
+    /// The type's name as it may stand in a declaration, without modifiers.
+    pub type_name: String,
     /// `pg_type.typtype`: `b`ase, `e`num, `d`omain …
     pub category: char,
     /// `pg_attribute.attgenerated`: empty, `s`tored or `v`irtual.
@@ -123,7 +129,7 @@ pub enum Triggers {
     Missing,
     /// There are, but they do not fire, or not always.
     Disabled,
-    /// There are; the hash is that of what they run.
+    /// There are; the digest is that of what they run.
     Installed(String),
 }
 

@@ -239,12 +239,7 @@ mod tests {
     }
 
     fn acting() -> Acting {
-        Acting {
-            carrier: None,
-            mode: Mode::Shadow,
-            actor: Arc::default(),
-            origin: None,
-        }
+        Acting { carrier: None, mode: Mode::Shadow, actor: Arc::default(), origin: None }
     }
 
     fn send(follower: &mut Follower, ticket: u64, text: &str) {
@@ -283,7 +278,8 @@ mod tests {
     #[test]
     fn what_fails_or_writes_is_not() {
         let (heard, mut follower) = follower();
-        for (ticket, text) in [(1, "SELECT 1/0"), (2, "INSERT INTO t VALUES (1)"), (3, "update t set a = 1")] {
+        for (ticket, text) in [(1, "SELECT 1/0"), (2, "INSERT INTO t VALUES (1)"), (3, "update t set a = 1")]
+        {
             send(&mut follower, ticket, text);
         }
         follower.failed(Ticket(1));

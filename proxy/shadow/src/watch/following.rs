@@ -21,7 +21,8 @@ impl Watcher {
             actor: Arc::clone(actor),
             origin: running.origin(),
         };
-        let query_of = |index: usize| running.text.statements.get(index).map(|known| Arc::clone(&known.query));
+        let query_of =
+            |index: usize| running.text.statements.get(index).map(|known| Arc::clone(&known.query));
         follower.sent(running.ticket, sent, (site, running.acting.tenant.as_ref()), acting, query_of);
     }
 

@@ -4,6 +4,7 @@
 mod acting;
 mod findings;
 mod following;
+mod rules;
 mod running;
 mod transaction;
 
@@ -12,9 +13,11 @@ use crate::catalog::Catalog;
 use crate::coverage::Uncovered;
 use crate::denied::denied;
 use crate::finding::{Actor, Decision, Site};
+use crate::kind::Kind;
 use crate::queries::{Queries, Text};
 use crate::replay::{Follower, Replayer};
 use crate::rows::{self, Columns, Sight, is_standard};
+use crate::writes::{self, Heard, Ledger};
 use crate::{Reporter, bulk};
 use acting::Acting;
 use arc_swap::ArcSwap;
@@ -25,6 +28,7 @@ use pgwarden_session::{
 use pgwarden_sql::{Normaliser, StringSyntax, Verb, analyse};
 use pgwarden_tenant::{Held, Judgement, Mode, Offence, Watch};
 use pgwarden_wire::Status;
+pub use rules::{RowGuard, RowRules, RowSight};
 use running::Running;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,39 +37,6 @@ use transaction::Transaction;
 
 /// Offences of statements that have not been sent, at most: some never are.
 const MOST_PENDING: usize = 32;
-
-/// What happens to a foreign row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RowGuard {
-    /// It goes on its way, and is a finding.
-    #[default]
-    Off,
-    /// In `enforce`, the result is cut off in front of it, on tables whose policy is the standard one.
-    Block,
-}
-
-/// What is said of rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RowRules {
-    /// Whether they are looked at.
-    pub sight: RowSight,
-    /// What happens to a foreign one.
-    pub guard: RowGuard,
-    /// Tenants whose rows everybody may see.
-    pub global_tenants: Vec<String>,
-    /// Whom a client acts for of whom nothing else is known.
-    pub default_tenant: Option<String>,
-}
-
-/// Whether rows are looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RowSight {
-    /// They are.
-    #[default]
-    On,
-    /// They are not.
-    Off,
-}
 
 /// What all sessions share.
 #[derive(Debug, Clone)]
@@ -80,6 +51,8 @@ pub struct Post {
     pub rows: Arc<RowRules>,
     /// Who runs queries again; nobody, perhaps.
     pub replayer: Option<Arc<dyn Replayer>>,
+    /// How triggers sign what they tell, and who judges it; nothing where they do not.
+    pub writes: Option<(Arc<str>, Arc<dyn writes::Judge>)>,
 }
 
 /// Who watches one session.
@@ -99,6 +72,8 @@ pub struct Watcher {
     tickets: u64,
     transaction: Transaction,
     follower: Option<Follower>,
+    /// What the triggers have told.
+    writes: Option<Ledger>,
 }
 
 impl Watcher {
@@ -111,8 +86,10 @@ impl Watcher {
         (actor, site): (Arc<Actor>, Arc<Site>),
         session: usize,
     ) -> Self {
+        let writes = post.writes.clone().map(|(nonce, judge)| Ledger::new(nonce, judge));
         Self {
             follower: post.replayer.clone().map(Follower::new),
+            writes,
             post,
             catalog,
             mode,
@@ -183,16 +160,17 @@ impl Watcher {
     fn bulk(&mut self, ticket: Ticket, tag: &[u8]) {
         let Some(running) = self.running(ticket) else { return };
         let Some(known) = running.known() else { return };
-        let is_truncate = tag == b"TRUNCATE TABLE";
-        if !is_truncate && known.verb != Verb::CopyFrom {
-            return;
-        }
+        let kind = match known.verb {
+            _ if tag == b"TRUNCATE TABLE" => Kind::Truncate,
+            Verb::CopyFrom => Kind::CopyFrom,
+            _ => return,
+        };
         let named = known.query.text.as_deref().map(bulk::targets).unwrap_or_default();
         let catalog = self.catalog.load_full();
         for (schema, name) in named {
             let relation = catalog.find(schema.as_deref(), &name).cloned();
             if let Some(relation) = relation.filter(|relation| relation.tenant.is_some()) {
-                self.bulk_done(&relation, is_truncate, tag);
+                self.bulk_done(kind, &relation, tag);
             }
         }
     }
@@ -218,7 +196,7 @@ impl Watch for Watcher {
         let running = Running { ticket, text, acting, index: 0, result: None, seen: Seen::Nothing };
         for offence in offences {
             let place = Place::of(&running);
-            self.offence(offence, Judgement::Allowed, place);
+            self.offence(offence, Judgement::Allowed, &place);
         }
         self.follow(sent, held, &running);
         self.running.push_back(running);
@@ -251,7 +229,7 @@ impl Watch for Watcher {
             }
             None => Place::nowhere(&acting),
         };
-        self.offence(offence, judgement, place);
+        self.offence(offence, judgement, &place);
     }
 
     fn runs_on(&mut self, process: u32) {
@@ -326,6 +304,9 @@ impl Overseer for Watcher {
         if let Some(verb) = verb {
             self.transaction.completed(verb, tag, &*self.post.reporter);
         }
+        if let Some(writes) = &mut self.writes {
+            writes.completed(tag);
+        }
     }
 
     fn paused(&mut self, ticket: Ticket) {
@@ -337,18 +318,27 @@ impl Overseer for Watcher {
         self.conclude(ticket);
         self.follower.iter_mut().for_each(|follower| follower.failed(ticket));
         self.transaction.failed();
+        if let Some(writes) = &mut self.writes {
+            writes.failed();
+        }
         if let (Some(denied), Some(running)) = (denied(error), self.running(ticket)) {
             let place = Place::of(running);
-            self.denied(denied, place);
+            self.denied(denied, &place);
         }
     }
 
     fn reads_notices(&self) -> bool {
-        false
+        self.writes.is_some()
     }
 
-    fn notice(&mut self, _: Option<Ticket>, _: &[u8]) -> Notice {
-        Notice::Pass
+    fn notice(&mut self, ticket: Option<Ticket>, notice: &[u8]) -> Notice {
+        let Some(mut writes) = self.writes.take() else { return Notice::Pass };
+        let heard = writes.notice(notice, || self.writing(ticket?));
+        self.writes = Some(writes);
+        match heard {
+            Heard::Ours => Notice::Take,
+            Heard::Theirs => Notice::Pass,
+        }
     }
 
     fn reads_bind(&self, statement: &Statement) -> bool {
@@ -358,6 +348,9 @@ impl Overseer for Watcher {
     fn ready(&mut self, status: Status) {
         self.follower.iter_mut().for_each(|follower| follower.ready(status));
         self.transaction.ready(status, &*self.post.reporter);
+        if let Some(writes) = &mut self.writes {
+            writes.ready(status);
+        }
     }
 }
 
