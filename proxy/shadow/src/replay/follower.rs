@@ -267,7 +267,7 @@ mod tests {
         send(&mut follower, 1, "BEGIN");
         send(&mut follower, 2, "SELECT 1");
         follower.completed(Ticket(2));
-        follower.ready(Status::Transaction);
+        follower.ready(Status::InBlock);
         assert_eq!(offered(&heard), "");
         follower.ready(Status::Idle);
         assert_eq!(offered(&heard), "SELECT 1");
@@ -303,7 +303,7 @@ mod tests {
         for (ticket, text) in [(1, "BEGIN"), (2, "SET LOCAL search_path = x"), (3, "SELECT 1")] {
             send(&mut follower, ticket, text);
             follower.completed(Ticket(ticket));
-            follower.ready(Status::Transaction);
+            follower.ready(Status::InBlock);
         }
         follower.ready(Status::Idle);
         assert_eq!(offered(&heard), "");

@@ -49,10 +49,10 @@ pub struct Post {
     pub book: Arc<Book>,
     /// What is said of rows.
     pub rows: Arc<RowRules>,
-    /// Who runs queries again; nobody, perhaps.
-    pub replayer: Option<Arc<dyn Replayer>>,
     /// How triggers sign what they tell, and who judges it; nothing where they do not.
     pub writes: Option<(Arc<str>, Arc<dyn writes::Judge>)>,
+    /// Who runs queries again; nobody, perhaps.
+    pub replayer: Option<Arc<dyn Replayer>>,
 }
 
 /// Who watches one session.
@@ -71,9 +71,9 @@ pub struct Watcher {
     running: VecDeque<Running>,
     tickets: u64,
     transaction: Transaction,
-    follower: Option<Follower>,
     /// What the triggers have told.
     writes: Option<Ledger>,
+    follower: Option<Follower>,
 }
 
 impl Watcher {
@@ -88,8 +88,8 @@ impl Watcher {
     ) -> Self {
         let writes = post.writes.clone().map(|(nonce, judge)| Ledger::new(nonce, judge));
         Self {
-            follower: post.replayer.clone().map(Follower::new),
             writes,
+            follower: post.replayer.clone().map(Follower::new),
             post,
             catalog,
             mode,
