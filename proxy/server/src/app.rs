@@ -1,19 +1,21 @@
 //! What all sessions share: made from the settings, never changed. A reload makes another one, for the logins that
 //! follow; sessions keep theirs.
 
+mod parts;
+
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
 use crate::hold::Holds;
-use crate::identity::{self, Identities, Nobody, Origin, Variables};
+use crate::identity::{self, Identities, Nobody, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
 use crate::observer::{self, Observer};
 use crate::oversight::Oversight;
-use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
+use crate::pool::{Pool, Pools};
 use crate::questions::Parser;
-use crate::replay::{Replays, Terms};
+use crate::replay::Replays;
 use crate::seal::Sealing;
 use crate::services::Services;
 use crate::signals::Shutdown;
@@ -22,19 +24,16 @@ use crate::start_error::StartError;
 use crate::status::Board;
 use crate::tls::Acceptor;
 use crate::trail::Trail;
-use crate::upstream::{Credentials, Seals, Server};
+use crate::upstream::{Seals, Server};
 use crate::users::Accounts;
 use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
+use parts::{accounts, identities, origin, plan, replay_terms, tenancy, token_rules};
 use pgwarden_auth::jwt::Claims;
-use pgwarden_auth::secret::Secret;
-use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
+use pgwarden_config::{Method, PoolMode, Settings};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_shadow::Reporter;
-use pgwarden_tenant::{
-    Authority, ClaimRules, Gate, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared,
-    Stance, TokenRules,
-};
+use pgwarden_tenant::{ClaimRules, Missing, Mode, RelationCache, Shared};
 use std::sync::Arc;
 
 /// The one that logins take, exchanged by a reload.
@@ -293,118 +292,6 @@ impl App {
                 backend_statements: pool.prepared_statements,
             },
         }
-    }
-}
-
-/// Who may log in with a secret. What was looked up before a reload is looked up anew.
-fn accounts(settings: &Settings, loaded: &Loaded, server: &Arc<Server>, meters: &Arc<Meters>) -> Accounts {
-    let query = settings.auth.query.as_ref().map(|query| (query, loaded.query_secret.clone()));
-    Accounts::new(Arc::clone(&loaded.users), query, server, meters, loaded.mock_key)
-}
-
-/// What the settings say about pools.
-fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
-    let logins = match &settings.upstream.user {
-        Some(user) => Logins::One(Credentials {
-            user: user.clone(),
-            secret: loaded.upstream_secret.clone(),
-            keys: None,
-        }),
-        None => Logins::Own(Arc::clone(&loaded.users)),
-    };
-    let max_backends = settings.upstream.max_backends.unwrap_or(usize::MAX);
-    let services = settings.services.iter().map(|(name, service)| {
-        let secret = loaded.service_secrets.get(name).cloned();
-        let credentials = Credentials { user: service.upstream_user.clone(), secret, keys: None };
-        let size = match service.pooling {
-            PoolMode::Session => service.max_sessions,
-            PoolMode::Transaction => {
-                service.max_sessions.min(usize::try_from(settings.pool.size).unwrap_or(usize::MAX))
-            }
-        };
-        (name.clone(), ServiceLogin { credentials, size })
-    });
-    let services = services.collect();
-    Plan { server: Arc::clone(server), logins, services, pool: settings.pool.clone(), max_backends }
-}
-
-/// What queries are run again with.
-fn replay_terms(
-    settings: &Settings,
-    observer: &Observer,
-    server: &Arc<Server>,
-    sealing: Option<&Arc<Sealing>>,
-) -> Option<Terms> {
-    Some(Terms {
-        settings: settings.shadow.replay.clone(),
-        login: observer.login()?.clone(),
-        server: Arc::clone(server),
-        seals: if sealing.is_some() { Seals::On } else { Seals::Off },
-    })
-}
-
-/// How tokens may come within a session.
-fn token_rules(settings: &Settings) -> TokenRules {
-    let lookups = &settings.context.lookups;
-    let permission = |carrier| match lookups.carriers.contains(&carrier) {
-        true => Permission::Granted,
-        false => Permission::Withheld,
-    };
-    TokenRules {
-        set: permission(TokenCarrier::Set),
-        set_config: permission(TokenCarrier::SetConfig),
-        comment: permission(TokenCarrier::Comment),
-        limit: lookups.max_token_bytes,
-    }
-}
-
-/// Where contexts are looked up, if the settings ask for it.
-fn origin(settings: &Settings, secret: Option<Secret>, server: &Arc<Server>) -> Option<Origin> {
-    let lookup = settings.context.lookups.lookup.clone()?;
-    Some(Origin::new(lookup, secret, server))
-}
-
-fn identities(
-    variables: &Variables,
-    settings: &Settings,
-    tokens: &Arc<Tokens>,
-    origin: Option<Arc<Origin>>,
-    meters: &Arc<Meters>,
-) -> Arc<Identities> {
-    let (variables, context) = (variables.clone(), settings.context.clone());
-    Arc::new(Identities::new(variables, context, Arc::clone(tokens), origin, meters))
-}
-
-fn guard(settings: &Settings, names: &[String]) -> Guard {
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let stance = match settings.guard.mode {
-        pgwarden_config::GuardMode::Reject => Stance::Reject,
-        pgwarden_config::GuardMode::Record => Stance::Record,
-        pgwarden_config::GuardMode::Off => Stance::Off,
-    };
-    Guard::new(Protected::new(&names).with_functions(&settings.guard.functions), stance)
-}
-
-fn tenancy(
-    (settings, names): (&Settings, &[String]),
-    meters: &Arc<Meters>,
-    relations: Arc<RelationCache>,
-    (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
-    claims: ClaimRules,
-    gate: Option<Arc<dyn Gate>>,
-) -> Shared {
-    let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
-    let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
-    let claims = Arc::new(claims);
-    Shared {
-        guard: Arc::new(guard(settings, names)),
-        observer,
-        relations,
-        authority,
-        blank,
-        tokens,
-        claims,
-        gate,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Watcher;
 use super::acting::Acting;
 use super::running::Running;
+use crate::bulk;
 use crate::catalog::Relation;
 use crate::context::kind_of;
 use crate::coverage::Detector;
@@ -48,6 +49,25 @@ impl Place {
 }
 
 impl Watcher {
+    /// What a TRUNCATE or COPY FROM that was completed has done to tenants' tables.
+    pub(super) fn bulk(&mut self, ticket: Ticket, tag: &[u8]) {
+        let Some(running) = self.running(ticket) else { return };
+        let Some(known) = running.known() else { return };
+        let kind = match known.verb {
+            _ if tag == b"TRUNCATE TABLE" => Kind::Truncate,
+            Verb::CopyFrom => Kind::CopyFrom,
+            _ => return,
+        };
+        let named = known.query.text.as_deref().map(bulk::targets).unwrap_or_default();
+        let catalog = self.catalog.load_full();
+        for (schema, name) in named {
+            let relation = catalog.find(schema.as_deref(), &name).cloned();
+            if let Some(relation) = relation.filter(|relation| relation.tenant.is_some()) {
+                self.bulk_done(kind, &relation, tag);
+            }
+        }
+    }
+
     /// Something that a statement does, and `enforce` refuses.
     pub(super) fn offence(&mut self, offence: Offence, judgement: Judgement, place: &Place) {
         let finding = Finding {

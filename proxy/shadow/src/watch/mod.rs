@@ -8,17 +8,16 @@ mod rules;
 mod running;
 mod transaction;
 
+use crate::Reporter;
 use crate::book::{Book, Seen};
 use crate::catalog::Catalog;
 use crate::coverage::Uncovered;
 use crate::denied::denied;
 use crate::finding::{Actor, Decision, Site};
-use crate::kind::Kind;
 use crate::queries::{Queries, Text};
 use crate::replay::{Follower, Replayer};
 use crate::rows::{self, Columns, Sight, is_standard};
 use crate::writes::{self, Heard, Ledger};
-use crate::{Reporter, bulk};
 use acting::Acting;
 use arc_swap::ArcSwap;
 use findings::Place;
@@ -153,25 +152,6 @@ impl Watcher {
         }
         if let Some(result) = result {
             self.foreign_rows(&result, Decision::Allowed);
-        }
-    }
-
-    /// What a TRUNCATE or COPY FROM that was completed has done to tenants' tables.
-    fn bulk(&mut self, ticket: Ticket, tag: &[u8]) {
-        let Some(running) = self.running(ticket) else { return };
-        let Some(known) = running.known() else { return };
-        let kind = match known.verb {
-            _ if tag == b"TRUNCATE TABLE" => Kind::Truncate,
-            Verb::CopyFrom => Kind::CopyFrom,
-            _ => return,
-        };
-        let named = known.query.text.as_deref().map(bulk::targets).unwrap_or_default();
-        let catalog = self.catalog.load_full();
-        for (schema, name) in named {
-            let relation = catalog.find(schema.as_deref(), &name).cloned();
-            if let Some(relation) = relation.filter(|relation| relation.tenant.is_some()) {
-                self.bulk_done(kind, &relation, tag);
-            }
         }
     }
 
