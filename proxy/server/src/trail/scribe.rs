@@ -126,7 +126,7 @@ impl Scribe {
     /// Removes files that need not be kept, and records that first.
     pub(super) fn clear_out(&mut self, terms: &Terms) -> io::Result<()> {
         let Audit { keep_for, keep_bytes, .. } = &terms.audit;
-        let old = self.store.outdated(*keep_for, *keep_bytes, SystemTime::now())?;
+        let old = self.store.outdated((*keep_for, &terms.sinks), *keep_bytes, SystemTime::now())?;
         let Some(last) = old.last() else { return Ok(()) };
         let mut end = None;
         let mut lines = last.lines()?;

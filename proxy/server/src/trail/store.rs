@@ -1,7 +1,9 @@
 //! The directory of a trail: who owns it, the file that is written to, and which are removed.
 
 use super::files::{TrailFile, files};
+use crate::sinks::first_needed;
 use pgwarden_audit::Timestamp;
+use pgwarden_config::Sinks;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -165,10 +167,11 @@ impl Store {
         is_there.then_some((current.bytes, current.began))
     }
 
-    /// The files that need not be kept any longer, the oldest first; never the one that is written to.
+    /// The files that need not be kept any longer, the oldest first; never the one that is written to. What a sink has yet
+    /// to read is kept however old it is, but not beyond so many bytes.
     pub(super) fn outdated(
         &self,
-        keep_for: Option<Duration>,
+        (keep_for, sinks): (Option<Duration>, &Sinks),
         keep_bytes: Option<usize>,
         now: SystemTime,
     ) -> io::Result<Vec<TrailFile>> {
@@ -179,14 +182,17 @@ impl Store {
         old.retain(|file| self.current.as_ref().is_none_or(|current| current.trail.first > file.first));
         let most = keep_bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(u64::MAX);
         let mut total = self.current.as_ref().map_or(0, |current| current.bytes);
+        let needed = first_needed(&self.directory, sinks).unwrap_or(u64::MAX);
+        let mut behind = self.current.as_ref().map_or(u64::MAX, |current| current.trail.first);
         let mut kept = 0;
         for file in old.iter().rev() {
             let metadata = fs::metadata(&file.path)?;
             total = total.saturating_add(metadata.len());
             let age = now.duration_since(metadata.modified()?).unwrap_or_default();
-            if total > most || keep_for.is_some_and(|limit| age > limit) {
+            if total > most || (behind <= needed && keep_for.is_some_and(|limit| age > limit)) {
                 break;
             }
+            behind = file.first;
             kept += 1;
         }
         old.truncate(old.len() - kept);
@@ -245,4 +251,52 @@ pub(super) fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub(super) fn is_written_to(directory: &Path) -> bool {
     let lock = File::open(directory.join(LOCK));
     lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pgwarden_config::{Settings, Source, load};
+
+    struct Nothing;
+
+    impl Source for Nothing {
+        fn file(&self, _path: &Path) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+
+        fn env(&self, _name: &str) -> Option<std::ffi::OsString> {
+            None
+        }
+    }
+
+    fn settings(more: &str) -> Settings {
+        let text =
+            format!("upstream.url = 'postgres://h'\nauth.method = 'trust'\naudit.directory = '/t'\n{more}");
+        load(Some((Path::new("p"), &text)), &[], &[], &Nothing).expect("settings")
+    }
+
+    #[test]
+    fn what_a_sink_has_yet_to_read_is_kept_however_old_it_is_but_not_however_long() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut store = Store::own(directory.path()).expect("nobody's");
+        for first in [1, 11, 21] {
+            store.begin(first, Timestamp(0), b"{}\n").expect("begun");
+        }
+        let (alone, followed) = (settings(""), settings("audit.syslog.address = 'udp://h:514'\n"));
+        let later = SystemTime::now() + Duration::from_secs(3_600);
+        let old = |settings: &Settings, bytes| {
+            let keep = (Some(Duration::from_secs(1)), &settings.sinks);
+            let old = store.outdated(keep, bytes, later).expect("readable");
+            old.iter().map(|file| file.first).collect::<Vec<_>>()
+        };
+        assert_eq!(old(&alone, None), [1, 11]);
+        assert_eq!(old(&followed, None), [0; 0], "nothing was delivered yet");
+        for (seq, expected) in [(9, &[][..]), (10, &[1]), (19, &[1]), (20, &[1, 11]), (25, &[1, 11])] {
+            let cursor = format!("{{\"seq\":{seq},\"hash\":\"\"}}");
+            fs::write(directory.path().join("sink-syslog.cursor"), cursor).expect("written");
+            assert_eq!(old(&followed, None), expected, "up to {seq}");
+            assert_eq!(old(&followed, Some(4)), [1, 11], "there is no room for them");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 
 mod acting;
 mod findings;
+mod following;
+mod rules;
 mod running;
 mod transaction;
 
@@ -13,6 +15,7 @@ use crate::denied::denied;
 use crate::finding::{Actor, Decision, Site};
 use crate::kind::Kind;
 use crate::queries::{Queries, Text};
+use crate::replay::{Follower, Replayer};
 use crate::rows::{self, Columns, Sight, is_standard};
 use crate::writes::{self, Heard, Ledger};
 use crate::{Reporter, bulk};
@@ -25,6 +28,7 @@ use pgwarden_session::{
 use pgwarden_sql::{Normaliser, StringSyntax, Verb, analyse};
 use pgwarden_tenant::{Held, Judgement, Mode, Offence, Watch};
 use pgwarden_wire::Status;
+pub use rules::{RowGuard, RowRules, RowSight};
 use running::Running;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,39 +37,6 @@ use transaction::Transaction;
 
 /// Offences of statements that have not been sent, at most: some never are.
 const MOST_PENDING: usize = 32;
-
-/// What happens to a foreign row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RowGuard {
-    /// It goes on its way, and is a finding.
-    #[default]
-    Off,
-    /// In `enforce`, the result is cut off in front of it, on tables whose policy is the standard one.
-    Block,
-}
-
-/// What is said of rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RowRules {
-    /// Whether they are looked at.
-    pub sight: RowSight,
-    /// What happens to a foreign one.
-    pub guard: RowGuard,
-    /// Tenants whose rows everybody may see.
-    pub global_tenants: Vec<String>,
-    /// Whom a client acts for of whom nothing else is known.
-    pub default_tenant: Option<String>,
-}
-
-/// Whether rows are looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RowSight {
-    /// They are.
-    #[default]
-    On,
-    /// They are not.
-    Off,
-}
 
 /// What all sessions share.
 #[derive(Debug, Clone)]
@@ -80,6 +51,8 @@ pub struct Post {
     pub rows: Arc<RowRules>,
     /// How triggers sign what they tell, and who judges it; nothing where they do not.
     pub writes: Option<(Arc<str>, Arc<dyn writes::Judge>)>,
+    /// Who runs queries again; nobody, perhaps.
+    pub replayer: Option<Arc<dyn Replayer>>,
 }
 
 /// Who watches one session.
@@ -100,6 +73,7 @@ pub struct Watcher {
     transaction: Transaction,
     /// What the triggers have told.
     writes: Option<Ledger>,
+    follower: Option<Follower>,
 }
 
 impl Watcher {
@@ -115,6 +89,7 @@ impl Watcher {
         let writes = post.writes.clone().map(|(nonce, judge)| Ledger::new(nonce, judge));
         Self {
             writes,
+            follower: post.replayer.clone().map(Follower::new),
             post,
             catalog,
             mode,
@@ -223,6 +198,7 @@ impl Watch for Watcher {
             let place = Place::of(&running);
             self.offence(offence, Judgement::Allowed, &place);
         }
+        self.follow(sent, held, &running);
         self.running.push_back(running);
         Some(ticket)
     }
@@ -320,6 +296,7 @@ impl Overseer for Watcher {
 
     fn completed(&mut self, ticket: Ticket, tag: &[u8]) {
         self.conclude(ticket);
+        self.follower.iter_mut().for_each(|follower| follower.completed(ticket));
         self.bulk(ticket, tag);
         let Some(running) = self.running(ticket) else { return };
         let verb = running.known().map(|known| known.verb);
@@ -334,10 +311,12 @@ impl Overseer for Watcher {
 
     fn paused(&mut self, ticket: Ticket) {
         self.conclude(ticket);
+        self.follower.iter_mut().for_each(|follower| follower.completed(ticket));
     }
 
     fn failed(&mut self, ticket: Ticket, error: &[u8]) {
         self.conclude(ticket);
+        self.follower.iter_mut().for_each(|follower| follower.failed(ticket));
         self.transaction.failed();
         if let Some(writes) = &mut self.writes {
             writes.failed();
@@ -362,11 +341,12 @@ impl Overseer for Watcher {
         }
     }
 
-    fn reads_bind(&self, _: &Statement) -> bool {
-        false
+    fn reads_bind(&self, statement: &Statement) -> bool {
+        self.keeps_values(statement)
     }
 
     fn ready(&mut self, status: Status) {
+        self.follower.iter_mut().for_each(|follower| follower.ready(status));
         self.transaction.ready(status, &*self.post.reporter);
         if let Some(writes) = &mut self.writes {
             writes.ready(status);
