@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -126,6 +127,10 @@ fn killed_again_and_again_under_load_the_chain_stays_whole() {
             for _ in 0..3 {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
+                        until("it listens again", || {
+                            let listens = TcpStream::connect(("127.0.0.1", port)).is_ok();
+                            (listens || done.load(Ordering::Relaxed)).then_some(())
+                        });
                         let _killed = std::panic::catch_unwind(|| {
                             let mut wire = Wire::open(port, "migrator", "", "postgres");
                             wire.send(&Frontend::new().terminate());

@@ -7,11 +7,14 @@ use crate::kind::{Life, RecordKind};
 use crate::pseudonym::Pseudonyms;
 use crate::record::{Covered, Evidence, Record, RecordedActor, RecordedOrigin, RecordedTenant, Seen};
 use pgwarden_shadow::{Actor, Coverage, Finding, Origin, Tenant, TenantSource, Token};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// The longest text of a statement, in bytes, and of anything else that a client or a detector says.
 const LONGEST_QUERY: usize = 16 * 1024;
 const LONGEST: usize = 512;
+/// How deeply a detail may be nested: readers of JSON have limits, and a record has to be readable.
+const DEEPEST: usize = 32;
 /// The most foreign tenants that are named.
 const FOREIGN: usize = 5;
 
@@ -80,13 +83,16 @@ impl Record {
 
     /// A service's account.
     #[must_use]
-    pub fn service(account: serde_json::Value) -> Self {
+    pub fn service(account: Value) -> Self {
         Self { service: Some(account), ..Self::of(Life::Service) }
     }
 
     /// A step of the way to enforcement.
     #[must_use]
-    pub fn staging(staging: Box<Staging>) -> Self {
+    pub fn staging(mut staging: Box<Staging>) -> Self {
+        if is_deeper(&staging.detail, DEEPEST) {
+            staging.detail = "nested too deeply to be recorded".into();
+        }
         Self { staging: Some(staging), ..Self::of(Life::Staging) }
     }
 
@@ -136,6 +142,15 @@ fn bounded(query: Arc<pgwarden_shadow::Query>) -> Arc<pgwarden_shadow::Query> {
     }
 }
 
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let inside = |value: &Value| levels == 0 || is_deeper(value, levels - 1);
+    match value {
+        Value::Array(values) => values.iter().any(inside),
+        Value::Object(values) => values.values().any(inside),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
 /// The text, cut off behind so many bytes at most.
 fn short(text: &str, most: usize) -> String {
     if text.len() <= most {
@@ -143,4 +158,40 @@ fn short(text: &str, most: usize) -> String {
     }
     let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
     format!("{}…", text.get(..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Step;
+
+    #[test]
+    fn what_is_cut_off_ends_with_a_whole_character() {
+        assert_eq!(short("abc", 3), "abc");
+        assert_eq!(short("äöü", 3), "ä…");
+    }
+
+    #[test]
+    fn a_record_can_be_read_however_deep_the_detail_of_a_step_is() {
+        let deep = (0..200).fold(Value::Null, |inside, _| Value::Array(vec![inside]));
+        let flat = (0..20).fold(Value::Null, |inside, _| Value::Array(vec![inside]));
+        for (detail, is_kept) in [(deep, false), (flat, true)] {
+            let (database, by, at) =
+                ("d".to_owned(), "b".to_owned(), "2026-01-01T00:00:00.000000Z".to_owned());
+            let staging = Staging {
+                id: 1,
+                step: Step::Stage,
+                database,
+                by,
+                at,
+                tables: Vec::new(),
+                reason: None,
+                detail: detail.clone(),
+            };
+            let record = Record::staging(Box::new(staging));
+            let text = serde_json::to_string(&record).unwrap();
+            assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+            assert_eq!(record.staging.unwrap().detail == detail, is_kept);
+        }
+    }
 }

@@ -8,11 +8,15 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, SystemTime};
 use thiserror::Error;
 
 /// The file that is locked as long as somebody writes.
 const LOCK: &str = ".lock";
+/// How often it is tried to lock it, and the pause between: who verifies a trail holds it for a moment.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
 /// Trails name tenants and show statements.
 const OWNER_ONLY: u32 = 0o600;
 
@@ -107,11 +111,14 @@ impl Store {
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(wrong)?;
         let lock = OpenOptions::new().create(true).append(true).mode(OWNER_ONLY).open(directory.join(LOCK));
         let lock = lock.map_err(wrong)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { directory: directory.to_owned(), _lock: lock, current: None }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Taken(directory.to_owned())),
-            Err(TryLockError::Error(error)) => Err(wrong(error)),
+        for _ in 0..ATTEMPTS {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { directory: directory.to_owned(), _lock: lock, current: None }),
+                Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+                Err(TryLockError::Error(error)) => return Err(wrong(error)),
+            }
         }
+        Err(StoreError::Taken(directory.to_owned()))
     }
 
     /// Goes on in a file that was found, behind so many bytes; what is there is removed.

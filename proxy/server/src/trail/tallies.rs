@@ -89,8 +89,8 @@ impl<T: Sort> Tallies<T> {
         let hash = hasher.finish();
         let Some(mut shard) = self.shard(hash) else { return Place::None };
         let Shard { slots, fresh } = &mut *shard;
-        let slots = slots.entry(hash).or_default();
-        if let Some(slot) = slots.iter_mut().find(|slot| slot.what.is_like(&what)) {
+        let mut of_hash = slots.get_mut(&hash).into_iter().flatten();
+        if let Some(slot) = of_hash.find(|slot| slot.what.is_like(&what)) {
             slot.add(what, now);
             return Place::Known;
         }
@@ -98,7 +98,8 @@ impl<T: Sort> Tallies<T> {
             self.sorts.fetch_sub(1, Ordering::Relaxed);
             return Place::None;
         }
-        slots.push(Tally { what, seen: Seen { first: now, last: now }, place: Place::New });
+        let tally = Tally { what, seen: Seen { first: now, last: now }, place: Place::New };
+        slots.entry(hash).or_default().push(tally);
         fresh.push(hash);
         Place::New
     }
