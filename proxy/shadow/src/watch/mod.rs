@@ -1,23 +1,26 @@
-//! Who watches one session: hears of every statement and of what comes back, and tells a [`Reporter`] what the policies
-//! would have changed. Nothing in here waits, and in shadow nothing that passes is altered.
+//! Who watches one session: hears of every statement and of what comes back, and tells what the policies would have changed.
+//! Nothing in here waits, and in shadow nothing that passes is altered.
 
 mod acting;
 mod findings;
 mod following;
+mod post;
 mod running;
 mod transaction;
 
-use crate::book::{Book, Seen};
+pub use post::{Post, RowGuard, RowRules, RowSight};
+
+use crate::book::Seen;
+use crate::bulk;
 use crate::catalog::Catalog;
 use crate::coverage::Uncovered;
 use crate::denied::denied;
 use crate::finding::{Actor, Decision, Site};
 use crate::kind::Kind;
-use crate::queries::{Queries, Text};
-use crate::replay::{Follower, Replayer};
+use crate::queries::Text;
+use crate::replay::Follower;
 use crate::rows::{self, Columns, Sight, is_standard};
-use crate::writes::{self, Heard, Ledger};
-use crate::{Reporter, bulk};
+use crate::writes::{Heard, Ledger};
 use acting::Acting;
 use arc_swap::ArcSwap;
 use findings::Place;
@@ -35,56 +38,6 @@ use transaction::Transaction;
 
 /// Offences of statements that have not been sent, at most: some never are.
 const MOST_PENDING: usize = 32;
-
-/// What happens to a foreign row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RowGuard {
-    /// It goes on its way, and is a finding.
-    #[default]
-    Off,
-    /// In `enforce`, the result is cut off in front of it, on tables whose policy is the standard one.
-    Block,
-}
-
-/// What is said of rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RowRules {
-    /// Whether they are looked at.
-    pub sight: RowSight,
-    /// What happens to a foreign one.
-    pub guard: RowGuard,
-    /// Tenants whose rows everybody may see.
-    pub global_tenants: Vec<String>,
-    /// Whom a client acts for of whom nothing else is known.
-    pub default_tenant: Option<String>,
-}
-
-/// Whether rows are looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RowSight {
-    /// They are.
-    #[default]
-    On,
-    /// They are not.
-    Off,
-}
-
-/// What all sessions share.
-#[derive(Debug, Clone)]
-pub struct Post {
-    /// Who is told.
-    pub reporter: Arc<dyn Reporter>,
-    /// What is known of statements.
-    pub queries: Arc<Queries>,
-    /// Where executions are counted.
-    pub book: Arc<Book>,
-    /// What is said of rows.
-    pub rows: Arc<RowRules>,
-    /// How triggers sign what they tell, and who judges it; nothing where they do not.
-    pub writes: Option<(Arc<str>, Arc<dyn writes::Judge>)>,
-    /// Who runs queries again; nobody, perhaps.
-    pub replayer: Option<Arc<dyn Replayer>>,
-}
 
 /// Who watches one session.
 #[derive(Debug)]
