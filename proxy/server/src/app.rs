@@ -17,6 +17,7 @@ use crate::replay::{Replays, Terms};
 use crate::seal::Sealing;
 use crate::services::Services;
 use crate::signals::Shutdown;
+use crate::sinks::Sinks;
 use crate::start_error::StartError;
 use crate::status::Board;
 use crate::tls::Acceptor;
@@ -56,6 +57,7 @@ pub(crate) struct App {
     pub(crate) tenancy: Shared,
     pub(crate) parser: Parser,
     pub(crate) services: Arc<Services>,
+    pub(crate) sinks: Arc<Sinks>,
     /// What is known of the databases' tables and policies.
     pub(crate) observer: Arc<Observer>,
     /// Who runs queries again beside their clients; nobody without an observer.
@@ -95,6 +97,8 @@ impl App {
         let trail = Arc::new(Trail::new(Arc::clone(&loaded.trail), &meters, &readiness));
         let services = Services::new(&settings.services, (Arc::clone(&meters.services), &trail), interval)
             .map_err(StartError::system("the thread that keeps accounts"))?;
+        let sinks = Sinks::new(&trail, Arc::clone(&meters));
+        sinks.follow(loaded.sinks.clone()).map_err(StartError::system("the thread of the sinks"))?;
         let connector = loaded.connector.clone();
         let server = Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters));
         let server = Arc::new(server.signing(observer::nonce(&settings, &loaded.mock_key)));
@@ -133,6 +137,7 @@ impl App {
             sealing,
             parser,
             services: Arc::new(services),
+            sinks: Arc::new(sinks),
             observer,
             interner: Arc::new(Interner::default()),
             pools,
@@ -164,6 +169,9 @@ impl App {
         self.pools.follow(plan(&settings, &loaded, &server));
         let accounts = accounts(&settings, &loaded, &server, &self.meters);
         self.services.follow(&settings.services);
+        if let Err(error) = self.sinks.follow(loaded.sinks) {
+            tracing::warn!(%error, "the audit trail goes to no sink until the next reload");
+        }
         self.trail.follow(loaded.trail);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
@@ -206,6 +214,7 @@ impl App {
             sealing,
             parser: self.parser.clone(),
             services: Arc::clone(&self.services),
+            sinks: Arc::clone(&self.sinks),
             observer,
             interner: Arc::clone(&self.interner),
             pools: Arc::clone(&self.pools),

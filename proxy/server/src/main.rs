@@ -33,6 +33,7 @@ mod serve;
 mod services;
 mod settings;
 mod signals;
+mod sinks;
 mod sockets;
 mod stage;
 mod start_error;
@@ -90,6 +91,10 @@ fn main() -> ExitCode {
         }
         Command::Sql { command: SqlCommand::Invalidation } => {
             say(identity::INVALIDATION);
+            Ok(())
+        }
+        Command::Sql { command: SqlCommand::Audit } => {
+            say(sinks::SCRIPT);
             Ok(())
         }
         Command::Config { command: ConfigCommand::Reference } => {

@@ -33,6 +33,8 @@ const FAREWELL: Duration = Duration::from_secs(10);
 const LAST_ACCOUNTS: Duration = Duration::from_secs(2);
 /// How long the end waits for what is being replayed.
 const LAST_REPLAYS: Duration = Duration::from_secs(2);
+/// How long the end waits for sinks of the audit trail; what they have not got by then, they get after the next start.
+const LAST_DELIVERIES: Duration = Duration::from_secs(5);
 /// How long the end waits for the last records of the audit trail.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 /// How often the drain looks whether everybody has left.
@@ -83,6 +85,7 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
     app.replays.iter().for_each(|replays| replays.close(LAST_REPLAYS));
     app.oversight.close(LAST_ACCOUNTS);
     app.trail.close(LAST_RECORDS);
+    app.sinks.finish(LAST_DELIVERIES);
     drop(app);
     tracing::info!("stopped");
     result
