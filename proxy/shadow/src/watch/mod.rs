@@ -5,10 +5,12 @@ mod acting;
 mod findings;
 mod following;
 mod post;
+mod rules;
 mod running;
 mod transaction;
 
-pub use post::{Post, RowGuard, RowRules, RowSight};
+pub use post::Post;
+pub use rules::{RowGuard, RowRules, RowSight};
 
 use crate::book::Seen;
 use crate::bulk;
