@@ -67,7 +67,16 @@ impl Known {
         match self.command {
             Command::Insert | Command::Update | Command::Delete | Command::Merge | Command::Truncate => true,
             Command::Copy => self.verb == Verb::CopyFrom,
-            Command::Select | Command::Other => is_with(),
+            Command::Select => is_with(),
+            Command::Other => matches!(
+                self.verb,
+                Verb::Call
+                    | Verb::Do
+                    | Verb::ExecutePrepared
+                    | Verb::Explain
+                    | Verb::Unblockable
+                    | Verb::Other
+            ),
         }
     }
 }

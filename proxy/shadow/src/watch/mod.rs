@@ -1,23 +1,26 @@
-//! Who watches one session: hears of every statement and of what comes back, and tells a [`Reporter`] what the policies
-//! would have changed. Nothing in here waits, and in shadow nothing that passes is altered.
+//! Who watches one session: hears of every statement and of what comes back, and tells what the policies would have changed.
+//! Nothing in here waits, and in shadow nothing that passes is altered.
 
 mod acting;
 mod findings;
 mod following;
+mod post;
 mod rules;
 mod running;
 mod transaction;
 
-use crate::Reporter;
-use crate::book::{Book, Seen};
+pub use post::Post;
+pub use rules::{RowGuard, RowRules, RowSight};
+
+use crate::book::Seen;
 use crate::catalog::Catalog;
 use crate::coverage::Uncovered;
 use crate::denied::denied;
 use crate::finding::{Actor, Decision, Site};
-use crate::queries::{Queries, Text};
-use crate::replay::{Follower, Replayer};
+use crate::queries::Text;
+use crate::replay::Follower;
 use crate::rows::{self, Columns, Sight, is_standard};
-use crate::writes::{self, Heard, Ledger};
+use crate::writes::{Heard, Ledger};
 use acting::Acting;
 use arc_swap::ArcSwap;
 use findings::Place;
@@ -27,7 +30,6 @@ use pgwarden_session::{
 use pgwarden_sql::{Normaliser, StringSyntax, Verb, analyse};
 use pgwarden_tenant::{Held, Judgement, Mode, Offence, Watch};
 use pgwarden_wire::Status;
-pub use rules::{RowGuard, RowRules, RowSight};
 use running::Running;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -36,23 +38,6 @@ use transaction::Transaction;
 
 /// Offences of statements that have not been sent, at most: some never are.
 const MOST_PENDING: usize = 32;
-
-/// What all sessions share.
-#[derive(Debug, Clone)]
-pub struct Post {
-    /// Who is told.
-    pub reporter: Arc<dyn Reporter>,
-    /// What is known of statements.
-    pub queries: Arc<Queries>,
-    /// Where executions are counted.
-    pub book: Arc<Book>,
-    /// What is said of rows.
-    pub rows: Arc<RowRules>,
-    /// How triggers sign what they tell, and who judges it; nothing where they do not.
-    pub writes: Option<(Arc<str>, Arc<dyn writes::Judge>)>,
-    /// Who runs queries again; nobody, perhaps.
-    pub replayer: Option<Arc<dyn Replayer>>,
-}
 
 /// Who watches one session.
 #[derive(Debug)]
