@@ -115,7 +115,7 @@ impl App {
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(&trail);
-        let terms = replay_terms(&settings, &observer, &server, sealing.as_ref());
+        let terms = Terms::of(&settings, &observer, &server, sealing.as_ref());
         let oversight = Oversight::start(&settings, &reporter, &observer)
             .map_err(StartError::system("the thread that tells what was looked at"))?;
         Ok(Self {
@@ -193,7 +193,7 @@ impl App {
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
-        let terms = replay_terms(&settings, &observer, &server, sealing.as_ref());
+        let terms = Terms::of(&settings, &observer, &server, sealing.as_ref());
         Self {
             replays: Replays::after(self.replays.as_ref(), terms, &self.reporter),
             reporter: Arc::clone(&self.reporter),
@@ -326,21 +326,6 @@ fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
     });
     let services = services.collect();
     Plan { server: Arc::clone(server), logins, services, pool: settings.pool.clone(), max_backends }
-}
-
-/// What queries are run again with.
-fn replay_terms(
-    settings: &Settings,
-    observer: &Observer,
-    server: &Arc<Server>,
-    sealing: Option<&Arc<Sealing>>,
-) -> Option<Terms> {
-    Some(Terms {
-        settings: settings.shadow.replay.clone(),
-        login: observer.login()?.clone(),
-        server: Arc::clone(server),
-        seals: if sealing.is_some() { Seals::On } else { Seals::Off },
-    })
 }
 
 /// How tokens may come within a session.
