@@ -114,7 +114,7 @@ impl App {
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(&trail);
-        let terms = replay_terms(&settings, &observer, &server, sealing.as_ref());
+        let terms = Terms::of(&settings, &observer, &server, sealing.as_ref());
         let oversight = Oversight::start(&settings, &reporter, &observer)
             .map_err(StartError::system("the thread that tells what was looked at"))?;
         Ok(Self {
@@ -192,7 +192,7 @@ impl App {
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
-        let terms = replay_terms(&settings, &observer, &server, sealing.as_ref());
+        let terms = Terms::of(&settings, &observer, &server, sealing.as_ref());
         Self {
             replays: Replays::after(self.replays.as_ref(), terms, &self.reporter),
             reporter: Arc::clone(&self.reporter),

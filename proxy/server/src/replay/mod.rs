@@ -12,8 +12,10 @@ mod reach;
 mod side;
 mod worker;
 
+use crate::observer::Observer;
+use crate::seal::Sealing;
 use crate::upstream::{Credentials, Seals, Server};
-use pgwarden_config::{ReplayMode, ShadowReplay};
+use pgwarden_config::{ReplayMode, Settings, ShadowReplay};
 use pgwarden_shadow::replay::{Candidate, Choice, Pace, Replayer, Sampler, Sampling, Tally};
 use pgwarden_shadow::{Query, Reporter, Site, Uncovered};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,6 +50,23 @@ pub(crate) struct Replays {
     tally: Arc<Tally>,
     queue: Mutex<Option<Sender<Candidate>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Terms {
+    /// What the settings say; nothing where nobody observes.
+    pub(crate) fn of(
+        settings: &Settings,
+        observer: &Observer,
+        server: &Arc<Server>,
+        sealing: Option<&Arc<Sealing>>,
+    ) -> Option<Self> {
+        Some(Self {
+            settings: settings.shadow.replay.clone(),
+            login: observer.login()?.clone(),
+            server: Arc::clone(server),
+            seals: if sealing.is_some() { Seals::On } else { Seals::Off },
+        })
+    }
 }
 
 impl Replays {

@@ -75,7 +75,7 @@ impl Reach {
         shadows: &[String],
     ) -> Result<(), Unreachable> {
         let shadows = array(shadows);
-        while let Some(round) = closure.next()? {
+        while let Some(round) = closure.round()? {
             let asked = [array(&round.names), array(&round.called), array(&round.operators)];
             let [names, called, operators] = &asked;
             for row in side.ask(QUESTION, &[names, called, operators, &shadows]).await? {

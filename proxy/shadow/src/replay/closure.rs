@@ -123,7 +123,7 @@ impl Closure {
     ///
     /// # Errors
     /// [`Hindrance::Unread`] when there is no end to it.
-    pub fn next(&mut self) -> Result<Option<Round>, Hindrance> {
+    pub fn round(&mut self) -> Result<Option<Round>, Hindrance> {
         let open = std::mem::take(&mut self.open);
         if open == Named::default() {
             return Ok(None);
@@ -152,21 +152,21 @@ mod tests {
     fn each_name_is_asked_about_once() {
         let mut closure = Closure::default();
         closure.add("SELECT f(a) FROM v", Body::Sql).expect("harmless");
-        let round = closure.next().expect("not too deep").expect("names");
+        let round = closure.round().expect("not too deep").expect("names");
         assert!(round.names.contains(&"v".to_owned()) && round.called == ["f"]);
         closure.add("SELECT f(b) FROM v", Body::Sql).expect("harmless");
-        let round = closure.next().expect("not too deep").expect("one name more");
+        let round = closure.round().expect("not too deep").expect("one name more");
         assert_eq!((round.names, round.called), (vec!["b".to_owned()], vec![]));
-        assert_eq!(closure.next(), Ok(None));
+        assert_eq!(closure.round(), Ok(None));
     }
 
     #[test]
     fn a_name_that_is_called_later_is_asked_about_as_a_function() {
         let mut closure = Closure::default();
         closure.add("SELECT f FROM t", Body::Sql).expect("harmless");
-        closure.next().expect("not too deep");
+        closure.round().expect("not too deep");
         closure.add("SELECT f(1)", Body::Sql).expect("harmless");
-        assert_eq!(closure.next().expect("not too deep").expect("a call").called, ["f"]);
+        assert_eq!(closure.round().expect("not too deep").expect("a call").called, ["f"]);
     }
 
     #[test]
