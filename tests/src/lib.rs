@@ -6,6 +6,7 @@
 //! * [`for_each_version`]: the same test on every version asked for;
 //! * [`Pgwarden`]: the binary under test;
 //! * [`manager`]: the service manager that it reports to;
+//! * [`otlp`]: a receiver of OpenTelemetry logs;
 //! * [`PgBouncer`]: the neighbour that some have between;
 //! * [`Relay`]: a network between pgwarden and the server that can break;
 //! * [`Wire`]: the protocol spoken by hand, for what no driver would ever send;
@@ -17,10 +18,12 @@
 //! * [`lane`]: a service beside the two tenants;
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
+//! * [`replay`]: policies that are staged, and queries that are run again;
 //! * [`seal`]: a sealed context with its readers;
-//! * [`staging`]: pending policies, staged and promoted;
+//! * [`earlier_trail`]: an audit trail that was written before;
 //! * [`shadow`]: tables without policies, and a pgwarden that watches;
 //! * [`trail`]: the audit trail as its files are;
+//! * [`staging`]: pending policies, staged and promoted;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -30,21 +33,24 @@ mod application;
 pub mod certificates;
 pub mod client;
 mod directory;
+pub mod earlier_trail;
 pub mod encryption;
 pub mod examples;
 pub mod identities;
 pub mod lane;
 mod launch;
 pub mod manager;
+pub mod otlp;
 mod pgbouncer;
 pub mod platform;
 mod postgres;
 mod proxy;
 mod relay;
 pub mod reload;
+pub mod replay;
 pub mod seal;
-pub mod staging;
 pub mod shadow;
+pub mod staging;
 mod template;
 pub mod tenants;
 pub mod tokens;

@@ -2,7 +2,7 @@
 
 mod audit;
 
-pub(crate) use self::audit::{AuditCommand, Tail, Verify};
+pub(crate) use self::audit::{AuditCommand, Export, ExportFormat, Tail, Verify};
 
 use crate::stage::arguments;
 use clap::{Args, Parser, Subcommand};
@@ -14,8 +14,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done: the configuration is right, or serve has drained (SIGTERM, SIGINT, or another process took over),
       whoever was left at the deadline or at a second signal included
-  1   check: something serious was found; audit verify: the trail is not intact; stage: something could not be
-      staged; promote, demote: refused
+  1   check: something serious was found; stage: something could not be staged; promote, demote: refused;
+      audit verify: the trail is not intact
   2   wrong command line
   64  the configuration, or a file that it names, cannot be used
   69  status, check, stage and its like: nothing answers
@@ -127,6 +127,8 @@ pub(crate) enum Form {
 pub(crate) enum SqlCommand {
     /// Triggers that tell pgwarden when something changes that it looks up.
     Invalidation,
+    /// The table of the audit trail, for [audit.postgres].
+    Audit,
 }
 
 /// What can be done about sealed contexts.
