@@ -437,10 +437,12 @@ fn the_configuration_says_which_columns_hold_a_tenant_and_what_is_everybodys() {
         let staging = Staging::new(server, "staged", OPEN);
         staging.sql("INSERT INTO items VALUES (11, NULL), (12, '00000000-0000-4000-8000-00000000000c')");
         let config = format!(
-            "[upstream]\nurl = \"{}\"\n[auth]\nmethod = \"trust\"\n[context]\nvariables = \"app.tenant=tenant:uuid\"\n[shadow]\n\
-             tenant_columns = [\"public.items.org_id\"]\nnull_is_global = true\n\
+            "mode = \"shadow\"\n[upstream]\nurl = \"{}\"\n[auth]\nmethod = \"trust\"\n\
+             [context]\nvariables = \"app.tenant=tenant:uuid\"\ndefault_tenant = \"{}\"\n\
+             [shadow]\ntenant_columns = [\"public.items.org_id\"]\nnull_is_global = true\n\
              global_tenants = [\"00000000-0000-4000-8000-00000000000c\"]\n",
-            staging.url("app")
+            staging.url("app"),
+            A.1
         );
         let file = staging.file("pgwarden.toml", &config);
         let said = staging.done(&["stage", "--config", &file.to_string_lossy()]);

@@ -96,7 +96,15 @@ fn a_table_that_is_held_is_tried_again_while_nobody_waits_behind() {
         assert!(said.contains("idle in transaction"), "{said}");
         assert_eq!(staging.sql("SELECT count(*) FROM pg_policies WHERE policyname ~ '^pgwarden'"), "0");
         let url = staging.url("postgres");
-        let running = Pgwarden::builder().start_command(&["stage", "--url", &url, "--column", "org_id"]);
+        let running = Pgwarden::builder().start_command(&[
+            "stage",
+            "--url",
+            &url,
+            "--column",
+            "org_id",
+            "--patience",
+            "3600",
+        ]);
         // It asks for the lock again and again, and each of these gets through.
         for _ in 0..20 {
             staging.sql("SET lock_timeout = '2s'; SELECT count(*) FROM a");
