@@ -18,6 +18,7 @@
 //! * [`lane`]: a service beside the two tenants;
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
+//! * [`replay`]: policies that are staged, and queries that are run again;
 //! * [`seal`]: a sealed context with its readers;
 //! * [`earlier_trail`]: an audit trail that was written before;
 //! * [`shadow`]: tables without policies, and a pgwarden that watches;
@@ -46,6 +47,7 @@ mod postgres;
 mod proxy;
 mod relay;
 pub mod reload;
+pub mod replay;
 pub mod seal;
 pub mod shadow;
 pub mod staging;

@@ -13,6 +13,7 @@ use crate::observer::{self, Observer};
 use crate::oversight::Oversight;
 use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
+use crate::replay::{Replays, Terms};
 use crate::seal::Sealing;
 use crate::services::Services;
 use crate::signals::Shutdown;
@@ -59,6 +60,8 @@ pub(crate) struct App {
     pub(crate) sinks: Arc<Sinks>,
     /// What is known of the databases' tables and policies.
     pub(crate) observer: Arc<Observer>,
+    /// Who runs queries again beside their clients; nobody without an observer.
+    pub(crate) replays: Option<Arc<Replays>>,
     pub(crate) interner: Arc<Interner>,
     pub(crate) pools: Arc<Pools>,
     pub(crate) cancels: Arc<Registry>,
@@ -111,9 +114,11 @@ impl App {
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(&trail);
+        let terms = replay_terms(&settings, &observer, &server, sealing.as_ref());
         let oversight = Oversight::start(&settings, &reporter, &observer)
             .map_err(StartError::system("the thread that tells what was looked at"))?;
         Ok(Self {
+            replays: Replays::after(None, terms, &reporter),
             reporter,
             oversight: Arc::new(oversight),
             server,
@@ -185,7 +190,9 @@ impl App {
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
+        let terms = replay_terms(&settings, &observer, &server, sealing.as_ref());
         Self {
+            replays: Replays::after(self.replays.as_ref(), terms, &self.reporter),
             reporter: Arc::clone(&self.reporter),
             oversight: Arc::clone(&self.oversight),
             trail: Arc::clone(&self.trail),
@@ -316,6 +323,21 @@ fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
     });
     let services = services.collect();
     Plan { server: Arc::clone(server), logins, services, pool: settings.pool.clone(), max_backends }
+}
+
+/// What queries are run again with.
+fn replay_terms(
+    settings: &Settings,
+    observer: &Observer,
+    server: &Arc<Server>,
+    sealing: Option<&Arc<Sealing>>,
+) -> Option<Terms> {
+    Some(Terms {
+        settings: settings.shadow.replay.clone(),
+        login: observer.login()?.clone(),
+        server: Arc::clone(server),
+        seals: if sealing.is_some() { Seals::On } else { Seals::Off },
+    })
 }
 
 /// How tokens may come within a session.

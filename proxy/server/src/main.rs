@@ -27,6 +27,7 @@ mod pool;
 mod questions;
 mod relay;
 mod reload;
+mod replay;
 mod seal;
 mod serve;
 mod services;

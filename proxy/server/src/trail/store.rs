@@ -52,6 +52,21 @@ impl StoreError {
     }
 }
 
+/// Not everything could be written.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    /// So many bytes were, all of them whole lines.
+    pub(super) bytes: usize,
+    /// What the system says.
+    pub(super) error: io::Error,
+}
+
+impl From<Stopped> for io::Error {
+    fn from(stopped: Stopped) -> Self {
+        stopped.error
+    }
+}
+
 /// A directory that is this process's own.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -121,9 +136,10 @@ impl Store {
         Ok(())
     }
 
-    /// Appends whole lines: all of them, or none.
-    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.current.as_mut().ok_or(io::ErrorKind::NotFound)?.append(lines)
+    /// Appends whole lines, as many as there is room for.
+    pub(super) fn append(&mut self, lines: &[u8]) -> Result<(), Stopped> {
+        let gone = || Stopped { bytes: 0, error: io::ErrorKind::NotFound.into() };
+        self.current.as_mut().ok_or_else(gone)?.append(lines)
     }
 
     /// Sees to it that what was written is on the disk.
@@ -178,17 +194,20 @@ impl Store {
 }
 
 impl Current {
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.mend()?;
-        if let Err(error) = self.file.write_all(lines) {
-            // What was written of it goes again, now or in front of the next.
-            self.state = State::Torn;
-            let _later = self.mend();
-            return Err(error);
-        }
-        self.bytes += u64::try_from(lines.len()).unwrap_or_default();
+    fn append(&mut self, lines: &[u8]) -> Result<(), Stopped> {
+        self.mend().map_err(|error| Stopped { bytes: 0, error })?;
+        let (written, error) = write(&mut self.file, lines);
+        // Who follows the file has seen whole lines already, and they stay.
+        let is_end = |byte: &u8| *byte == b'\n';
+        let whole =
+            lines.get(..written).unwrap_or_default().iter().rposition(is_end).map_or(0, |end| end + 1);
+        self.bytes += u64::try_from(whole).unwrap_or_default();
         self.state = State::Written;
-        Ok(())
+        let Some(error) = error else { return Ok(()) };
+        // What was written of another goes again, now or in front of the next.
+        self.state = State::Torn;
+        let _later = self.mend();
+        Err(Stopped { bytes: whole, error })
     }
 
     fn mend(&mut self) -> io::Result<()> {
@@ -198,6 +217,20 @@ impl Current {
         }
         Ok(())
     }
+}
+
+/// Writes as much as there is room for: how many bytes, and why not all.
+fn write(file: &mut File, bytes: &[u8]) -> (usize, Option<io::Error>) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match file.write(rest) {
+            Ok(0) => return (written, Some(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return (written, Some(error)),
+        }
+    }
+    (written, None)
 }
 
 /// Writes a new file for its owner alone.
