@@ -171,8 +171,12 @@ fn a_stream_that_breaks_is_begun_again_and_nothing_is_lost() {
     heard.on(listener, None);
     let pgwarden = told(&trail, &address).start();
     until("it delivers", || pgwarden.metric(DELIVERED).filter(|count| *count > 500.0));
-    // Between two batches: what was sent last may have been lost with the connection, and is sent once more.
+    // What was sent last may have been lost with the connection, and is sent once more.
     heard.hang_up();
+    until("it is heard of again", || {
+        pgwarden.signal(Signal::HUP);
+        heard.messages().iter().any(|message| message.contains("\"kind\":\"reloaded\"")).then_some(())
+    });
     everything_was_heard(&heard, &trail, pgwarden);
 }
 

@@ -96,8 +96,7 @@ impl App {
         let trail = Arc::new(Trail::new(Arc::clone(&loaded.trail), &meters, &readiness));
         let services = Services::new(&settings.services, (Arc::clone(&meters.services), &trail), interval)
             .map_err(StartError::system("the thread that keeps accounts"))?;
-        let sinks = Sinks::new(&trail, Arc::clone(&meters));
-        sinks.follow(loaded.sinks.clone()).map_err(StartError::system("the thread of the sinks"))?;
+        let sinks = Sinks::start(&trail, &meters, loaded.sinks.clone())?;
         let connector = loaded.connector.clone();
         let server = Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters));
         let server = Arc::new(server.signing(observer::nonce(&settings, &loaded.mock_key)));
@@ -168,9 +167,7 @@ impl App {
         self.pools.follow(plan(&settings, &loaded, &server));
         let accounts = accounts(&settings, &loaded, &server, &self.meters);
         self.services.follow(&settings.services);
-        if let Err(error) = self.sinks.follow(loaded.sinks) {
-            tracing::warn!(%error, "the audit trail goes to no sink until the next reload");
-        }
+        self.sinks.follow(loaded.sinks);
         self.trail.follow(loaded.trail);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);

@@ -29,6 +29,10 @@ fn types(text: &str) -> BTreeMap<String, String> {
 fn every_metric_is_rendered_with_help_and_type_before_anything_happened() {
     let types = types(&Meters::new().render());
     let expected = [
+        ("pgwarden_audit_dropped_total", "counter"),
+        ("pgwarden_audit_failures_total", "counter"),
+        ("pgwarden_audit_records_total", "counter"),
+        ("pgwarden_audit_unwritable", "gauge"),
         ("pgwarden_backend_bytes_total", "counter"),
         ("pgwarden_backend_connect_duration_seconds", "histogram"),
         ("pgwarden_backend_connect_failures_total", "counter"),
@@ -60,6 +64,7 @@ fn every_metric_is_rendered_with_help_and_type_before_anything_happened() {
         ("pgwarden_refusals_total", "counter"),
         ("pgwarden_reloads_total", "counter"),
         ("pgwarden_secret_lookups_total", "counter"),
+        ("pgwarden_shadow_findings_total", "counter"),
         ("pgwarden_tls_handshake_duration_seconds", "histogram"),
         ("pgwarden_tls_handshakes_total", "counter"),
         ("pgwarden_transactions_total", "counter"),

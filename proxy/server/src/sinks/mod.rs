@@ -25,6 +25,7 @@ pub(crate) use prepare::Prepared;
 pub(crate) use state::SinkMeters;
 
 use crate::meters::Meters;
+use crate::start_error::StartError;
 use crate::status::SinkReport;
 use crate::trail::Trail;
 use pump::{Course, Phase, Reach, Sink, pump, watch};
@@ -67,17 +68,29 @@ enum Order {
 }
 
 impl Sinks {
-    /// No sinks of this trail yet.
-    pub(crate) fn new(trail: &Arc<Trail>, meters: Arc<Meters>) -> Self {
-        let reach: Arc<dyn Reach> = Arc::<Trail>::clone(trail);
-        Self { meters, reach, running: Mutex::default() }
-    }
-
-    /// Puts settings into force, those of the start or others. Sinks that are the same go on.
+    /// The sinks of a trail, at work.
     ///
     /// # Errors
-    /// When there is no thread for them.
-    pub(crate) fn follow(&self, prepared: Option<Prepared>) -> io::Result<()> {
+    /// [`StartError::System`] when there is no thread for them.
+    pub(crate) fn start(
+        trail: &Arc<Trail>,
+        meters: &Arc<Meters>,
+        prepared: Option<Prepared>,
+    ) -> Result<Self, StartError> {
+        let reach: Arc<dyn Reach> = Arc::<Trail>::clone(trail);
+        let sinks = Self { meters: Arc::clone(meters), reach, running: Mutex::default() };
+        sinks.exchange(prepared).map_err(StartError::system("the thread of the sinks"))?;
+        Ok(sinks)
+    }
+
+    /// Puts what a reload has read into force; sinks that are the same go on.
+    pub(crate) fn follow(&self, prepared: Option<Prepared>) {
+        if let Err(error) = self.exchange(prepared) {
+            tracing::warn!(%error, "the audit trail goes to no sink until the next reload");
+        }
+    }
+
+    fn exchange(&self, prepared: Option<Prepared>) -> io::Result<()> {
         let mut running = self.running();
         match (&*running, &prepared) {
             (Some(before), Some(next)) if before.prepared.is_like(next) => return Ok(()),

@@ -1,7 +1,7 @@
 //! Syslog: RFC 5424 over a unix socket, UDP (RFC 5426), TCP (RFC 6587) or TLS (RFC 5425).
 //!
 //! Syslog has no acknowledgement. Datagrams to another machine can be lost without a trace; on a stream, what the system
-//! has taken when the connection breaks can be. So the last batch is sent once more when a connection is found broken;
+//! has taken when the connection breaks can be. So the last batches are sent once more when a connection is found broken;
 //! the records' ids tell which are there twice.
 
 mod message;
@@ -12,6 +12,7 @@ use super::pump::Sink;
 use pgwarden_config::{SyslogAddress, SyslogSink};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,14 +20,17 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream};
 use tokio_rustls::TlsConnector;
 
+/// Bytes that may be under way on a stream: a part of what systems have as buffers.
+const UNDER_WAY: usize = 1024 * 1024;
+
 /// A receiver.
 pub(super) struct Receiver {
     settings: SyslogSink,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     host: String,
     open: Option<Open>,
-    /// The last batch on a stream, which may not have arrived.
-    last: Vec<u8>,
+    /// The last batches on a stream, which may not have arrived.
+    last: VecDeque<Vec<u8>>,
 }
 
 /// A way that is open.
@@ -44,7 +48,7 @@ impl Receiver {
     /// The receiver of the settings; over TLS, with the configuration and the name for the handshake.
     pub(super) fn new(settings: &SyslogSink, tls: Option<(Arc<ClientConfig>, ServerName<'static>)>) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { settings: settings.clone(), tls, host, open: None, last: Vec::new() }
+        Self { settings: settings.clone(), tls, host, open: None, last: VecDeque::new() }
     }
 
     async fn send(&mut self, entries: &[Entry]) -> Result<(), Failure> {
@@ -64,7 +68,7 @@ impl Receiver {
                 let frames: Vec<u8> = messages.iter().flat_map(|message| framed(message)).collect();
                 stream.write_all(&frames).await?;
                 stream.flush().await?;
-                self.last = frames;
+                self.remember(frames);
                 Open::Stream(stream)
             }
             Open::Unix(socket) => {
@@ -82,6 +86,14 @@ impl Receiver {
         };
         self.open = Some(open);
         Ok(())
+    }
+
+    /// Keeps a batch that was written, and forgets old ones that will have arrived.
+    fn remember(&mut self, frames: Vec<u8>) {
+        self.last.push_back(frames);
+        while self.last.len() > 1 && self.last.iter().map(Vec::len).sum::<usize>() > UNDER_WAY {
+            self.last.pop_front();
+        }
     }
 
     /// Opens the way, and sends once more what may not have arrived on the one before.
@@ -107,7 +119,9 @@ impl Receiver {
                 Box::new(connected.map_err(|error| Failure::new(Class::Tls, error.to_string()))?)
             }
         };
-        stream.write_all(&self.last).await?;
+        for batch in &self.last {
+            stream.write_all(batch).await?;
+        }
         Ok(Open::Stream(stream))
     }
 }
