@@ -4,6 +4,7 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
+use crate::hold::Holds;
 use crate::identity::{self, Identities, Nobody, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
@@ -68,6 +69,7 @@ pub(crate) struct App {
     pub(crate) suspicion: Arc<Suspicion>,
     pub(crate) faults: Faults,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) holds: Arc<Holds>,
     /// Hears what detectors find.
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(crate) oversight: Arc<Oversight>,
@@ -90,9 +92,7 @@ impl App {
         let trail = Arc::new(Trail::new(Arc::clone(&loaded.trail), &meters, &readiness));
         let services = Services::new(&settings.services, (Arc::clone(&meters.services), &trail), interval)
             .map_err(StartError::system("the thread that keeps accounts"))?;
-        let connector = loaded.connector.clone();
-        let server = Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters));
-        let server = Arc::new(server.signing(observer::nonce(&settings, &loaded.mock_key)));
+        let server = Arc::new(server(&settings, &loaded, &meters));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
         let accounts = accounts(&settings, &loaded, &server, &meters);
         let seal = settings.context.seal.as_ref();
@@ -104,19 +104,16 @@ impl App {
         let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server, &trail));
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&variables));
-        let token_rules = token_rules(&settings);
-        let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(&trail);
-        let oversight = Oversight::start(&settings, &reporter, &observer)
-            .map_err(StartError::system("the thread that tells what was looked at"))?;
+        let (reporter, oversight) = oversight(&settings, &trail, &observer)?;
         Ok(Self {
             reporter,
-            oversight: Arc::new(oversight),
+            oversight,
             server,
             tenancy: tenancy(
                 (&settings, &names),
                 &meters,
                 relations,
-                (&identities, blank, token_rules),
+                (&identities, blank, token_rules(&settings)),
                 ClaimRules::new(&variables),
                 trail.gate(),
             ),
@@ -139,6 +136,7 @@ impl App {
             suspicion: Arc::new(Suspicion::new(&settings.limits, loaded.mock_key)),
             admission: Arc::new(Admission::default()),
             trail,
+            holds: Arc::new(Holds::default()),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
@@ -149,9 +147,7 @@ impl App {
 
     /// What those share who log in from now on. The pools follow the new settings at once.
     pub(crate) fn renewed(&self, settings: Settings, loaded: Loaded) -> Self {
-        let meters = Arc::clone(&self.meters);
-        let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters)
-            .signing(observer::nonce(&settings, &loaded.mock_key));
+        let server = server(&settings, &loaded, &self.meters);
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
         let accounts = accounts(&settings, &loaded, &server, &self.meters);
@@ -174,9 +170,6 @@ impl App {
         let observer =
             self.observer.after(Observer::new(&settings, loaded.observer_secret, &server, &self.trail));
         self.oversight.follow(&settings, &self.reporter, &observer);
-        let blank = Arc::new(identity::blank(&variables));
-        let token_rules = token_rules(&settings);
-        let relations = Arc::clone(&self.tenancy.relations);
         Self {
             reporter: Arc::clone(&self.reporter),
             oversight: Arc::clone(&self.oversight),
@@ -185,8 +178,8 @@ impl App {
             tenancy: tenancy(
                 (&settings, &names),
                 &self.meters,
-                relations,
-                (&identities, blank, token_rules),
+                Arc::clone(&self.tenancy.relations),
+                (&identities, Arc::new(identity::blank(&variables)), token_rules(&settings)),
                 ClaimRules::new(&variables),
                 self.trail.gate(),
             ),
@@ -208,6 +201,7 @@ impl App {
             faults: self.faults,
             suspicion: Arc::clone(&self.suspicion),
             admission: Arc::clone(&self.admission),
+            holds: Arc::clone(&self.holds),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
@@ -274,6 +268,25 @@ impl App {
             },
         }
     }
+}
+
+/// The server, and how triggers there sign what they say.
+fn server(settings: &Settings, loaded: &Loaded, meters: &Arc<Meters>) -> Server {
+    let connector = loaded.connector.clone();
+    let server = Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(meters));
+    server.signing(observer::nonce(settings, &loaded.mock_key))
+}
+
+/// Who watches sessions, and who hears of it.
+fn oversight(
+    settings: &Settings,
+    trail: &Arc<Trail>,
+    observer: &Arc<Observer>,
+) -> Result<(Arc<dyn Reporter>, Arc<Oversight>), StartError> {
+    let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(trail);
+    let oversight = Oversight::start(settings, &reporter, observer)
+        .map_err(StartError::system("the thread that tells what was looked at"))?;
+    Ok((reporter, Arc::new(oversight)))
 }
 
 /// Who may log in with a secret. What was looked up before a reload is looked up anew.

@@ -4,6 +4,7 @@ mod audit;
 
 pub(crate) use self::audit::{AuditCommand, Tail, Verify};
 
+use crate::stage::arguments;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,10 +14,11 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done: the configuration is right, or serve has drained (SIGTERM, SIGINT, or another process took over),
       whoever was left at the deadline or at a second signal included
-  1   check: something serious was found; audit verify: the trail is not intact
+  1   check: something serious was found; stage: something could not be staged; promote, demote: refused;
+      audit verify: the trail is not intact
   2   wrong command line
   64  the configuration, or a file that it names, cannot be used
-  69  status, check: nothing answers
+  69  status, check, stage and its like: nothing answers
   71  the system does not give what is needed: the address is in use, no more threads or files; or, before a
       takeover, the server cannot be used
   77  status: not without the right token";
@@ -39,6 +41,16 @@ pub(crate) enum Command {
     Status(Status),
     /// Ask the server what would let a client past its policies.
     Check(Check),
+    /// Let the server evaluate pending policies, without effect on the application.
+    Stage(Box<arguments::Stage>),
+    /// Show what is staged, and what is in force of it.
+    Staged(arguments::Staged),
+    /// Take away what was staged.
+    Unstage(arguments::Unstage),
+    /// Put staged policies in force.
+    Promote(Box<arguments::Move>),
+    /// Put promoted policies out of force.
+    Demote(Box<arguments::Move>),
     /// Work with sealed contexts: their keys, and the SQL that verifies them.
     Seal {
         /// What to do.

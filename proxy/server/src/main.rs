@@ -10,6 +10,7 @@ mod causes;
 mod check;
 mod cli;
 mod clock;
+mod hold;
 mod identity;
 mod keys;
 mod listen;
@@ -32,6 +33,7 @@ mod services;
 mod settings;
 mod signals;
 mod sockets;
+mod stage;
 mod start_error;
 mod status;
 mod stream;
@@ -71,6 +73,11 @@ fn main() -> ExitCode {
         Command::Serve(flags) => settings::load(&flags).and_then(|settings| run(settings, flags)),
         Command::Status(flags) => status(&flags),
         Command::Check(flags) => check::run(&flags),
+        Command::Stage(flags) => stage::stage(&flags),
+        Command::Staged(flags) => stage::staged(&flags),
+        Command::Unstage(flags) => stage::unstage(&flags),
+        Command::Promote(flags) => stage::promote(&flags),
+        Command::Demote(flags) => stage::demote(&flags),
         Command::Seal { command } => seal(command),
         Command::Writes { command } => observer::command::run(&command),
         Command::Audit { command } => trail::command::run(&command),

@@ -12,6 +12,7 @@ mod denied;
 mod finding;
 mod kind;
 mod origin;
+pub mod policy;
 mod queries;
 pub mod replay;
 mod rows;

@@ -14,7 +14,7 @@ use crate::finding::{Actor, Decision, Site};
 use crate::kind::Kind;
 use crate::queries::{Queries, Text};
 use crate::rows::{self, Columns, Sight, is_standard};
-use crate::writes::{self, Heard, Ledger};
+use crate::writes::{self, Ledger};
 use crate::{Reporter, bulk};
 use acting::Acting;
 use arc_swap::ArcSwap;
@@ -99,7 +99,7 @@ pub struct Watcher {
     tickets: u64,
     transaction: Transaction,
     /// What the triggers have told.
-    writes: Option<Ledger>,
+    writes: Ledger,
 }
 
 impl Watcher {
@@ -112,9 +112,8 @@ impl Watcher {
         (actor, site): (Arc<Actor>, Arc<Site>),
         session: usize,
     ) -> Self {
-        let writes = post.writes.clone().map(|(nonce, judge)| Ledger::new(nonce, judge));
         Self {
-            writes,
+            writes: Ledger::new(post.writes.clone()),
             post,
             catalog,
             mode,
@@ -327,9 +326,7 @@ impl Overseer for Watcher {
         if let Some(verb) = verb {
             self.transaction.completed(verb, tag, &*self.post.reporter);
         }
-        if let Some(writes) = &mut self.writes {
-            writes.completed(tag);
-        }
+        self.writes.completed(tag);
     }
 
     fn paused(&mut self, ticket: Ticket) {
@@ -339,9 +336,7 @@ impl Overseer for Watcher {
     fn failed(&mut self, ticket: Ticket, error: &[u8]) {
         self.conclude(ticket);
         self.transaction.failed();
-        if let Some(writes) = &mut self.writes {
-            writes.failed();
-        }
+        self.writes.failed();
         if let (Some(denied), Some(running)) = (denied(error), self.running(ticket)) {
             let place = Place::of(running);
             self.denied(denied, &place);
@@ -349,17 +344,14 @@ impl Overseer for Watcher {
     }
 
     fn reads_notices(&self) -> bool {
-        self.writes.is_some()
+        self.writes.listens()
     }
 
     fn notice(&mut self, ticket: Option<Ticket>, notice: &[u8]) -> Notice {
-        let Some(mut writes) = self.writes.take() else { return Notice::Pass };
-        let heard = writes.notice(notice, || self.writing(ticket?));
-        self.writes = Some(writes);
-        match heard {
-            Heard::Ours => Notice::Take,
-            Heard::Theirs => Notice::Pass,
-        }
+        let Some(word) = self.writes.hear(notice) else { return Notice::Pass };
+        let statement = ticket.and_then(|ticket| self.writing(ticket));
+        self.writes.take(word, statement);
+        Notice::Take
     }
 
     fn reads_bind(&self, _: &Statement) -> bool {
@@ -368,9 +360,7 @@ impl Overseer for Watcher {
 
     fn ready(&mut self, status: Status) {
         self.transaction.ready(status, &*self.post.reporter);
-        if let Some(writes) = &mut self.writes {
-            writes.ready(status);
-        }
+        self.writes.ready(status);
     }
 }
 
