@@ -3,19 +3,22 @@
 
 use crate::admin::Readiness;
 use crate::admission::Admission;
+use crate::assemble;
 use crate::cancel::Registry;
 use crate::hold::Holds;
 use crate::identity::{self, Identities, Nobody, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
-use crate::observer::{self, Observer};
+use crate::observer::Observer;
 use crate::oversight::Oversight;
 use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
+use crate::replay::{Replays, Terms};
 use crate::seal::Sealing;
 use crate::services::Services;
 use crate::signals::Shutdown;
+use crate::sinks::Sinks;
 use crate::start_error::StartError;
 use crate::status::Board;
 use crate::tls::Acceptor;
@@ -26,12 +29,12 @@ use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
 use pgwarden_auth::jwt::Claims;
 use pgwarden_auth::secret::Secret;
-use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
+use pgwarden_config::{Method, PoolMode, Settings};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_shadow::Reporter;
 use pgwarden_tenant::{
-    Authority, ClaimRules, Gate, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared,
-    Stance, TokenRules,
+    Authority, ClaimRules, Gate, Grant, Guard, Missing, Mode, Protected, RelationCache, Shared, Stance,
+    TokenRules,
 };
 use std::sync::Arc;
 
@@ -55,8 +58,11 @@ pub(crate) struct App {
     pub(crate) tenancy: Shared,
     pub(crate) parser: Parser,
     pub(crate) services: Arc<Services>,
+    pub(crate) sinks: Arc<Sinks>,
     /// What is known of the databases' tables and policies.
     pub(crate) observer: Arc<Observer>,
+    /// Who runs queries again beside their clients; nobody without an observer.
+    pub(crate) replays: Option<Arc<Replays>>,
     pub(crate) interner: Arc<Interner>,
     pub(crate) pools: Arc<Pools>,
     pub(crate) cancels: Arc<Registry>,
@@ -92,7 +98,9 @@ impl App {
         let trail = Arc::new(Trail::new(Arc::clone(&loaded.trail), &meters, &readiness));
         let services = Services::new(&settings.services, (Arc::clone(&meters.services), &trail), interval)
             .map_err(StartError::system("the thread that keeps accounts"))?;
-        let server = Arc::new(server(&settings, &loaded, &meters));
+        let sinks = Sinks::new(&trail, Arc::clone(&meters));
+        sinks.follow(loaded.sinks.clone()).map_err(StartError::system("the thread of the sinks"))?;
+        let server = Arc::new(loaded.server(&settings, &meters));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
         let accounts = accounts(&settings, &loaded, &server, &meters);
         let seal = settings.context.seal.as_ref();
@@ -104,8 +112,10 @@ impl App {
         let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server, &trail));
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&variables));
-        let (reporter, oversight) = oversight(&settings, &trail, &observer)?;
+        let (reporter, oversight) = Oversight::begin(&settings, &trail, &observer)?;
+        let terms = replay_terms(&settings, &observer, &server, sealing.as_ref());
         Ok(Self {
+            replays: Replays::after(None, terms, &reporter),
             reporter,
             oversight,
             server,
@@ -113,7 +123,7 @@ impl App {
                 (&settings, &names),
                 &meters,
                 relations,
-                (&identities, blank, token_rules(&settings)),
+                (&identities, blank, assemble::token_rules(&settings)),
                 ClaimRules::new(&variables),
                 trail.gate(),
             ),
@@ -123,6 +133,7 @@ impl App {
             sealing,
             parser,
             services: Arc::new(services),
+            sinks: Arc::new(sinks),
             observer,
             interner: Arc::new(Interner::default()),
             pools,
@@ -147,11 +158,14 @@ impl App {
 
     /// What those share who log in from now on. The pools follow the new settings at once.
     pub(crate) fn renewed(&self, settings: Settings, loaded: Loaded) -> Self {
-        let server = server(&settings, &loaded, &self.meters);
+        let server = loaded.server(&settings, &self.meters);
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
         let accounts = accounts(&settings, &loaded, &server, &self.meters);
         self.services.follow(&settings.services);
+        if let Err(error) = self.sinks.follow(loaded.sinks) {
+            tracing::warn!(%error, "the audit trail goes to no sink until the next reload");
+        }
         self.trail.follow(loaded.trail);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
@@ -170,7 +184,9 @@ impl App {
         let observer =
             self.observer.after(Observer::new(&settings, loaded.observer_secret, &server, &self.trail));
         self.oversight.follow(&settings, &self.reporter, &observer);
+        let terms = replay_terms(&settings, &observer, &server, sealing.as_ref());
         Self {
+            replays: Replays::after(self.replays.as_ref(), terms, &self.reporter),
             reporter: Arc::clone(&self.reporter),
             oversight: Arc::clone(&self.oversight),
             trail: Arc::clone(&self.trail),
@@ -179,7 +195,7 @@ impl App {
                 (&settings, &names),
                 &self.meters,
                 Arc::clone(&self.tenancy.relations),
-                (&identities, Arc::new(identity::blank(&variables)), token_rules(&settings)),
+                (&identities, Arc::new(identity::blank(&variables)), assemble::token_rules(&settings)),
                 ClaimRules::new(&variables),
                 self.trail.gate(),
             ),
@@ -189,6 +205,7 @@ impl App {
             sealing,
             parser: self.parser.clone(),
             services: Arc::clone(&self.services),
+            sinks: Arc::clone(&self.sinks),
             observer,
             interner: Arc::clone(&self.interner),
             pools: Arc::clone(&self.pools),
@@ -270,25 +287,6 @@ impl App {
     }
 }
 
-/// The server, and how triggers there sign what they say.
-fn server(settings: &Settings, loaded: &Loaded, meters: &Arc<Meters>) -> Server {
-    let connector = loaded.connector.clone();
-    let server = Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(meters));
-    server.signing(observer::nonce(settings, &loaded.mock_key))
-}
-
-/// Who watches sessions, and who hears of it.
-fn oversight(
-    settings: &Settings,
-    trail: &Arc<Trail>,
-    observer: &Arc<Observer>,
-) -> Result<(Arc<dyn Reporter>, Arc<Oversight>), StartError> {
-    let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(trail);
-    let oversight = Oversight::start(settings, &reporter, observer)
-        .map_err(StartError::system("the thread that tells what was looked at"))?;
-    Ok((reporter, Arc::new(oversight)))
-}
-
 /// Who may log in with a secret. What was looked up before a reload is looked up anew.
 fn accounts(settings: &Settings, loaded: &Loaded, server: &Arc<Server>, meters: &Arc<Meters>) -> Accounts {
     let query = settings.auth.query.as_ref().map(|query| (query, loaded.query_secret.clone()));
@@ -321,19 +319,19 @@ fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
     Plan { server: Arc::clone(server), logins, services, pool: settings.pool.clone(), max_backends }
 }
 
-/// How tokens may come within a session.
-fn token_rules(settings: &Settings) -> TokenRules {
-    let lookups = &settings.context.lookups;
-    let permission = |carrier| match lookups.carriers.contains(&carrier) {
-        true => Permission::Granted,
-        false => Permission::Withheld,
-    };
-    TokenRules {
-        set: permission(TokenCarrier::Set),
-        set_config: permission(TokenCarrier::SetConfig),
-        comment: permission(TokenCarrier::Comment),
-        limit: lookups.max_token_bytes,
-    }
+/// What queries are run again with.
+fn replay_terms(
+    settings: &Settings,
+    observer: &Observer,
+    server: &Arc<Server>,
+    sealing: Option<&Arc<Sealing>>,
+) -> Option<Terms> {
+    Some(Terms {
+        settings: settings.shadow.replay.clone(),
+        login: observer.login()?.clone(),
+        server: Arc::clone(server),
+        seals: if sealing.is_some() { Seals::On } else { Seals::Off },
+    })
 }
 
 /// Where contexts are looked up, if the settings ask for it.

@@ -3,6 +3,7 @@
 
 mod acting;
 mod findings;
+mod following;
 mod running;
 mod transaction;
 
@@ -13,15 +14,14 @@ use crate::denied::denied;
 use crate::finding::{Actor, Decision, Site};
 use crate::kind::Kind;
 use crate::queries::{Queries, Text};
+use crate::replay::{Follower, Replayer};
 use crate::rows::{self, Columns, Sight, is_standard};
 use crate::writes::{self, Ledger};
 use crate::{Reporter, bulk};
 use acting::Acting;
 use arc_swap::ArcSwap;
-use findings::Place;
-use pgwarden_session::{
-    Description, Formats, Interest, Look, Notice, Overseer, Refusal, Sent, Statement, Ticket,
-};
+use findings::{Place, cut};
+use pgwarden_session::{Description, Formats, Interest, Look, Notice, Overseer, Sent, Statement, Ticket};
 use pgwarden_sql::{Normaliser, StringSyntax, Verb, analyse};
 use pgwarden_tenant::{Held, Judgement, Mode, Offence, Watch};
 use pgwarden_wire::Status;
@@ -80,6 +80,8 @@ pub struct Post {
     pub rows: Arc<RowRules>,
     /// How triggers sign what they tell, and who judges it; nothing where they do not.
     pub writes: Option<(Arc<str>, Arc<dyn writes::Judge>)>,
+    /// Who runs queries again; nobody, perhaps.
+    pub replayer: Option<Arc<dyn Replayer>>,
 }
 
 /// Who watches one session.
@@ -100,6 +102,7 @@ pub struct Watcher {
     transaction: Transaction,
     /// What the triggers have told.
     writes: Ledger,
+    follower: Option<Follower>,
 }
 
 impl Watcher {
@@ -114,6 +117,7 @@ impl Watcher {
     ) -> Self {
         Self {
             writes: Ledger::new(post.writes.clone()),
+            follower: post.replayer.clone().map(Follower::new),
             post,
             catalog,
             mode,
@@ -222,6 +226,7 @@ impl Watch for Watcher {
             let place = Place::of(&running);
             self.offence(offence, Judgement::Allowed, &place);
         }
+        self.follow(sent, held, &running);
         self.running.push_back(running);
         Some(ticket)
     }
@@ -319,6 +324,7 @@ impl Overseer for Watcher {
 
     fn completed(&mut self, ticket: Ticket, tag: &[u8]) {
         self.conclude(ticket);
+        self.follower.iter_mut().for_each(|follower| follower.completed(ticket));
         self.bulk(ticket, tag);
         let Some(running) = self.running(ticket) else { return };
         let verb = running.known().map(|known| known.verb);
@@ -331,10 +337,12 @@ impl Overseer for Watcher {
 
     fn paused(&mut self, ticket: Ticket) {
         self.conclude(ticket);
+        self.follower.iter_mut().for_each(|follower| follower.completed(ticket));
     }
 
     fn failed(&mut self, ticket: Ticket, error: &[u8]) {
         self.conclude(ticket);
+        self.follower.iter_mut().for_each(|follower| follower.failed(ticket));
         self.transaction.failed();
         self.writes.failed();
         if let (Some(denied), Some(running)) = (denied(error), self.running(ticket)) {
@@ -354,11 +362,12 @@ impl Overseer for Watcher {
         Notice::Take
     }
 
-    fn reads_bind(&self, _: &Statement) -> bool {
-        false
+    fn reads_bind(&self, statement: &Statement) -> bool {
+        self.keeps_values(statement)
     }
 
     fn ready(&mut self, status: Status) {
+        self.follower.iter_mut().for_each(|follower| follower.ready(status));
         self.transaction.ready(status, &*self.post.reporter);
         self.writes.ready(status);
     }
@@ -382,13 +391,4 @@ fn hash(text: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
-}
-
-fn cut(table: &str) -> Refusal {
-    Refusal::new(
-        "42501",
-        format!("row of another tenant in the result of a query on \"{table}\""),
-        "The result was cut off in front of the row, and the connection ends.",
-        "See the finding rows_foreign in the audit trail; shadow.rows.guard decides about this.",
-    )
 }
