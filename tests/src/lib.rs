@@ -20,8 +20,6 @@
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
 //! * [`staged`]: policies that are staged, and triggers that look at writes;
 //! * [`replay`]: policies that are staged, and queries that are run again;
-//! * [`replay`]: policies that are staged, and queries that are run again;
-//! * [`staged`]: policies that are staged, and triggers that look at writes;
 //! * [`seal`]: a sealed context with its readers;
 //! * [`earlier_trail`]: an audit trail that was written before;
 //! * [`shadow`]: tables without policies, and a pgwarden that watches;
