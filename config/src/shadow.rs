@@ -103,7 +103,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, upstream: Option<&Upstream>) -> S
     let global_tenants = reader.items("shadow.global_tenants").unwrap_or_default();
     let null_is_global = reader.parse("shadow.null_is_global", truth).unwrap_or(false);
     Shadow {
-        observer: shadow_observer::resolve(reader, upstream, !tenant_columns.is_empty()),
+        observer: shadow_observer::resolve(reader, upstream, &tenant_columns),
         tenant_columns,
         global_tenants: global_tenants.into_iter().map(|item| item.text).collect(),
         null_is_global,

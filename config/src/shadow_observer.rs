@@ -6,6 +6,7 @@ use crate::effective::Page;
 use crate::mistake::Fault;
 use crate::reader::Reader;
 use crate::secret::{HIDDEN, SecretText};
+use crate::shadow::TenantColumn;
 use crate::units;
 use crate::upstream::Upstream;
 
@@ -46,7 +47,7 @@ impl ShadowObserver {
 pub(crate) fn resolve(
     reader: &mut Reader<'_>,
     upstream: Option<&Upstream>,
-    has_columns: bool,
+    columns: &[TenantColumn],
 ) -> Option<ShadowObserver> {
     let (least, most) = (Duration::from_millis(50), Duration::from_secs(3_600));
     let user = reader.text(USER);
@@ -59,7 +60,7 @@ pub(crate) fn resolve(
         reader.wrong(PASSWORD, Fault::new("a password without a user", USER));
     }
     let asked = [USER, DATABASES].into_iter().find(|key| reader.is_written(key));
-    let asked = asked.or(has_columns.then_some("shadow.tenant_columns"))?;
+    let asked = asked.or((!columns.is_empty()).then_some("shadow.tenant_columns"))?;
     let upstream = upstream?;
     let own = user.is_some();
     let Some(user) = user.or_else(|| upstream.user.clone()) else {

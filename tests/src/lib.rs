@@ -18,8 +18,8 @@
 //! * [`lane`]: a service beside the two tenants;
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
-//! * [`replay`]: policies that are staged, and queries that are run again;
 //! * [`staged`]: policies that are staged, and triggers that look at writes;
+//! * [`replay`]: policies that are staged, and queries that are run again;
 //! * [`seal`]: a sealed context with its readers;
 //! * [`earlier_trail`]: an audit trail that was written before;
 //! * [`shadow`]: tables without policies, and a pgwarden that watches;

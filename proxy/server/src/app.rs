@@ -5,17 +5,18 @@ mod parts;
 
 use crate::admin::Readiness;
 use crate::admission::Admission;
+use crate::assemble;
 use crate::cancel::Registry;
 use crate::hold::Holds;
 use crate::identity::{self, Identities, Nobody, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
-use crate::observer::{self, Observer};
+use crate::observer::Observer;
 use crate::oversight::Oversight;
 use crate::pool::{Pool, Pools};
 use crate::questions::Parser;
-use crate::replay::Replays;
+use crate::replay::{Replays, Terms};
 use crate::seal::Sealing;
 use crate::services::Services;
 use crate::signals::Shutdown;
@@ -28,7 +29,7 @@ use crate::upstream::{Seals, Server};
 use crate::users::Accounts;
 use crate::worker::{self, Command, Workers};
 use arc_swap::ArcSwap;
-use parts::{accounts, identities, origin, plan, replay_terms, tenancy, token_rules};
+use parts::{accounts, identities, origin, plan, tenancy};
 use pgwarden_auth::jwt::Claims;
 use pgwarden_config::{Method, PoolMode, Settings};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
@@ -97,9 +98,7 @@ impl App {
         let services = Services::new(&settings.services, (Arc::clone(&meters.services), &trail), interval)
             .map_err(StartError::system("the thread that keeps accounts"))?;
         let sinks = Sinks::start(&trail, &meters, loaded.sinks.clone())?;
-        let connector = loaded.connector.clone();
-        let server = Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters));
-        let server = Arc::new(server.signing(observer::nonce(&settings, &loaded.mock_key)));
+        let server = Arc::new(loaded.server(&settings, &meters));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
         let accounts = accounts(&settings, &loaded, &server, &meters);
         let seal = settings.context.seal.as_ref();
@@ -111,21 +110,18 @@ impl App {
         let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server, &trail));
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&variables));
-        let token_rules = token_rules(&settings);
-        let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(&trail);
+        let (reporter, oversight) = Oversight::begin(&settings, &trail, &observer)?;
         let terms = Terms::of(&settings, &observer, &server, sealing.as_ref());
-        let oversight = Oversight::start(&settings, &reporter, &observer)
-            .map_err(StartError::system("the thread that tells what was looked at"))?;
         Ok(Self {
             replays: Replays::after(None, terms, &reporter),
             reporter,
-            oversight: Arc::new(oversight),
+            oversight,
             server,
             tenancy: tenancy(
                 (&settings, &names),
                 &meters,
                 relations,
-                (&identities, blank, token_rules),
+                (&identities, blank, assemble::token_rules(&settings)),
                 ClaimRules::new(&variables),
                 trail.gate(),
             ),
@@ -160,9 +156,7 @@ impl App {
 
     /// What those share who log in from now on. The pools follow the new settings at once.
     pub(crate) fn renewed(&self, settings: Settings, loaded: Loaded) -> Self {
-        let meters = Arc::clone(&self.meters);
-        let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters)
-            .signing(observer::nonce(&settings, &loaded.mock_key));
+        let server = loaded.server(&settings, &self.meters);
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
         let accounts = accounts(&settings, &loaded, &server, &self.meters);
@@ -186,9 +180,6 @@ impl App {
         let observer =
             self.observer.after(Observer::new(&settings, loaded.observer_secret, &server, &self.trail));
         self.oversight.follow(&settings, &self.reporter, &observer);
-        let blank = Arc::new(identity::blank(&variables));
-        let token_rules = token_rules(&settings);
-        let relations = Arc::clone(&self.tenancy.relations);
         let terms = Terms::of(&settings, &observer, &server, sealing.as_ref());
         Self {
             replays: Replays::after(self.replays.as_ref(), terms, &self.reporter),
@@ -199,8 +190,8 @@ impl App {
             tenancy: tenancy(
                 (&settings, &names),
                 &self.meters,
-                relations,
-                (&identities, blank, token_rules),
+                Arc::clone(&self.tenancy.relations),
+                (&identities, Arc::new(identity::blank(&variables)), assemble::token_rules(&settings)),
                 ClaimRules::new(&variables),
                 self.trail.gate(),
             ),

@@ -2,8 +2,8 @@
 
 use crate::start_error::StartError;
 use pgwarden_auth::jwt::ClaimPath;
-use pgwarden_config::{RoleSettings, Settings, ValueFrom};
-use pgwarden_tenant::{Kind, ROLE, Roles, Source, Variable};
+use pgwarden_config::{RoleSettings, Settings, TokenCarrier, ValueFrom};
+use pgwarden_tenant::{Kind, Permission, ROLE, Roles, Source, TokenRules, Variable};
 
 /// The variables that the settings name.
 ///
@@ -51,4 +51,19 @@ fn one(variable: &pgwarden_config::Variable, settings: &Settings) -> Result<Vari
         pgwarden_config::Kind::Text => Kind::Text,
     };
     Ok(Variable { name: variable.name.clone(), source, kind, limit })
+}
+
+/// How tokens may come within a session.
+pub(crate) fn token_rules(settings: &Settings) -> TokenRules {
+    let lookups = &settings.context.lookups;
+    let permission = |carrier| match lookups.carriers.contains(&carrier) {
+        true => Permission::Granted,
+        false => Permission::Withheld,
+    };
+    TokenRules {
+        set: permission(TokenCarrier::Set),
+        set_config: permission(TokenCarrier::SetConfig),
+        comment: permission(TokenCarrier::Comment),
+        limit: lookups.max_token_bytes,
+    }
 }

@@ -4,17 +4,13 @@ use crate::identity::{Identities, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::Tokens;
 use crate::meters::Meters;
-use crate::observer::Observer;
 use crate::pool::{Logins, Plan, ServiceLogin};
-use crate::replay::Terms;
-use crate::seal::Sealing;
-use crate::upstream::{Credentials, Seals, Server};
+use crate::upstream::{Credentials, Server};
 use crate::users::Accounts;
 use pgwarden_auth::secret::Secret;
-use pgwarden_config::{PoolMode, Settings, TokenCarrier};
+use pgwarden_config::{PoolMode, Settings};
 use pgwarden_tenant::{
-    Authority, ClaimRules, Gate, Grant, Guard, Permission, Protected, RelationCache, Shared, Stance,
-    TokenRules,
+    Authority, ClaimRules, Gate, Grant, Guard, Protected, RelationCache, Shared, Stance, TokenRules,
 };
 use std::sync::Arc;
 
@@ -53,36 +49,6 @@ pub(super) fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -
     });
     let services = services.collect();
     Plan { server: Arc::clone(server), logins, services, pool: settings.pool.clone(), max_backends }
-}
-
-/// What queries are run again with.
-pub(super) fn replay_terms(
-    settings: &Settings,
-    observer: &Observer,
-    server: &Arc<Server>,
-    sealing: Option<&Arc<Sealing>>,
-) -> Option<Terms> {
-    Some(Terms {
-        settings: settings.shadow.replay.clone(),
-        login: observer.login()?.clone(),
-        server: Arc::clone(server),
-        seals: if sealing.is_some() { Seals::On } else { Seals::Off },
-    })
-}
-
-/// How tokens may come within a session.
-pub(super) fn token_rules(settings: &Settings) -> TokenRules {
-    let lookups = &settings.context.lookups;
-    let permission = |carrier| match lookups.carriers.contains(&carrier) {
-        true => Permission::Granted,
-        false => Permission::Withheld,
-    };
-    TokenRules {
-        set: permission(TokenCarrier::Set),
-        set_config: permission(TokenCarrier::SetConfig),
-        comment: permission(TokenCarrier::Comment),
-        limit: lookups.max_token_bytes,
-    }
 }
 
 /// Where contexts are looked up, if the settings ask for it.

@@ -5,10 +5,13 @@ use crate::assemble;
 use crate::causes::WithCauses;
 use crate::keys::{KeyStore, KeyStoreError};
 use crate::login::Tokens;
+use crate::meters::Meters;
+use crate::observer;
 use crate::sinks::Prepared;
 use crate::start_error::StartError;
 use crate::tls::{self, Acceptor, Connector};
 use crate::trail::Terms;
+use crate::upstream::Server;
 use crate::users::{Users, Verifiers};
 use pgwarden_auth::jwt::JwtPolicy;
 use pgwarden_auth::secret::Secret;
@@ -55,6 +58,15 @@ pub(crate) struct Loaded {
     pub(crate) observer_secret: Option<Secret>,
     /// What the salts of users that do not exist are made of.
     pub(crate) mock_key: [u8; 32],
+}
+
+impl Loaded {
+    /// The server, and how triggers there sign what they say.
+    pub(crate) fn server(&self, settings: &Settings, meters: &Arc<Meters>) -> Server {
+        let server =
+            Server::new(&settings.upstream, self.connector.clone(), &settings.tcp, Arc::clone(meters));
+        server.signing(observer::nonce(settings, &self.mock_key))
+    }
 }
 
 /// Reads everything that the settings name. For an address of keys this blocks, see [`KeyStore::load`].

@@ -92,7 +92,7 @@ impl Upkeep {
                     done = Done::Something;
                     match &work {
                         Work::Install(_) => {
-                            tracing::info!(table = name, "writes are looked at with the policies of now")
+                            tracing::info!(table = name, "writes are looked at with the policies of now");
                         }
                         Work::Remove(_, why) => {
                             tracing::warn!(table = name, %why, "writes are not looked at any more");

@@ -4,6 +4,8 @@ mod writes;
 
 use crate::app::App;
 use crate::observer::Observer;
+use crate::start_error::StartError;
+use crate::trail::Trail;
 use arc_swap::ArcSwap;
 use pgwarden_config::{RowSight, Settings};
 use pgwarden_shadow::replay::Replayer;
@@ -57,11 +59,26 @@ pub(crate) struct Party {
 }
 
 impl Oversight {
+    /// Starts to watch, and says who hears of it.
+    ///
+    /// # Errors
+    /// [`StartError::System`] when no thread can be started.
+    pub(crate) fn begin(
+        settings: &Settings,
+        trail: &Arc<Trail>,
+        observer: &Arc<Observer>,
+    ) -> Result<(Arc<dyn Reporter>, Arc<Self>), StartError> {
+        let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(trail);
+        let oversight = Self::start(settings, &reporter, observer)
+            .map_err(StartError::system("the thread that tells what was looked at"))?;
+        Ok((reporter, Arc::new(oversight)))
+    }
+
     /// Starts the thread that tells.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub(crate) fn start(
+    fn start(
         settings: &Settings,
         reporter: &Arc<dyn Reporter>,
         observer: &Arc<Observer>,

@@ -25,6 +25,17 @@ enum Word {
     Done(SyncSender<()>),
 }
 
+impl Word {
+    fn heed(self, reporter: &dyn Reporter) {
+        match self {
+            Self::Told(told) => told.findings().into_iter().for_each(|finding| reporter.found(finding)),
+            Self::Done(done) => {
+                let _gone = done.send(());
+            }
+        }
+    }
+}
+
 impl Writes {
     /// Starts the thread.
     ///
@@ -32,18 +43,8 @@ impl Writes {
     /// When no thread can be started.
     pub(super) fn start(reporter: Arc<dyn Reporter>) -> io::Result<Self> {
         let (told, words) = sync_channel::<Word>(BACKLOG);
-        std::thread::Builder::new().name("pgwarden-writes".into()).stack_size(STACK).spawn(move || {
-            for word in words {
-                match word {
-                    Word::Told(told) => {
-                        told.findings().into_iter().for_each(|finding| reporter.found(finding))
-                    }
-                    Word::Done(done) => {
-                        let _gone = done.send(());
-                    }
-                }
-            }
-        })?;
+        let thread = std::thread::Builder::new().name("pgwarden-writes".into()).stack_size(STACK);
+        thread.spawn(move || words.into_iter().for_each(|word| word.heed(&*reporter)))?;
         Ok(Self { told })
     }
 

@@ -1,7 +1,9 @@
 //! How a look at the database becomes a [`Catalog`].
 
 use super::origin;
-use super::{Catalog, Column, Origin, Policy, Relation, RelationKind, RowSecurity, TenantRule, Triggers};
+use super::{
+    Catalog, Children, Column, Origin, Policy, Relation, RelationKind, RowSecurity, TenantRule, Triggers,
+};
 use crate::writes;
 use aws_lc_rs::digest;
 use serde::Deserialize;
@@ -32,13 +34,12 @@ struct Found {
     schema: String,
     name: String,
     kind: RelationKind,
-    row_security: bool,
-    forced: bool,
+    row_security: RowSecurity,
     root: Option<u32>,
     columns: Vec<Column>,
     policies: Vec<Policy>,
     triggers: Vec<Trigger>,
-    foreign_children: bool,
+    children: Children,
     cascades: bool,
     definition: Option<String>,
 }
@@ -82,11 +83,7 @@ impl Found {
             writes: triggers(self.oid, &self.triggers),
             later_trigger: later(self.oid, &self.triggers),
             has_cascades: self.cascades,
-            row_security: match (self.row_security, self.forced) {
-                (false, _) => RowSecurity::Off,
-                (true, false) => RowSecurity::On,
-                (true, true) => RowSecurity::Forced,
-            },
+            row_security: self.row_security,
             oid: self.oid,
             schema: self.schema,
             name: self.name,
@@ -95,7 +92,7 @@ impl Found {
             columns: self.columns,
             policies: self.policies,
             origins,
-            has_foreign_children: self.foreign_children,
+            children: self.children,
         }
     }
 
@@ -150,11 +147,8 @@ fn later(table: u32, found: &[Trigger]) -> Option<String> {
 fn hash(relations: &[Found]) -> String {
     let policies: BTreeMap<_, _> = relations
         .iter()
-        .filter(|found| !found.policies.is_empty() || found.row_security)
-        .map(|found| {
-            let security = (found.row_security, found.forced);
-            ((&found.schema, &found.name), (security, &found.policies))
-        })
+        .filter(|found| !found.policies.is_empty() || found.row_security != RowSecurity::Off)
+        .map(|found| ((&found.schema, &found.name), (found.row_security, &found.policies)))
         .collect();
     let listed: Vec<_> = policies.into_iter().collect();
     let text = serde_json::to_vec(&listed).unwrap_or_default();
@@ -169,16 +163,16 @@ mod tests {
     use super::*;
 
     const DOCUMENT: &str = r#"{"shadow": ["pgwarden_shadow"], "relations": [
-        {"oid": 1, "schema": "public", "name": "items", "kind": "r", "partition": false, "row_security": true,
-         "forced": false, "root": null, "columns": [
+        {"oid": 1, "schema": "public", "name": "items", "kind": "r", "partition": false, "row_security": "on",
+         "root": null, "columns": [
             {"number": 2, "name": "org_id", "type": 2950, "base": 2950, "category": "b",
              "type_name": "uuid", "generated": ""}],
-         "policies": [], "triggers": [], "foreign_children": false, "cascades": false, "definition": null},
-        {"oid": 2, "schema": "public", "name": "v", "kind": "v", "partition": false, "row_security": false,
-         "forced": false, "root": null, "columns": [
+         "policies": [], "triggers": [], "children": "here", "cascades": false, "definition": null},
+        {"oid": 2, "schema": "public", "name": "v", "kind": "v", "partition": false, "row_security": "off",
+         "root": null, "columns": [
             {"number": 1, "name": "org_id", "type": 2950, "base": 2950, "category": "b",
              "type_name": "uuid", "generated": ""}],
-         "policies": [], "triggers": [], "foreign_children": false, "cascades": false,
+         "policies": [], "triggers": [], "children": "here", "cascades": false,
          "definition": "({QUERY :targetList ({TARGETENTRY :resno 1 :resorigtbl 1 :resorigcol 2})})"}]}"#;
 
     fn rules(column: &str) -> Vec<TenantRule> {
@@ -218,7 +212,7 @@ mod tests {
         assert_eq!(hash(DOCUMENT), hash(&DOCUMENT.replace("org_id", "tenant")));
         assert_ne!(
             hash(DOCUMENT),
-            hash(&DOCUMENT.replacen("\"row_security\": true", "\"row_security\": false", 1))
+            hash(&DOCUMENT.replacen("\"row_security\": \"on\"", "\"row_security\": \"off\"", 1))
         );
     }
 }

@@ -33,7 +33,6 @@ WITH shadow AS (
                          WHERE 0 = ANY (p.polroles)
                             OR EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) AS role
                                        WHERE role <> 0 AND pg_catalog.pg_has_role(s.oid, role, 'USAGE'))),
-               'staged', EXISTS (SELECT FROM shadow s WHERE s.oid = ANY (p.polroles)),
                'using', pg_catalog.pg_get_expr(p.polqual, p.polrelid),
                'check', pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid),
                'columns', (SELECT coalesce(pg_catalog.json_agg(DISTINCT d.refobjsubid), '[]')
@@ -73,16 +72,17 @@ WITH shadow AS (
         'relations', coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
             'oid', r.oid::pg_catalog.int8, 'schema', r.nspname, 'name', r.relname, 'kind', r.relkind,
             'partition', r.relispartition,
-            'row_security', r.relrowsecurity, 'forced', r.relforcerowsecurity,
+            'row_security', CASE WHEN NOT r.relrowsecurity THEN 'off' WHEN r.relforcerowsecurity THEN 'forced' ELSE 'on' END,
             'root', CASE WHEN r.relispartition THEN pg_catalog.pg_partition_root(r.oid)::pg_catalog.oid::pg_catalog.int8 END,
             'columns', coalesce(a.columns, '[]'),
             'policies', coalesce(p.policies, '[]'),
             'triggers', coalesce(g.triggers, '[]'),
-            'foreign_children', CASE WHEN p.policies IS NULL THEN false ELSE EXISTS (
+            'children', CASE WHEN p.policies IS NOT NULL AND EXISTS (
                 WITH RECURSIVE child AS (
                     SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = r.oid
                     UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN child c ON i.inhparent = c.inhrelid)
-                SELECT FROM child JOIN pg_catalog.pg_class f ON f.oid = child.inhrelid WHERE f.relkind = 'f') END,
+                SELECT FROM child JOIN pg_catalog.pg_class f ON f.oid = child.inhrelid WHERE f.relkind = 'f')
+                THEN 'foreign' ELSE 'here' END,
             'cascades', p.policies IS NOT NULL AND EXISTS (
                 SELECT FROM pg_catalog.pg_constraint f
                 WHERE f.contype = 'f' AND f.conrelid = r.oid

@@ -10,7 +10,7 @@ mod policy;
 pub use look::{LOOK, Unreadable};
 pub use policy::{Policy, PolicyCommand};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -55,8 +55,8 @@ pub struct Relation {
     pub later_trigger: Option<String>,
     /// Whether referential actions write to it (ON DELETE CASCADE, SET NULL …).
     pub has_cascades: bool,
-    /// Whether rows of it or of a child are kept elsewhere: then nothing can be told of a statement's rows.
-    pub has_foreign_children: bool,
+    /// Where the rows of its partitions and children are.
+    pub children: Children,
 }
 
 /// What a relation is.
@@ -80,7 +80,8 @@ pub enum RelationKind {
 }
 
 /// Whether policies are in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RowSecurity {
     /// They are not.
     Off,
@@ -109,6 +110,16 @@ pub struct Column {
     pub category: char,
     /// `pg_attribute.attgenerated`: empty, `s`tored or `v`irtual.
     pub generated: String,
+}
+
+/// Where the rows of partitions and children are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Children {
+    /// Here, or there are none.
+    Here,
+    /// Some are kept elsewhere: then nothing can be told of a statement's rows.
+    Foreign,
 }
 
 /// A column of a view that shows a column of a table as it is.
@@ -204,7 +215,7 @@ impl Relation {
     /// Whether somebody has staged policies for it.
     #[must_use]
     pub fn is_staged(&self) -> bool {
-        self.policies.iter().any(|policy| policy.staged)
+        self.policies.iter().any(|policy| policy.is_staged())
     }
 
     /// The column that says whose a row is.

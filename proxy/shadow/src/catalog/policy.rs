@@ -15,8 +15,6 @@ pub struct Policy {
     pub roles: Vec<String>,
     /// The shadow roles that it binds.
     pub binds: Vec<String>,
-    /// Whether it names a shadow role: then it is staged, or belongs to one that is.
-    pub staged: bool,
     /// The expression of USING.
     #[serde(rename = "using")]
     pub using: Option<String>,
@@ -55,6 +53,12 @@ impl Policy {
     #[must_use]
     pub fn volatile_function(&self) -> Option<&str> {
         self.volatile.as_deref().or(self.volatile_built_in.as_deref())
+    }
+
+    /// Whether it names a shadow role: then it is staged, or belongs to one that is.
+    #[must_use]
+    pub fn is_staged(&self) -> bool {
+        self.roles.iter().any(|role| self.binds.contains(role))
     }
 
     /// Whether it counts for this command.

@@ -13,7 +13,7 @@ use crate::kind::Kind;
 use crate::queries::Known;
 use crate::rows;
 use crate::writes::Statement;
-use pgwarden_session::Ticket;
+use pgwarden_session::{Refusal, Ticket};
 use pgwarden_sql::Verb;
 use pgwarden_tenant::{Judgement, Offence};
 use std::sync::Arc;
@@ -187,4 +187,14 @@ impl Watcher {
 
 fn target(relation: &Relation) -> Target {
     Target { schema: Some(relation.schema.clone()), table: Some(relation.name.clone()), ..Target::default() }
+}
+
+/// Why a result ends in front of a row.
+pub(super) fn cut(table: &str) -> Refusal {
+    Refusal::new(
+        "42501",
+        format!("row of another tenant in the result of a query on \"{table}\""),
+        "The result was cut off in front of the row, and the connection ends.",
+        "See the finding rows_foreign in the audit trail; shadow.rows.guard decides about this.",
+    )
 }

@@ -20,13 +20,11 @@ use crate::finding::{Actor, Decision, Site};
 use crate::queries::Text;
 use crate::replay::Follower;
 use crate::rows::{self, Columns, Sight, is_standard};
-use crate::writes::{Heard, Ledger};
+use crate::writes::Ledger;
 use acting::Acting;
 use arc_swap::ArcSwap;
-use findings::Place;
-use pgwarden_session::{
-    Description, Formats, Interest, Look, Notice, Overseer, Refusal, Sent, Statement, Ticket,
-};
+use findings::{Place, cut};
+use pgwarden_session::{Description, Formats, Interest, Look, Notice, Overseer, Sent, Statement, Ticket};
 use pgwarden_sql::{Normaliser, StringSyntax, Verb, analyse};
 use pgwarden_tenant::{Held, Judgement, Mode, Offence, Watch};
 use pgwarden_wire::Status;
@@ -56,7 +54,7 @@ pub struct Watcher {
     tickets: u64,
     transaction: Transaction,
     /// What the triggers have told.
-    writes: Option<Ledger>,
+    writes: Ledger,
     follower: Option<Follower>,
 }
 
@@ -70,9 +68,8 @@ impl Watcher {
         (actor, site): (Arc<Actor>, Arc<Site>),
         session: usize,
     ) -> Self {
-        let writes = post.writes.clone().map(|(nonce, judge)| Ledger::new(nonce, judge));
         Self {
-            writes,
+            writes: Ledger::new(post.writes.clone()),
             follower: post.replayer.clone().map(Follower::new),
             post,
             catalog,
@@ -269,9 +266,7 @@ impl Overseer for Watcher {
         if let Some(verb) = verb {
             self.transaction.completed(verb, tag, &*self.post.reporter);
         }
-        if let Some(writes) = &mut self.writes {
-            writes.completed(tag);
-        }
+        self.writes.completed(tag);
     }
 
     fn paused(&mut self, ticket: Ticket) {
@@ -283,9 +278,7 @@ impl Overseer for Watcher {
         self.conclude(ticket);
         self.follower.iter_mut().for_each(|follower| follower.failed(ticket));
         self.transaction.failed();
-        if let Some(writes) = &mut self.writes {
-            writes.failed();
-        }
+        self.writes.failed();
         if let (Some(denied), Some(running)) = (denied(error), self.running(ticket)) {
             let place = Place::of(running);
             self.denied(denied, &place);
@@ -293,17 +286,14 @@ impl Overseer for Watcher {
     }
 
     fn reads_notices(&self) -> bool {
-        self.writes.is_some()
+        self.writes.listens()
     }
 
     fn notice(&mut self, ticket: Option<Ticket>, notice: &[u8]) -> Notice {
-        let Some(mut writes) = self.writes.take() else { return Notice::Pass };
-        let heard = writes.notice(notice, || self.writing(ticket?));
-        self.writes = Some(writes);
-        match heard {
-            Heard::Ours => Notice::Take,
-            Heard::Theirs => Notice::Pass,
-        }
+        let Some(word) = self.writes.hear(notice) else { return Notice::Pass };
+        let statement = ticket.and_then(|ticket| self.writing(ticket));
+        self.writes.take(word, statement);
+        Notice::Take
     }
 
     fn reads_bind(&self, statement: &Statement) -> bool {
@@ -313,9 +303,7 @@ impl Overseer for Watcher {
     fn ready(&mut self, status: Status) {
         self.follower.iter_mut().for_each(|follower| follower.ready(status));
         self.transaction.ready(status, &*self.post.reporter);
-        if let Some(writes) = &mut self.writes {
-            writes.ready(status);
-        }
+        self.writes.ready(status);
     }
 }
 
@@ -337,13 +325,4 @@ fn hash(text: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
-}
-
-fn cut(table: &str) -> Refusal {
-    Refusal::new(
-        "42501",
-        format!("row of another tenant in the result of a query on \"{table}\""),
-        "The result was cut off in front of the row, and the connection ends.",
-        "See the finding rows_foreign in the audit trail; shadow.rows.guard decides about this.",
-    )
 }

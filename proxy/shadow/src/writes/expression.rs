@@ -60,7 +60,6 @@ mod tests {
             permissive,
             roles: vec![text("public")],
             binds: vec![text("pgwarden_shadow")],
-            staged: true,
             using: using.map(text),
             check: check.map(text),
             columns: Vec::new(),

@@ -5,7 +5,7 @@
 
 use super::expression::{Side, combined};
 use super::{proposed, triggers};
-use crate::catalog::{Column, Policy, PolicyCommand, Relation, RelationKind};
+use crate::catalog::{Children, Column, Policy, PolicyCommand, Relation, RelationKind};
 use aws_lc_rs::digest;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -141,7 +141,7 @@ fn tag(places: &[(&str, String)]) -> String {
 
 /// The role that the staged policies name.
 fn shadow_role(table: &Relation) -> Result<&str, NotInstalled> {
-    let staged = table.policies.iter().filter(|policy| policy.staged);
+    let staged = table.policies.iter().filter(|policy| policy.is_staged());
     let roles: BTreeSet<&str> = staged
         .flat_map(|policy| policy.roles.iter().filter(|role| policy.binds.contains(role)))
         .map(String::as_str)
@@ -158,7 +158,7 @@ fn check(table: &Relation, policies: &[&Policy]) -> Result<(), NotInstalled> {
     if !matches!(table.kind, RelationKind::Table | RelationKind::Partitioned) {
         return Err(NotInstalled::NoTable);
     }
-    if table.has_foreign_children {
+    if table.children == Children::Foreign {
         return Err(NotInstalled::ForeignChildren);
     }
     if let Some(name) = &table.later_trigger {

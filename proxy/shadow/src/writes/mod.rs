@@ -16,7 +16,7 @@ pub use effect::Effect;
 pub use hush::Hush;
 pub use install::{NotInstalled, Terms, install, remove};
 pub use notice::{Group, NONCE, Notice, NoticeCommand};
-pub use watch::{Heard, Judge, Ledger, Statement, Told};
+pub use watch::{Judge, Ledger, Statement, Told, Word};
 
 /// The names of the triggers of a table.
 #[must_use]

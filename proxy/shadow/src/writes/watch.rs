@@ -44,20 +44,14 @@ pub trait Judge: std::fmt::Debug + Send + Sync {
     fn dropped(&self, count: u64);
 }
 
-/// Whether a notice was for pgwarden.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
-    /// It was; the client does not read it.
-    Ours,
-    /// It is the client's.
-    Theirs,
-}
+/// A notice that is signed rightly, whether it can be read or not.
+#[derive(Debug)]
+pub struct Word(Option<Notice>);
 
 /// Collects what the triggers tell in one session.
 #[derive(Debug)]
 pub struct Ledger {
-    nonce: Arc<str>,
-    judge: Arc<dyn Judge>,
+    ears: Option<(Arc<str>, Arc<dyn Judge>)>,
     told: Vec<(Notice, Statement)>,
     fate: Fate,
 }
@@ -83,20 +77,35 @@ pub struct Told {
 }
 
 impl Ledger {
-    /// Of a session whose triggers sign so.
+    /// Of a session whose triggers sign so; nothing where they do not speak.
     #[must_use]
-    pub fn new(nonce: Arc<str>, judge: Arc<dyn Judge>) -> Self {
-        Self { nonce, judge, told: Vec::new(), fate: Fate::Open }
+    pub fn new(ears: Option<(Arc<str>, Arc<dyn Judge>)>) -> Self {
+        Self { ears, told: Vec::new(), fate: Fate::Open }
     }
 
-    /// A NoticeResponse, without its header; `statement` is asked for the one that runs.
-    pub fn notice(&mut self, payload: &[u8], statement: impl FnOnce() -> Option<Statement>) -> Heard {
-        let Some(notice) = Notice::read(payload, &self.nonce) else { return Heard::Theirs };
-        match notice.zip(statement()).filter(|_| self.told.len() < MOST) {
+    /// Whether triggers speak.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.ears.is_some()
+    }
+
+    /// A NoticeResponse, without its header; `None`: it is the client's.
+    #[must_use]
+    pub fn hear(&self, payload: &[u8]) -> Option<Word> {
+        let (nonce, _) = self.ears.as_ref()?;
+        Notice::read(payload, nonce).map(Word)
+    }
+
+    /// What was heard is of this statement, if anything is known of it.
+    pub fn take(&mut self, Word(notice): Word, statement: Option<Statement>) {
+        match notice.zip(statement).filter(|_| self.told.len() < MOST) {
             Some(told) => self.told.push(told),
-            None => self.judge.dropped(1),
+            None => {
+                if let Some((_, judge)) = &self.ears {
+                    judge.dropped(1);
+                }
+            }
         }
-        Heard::Ours
     }
 
     /// A command was completed, with this tag.
@@ -126,8 +135,9 @@ impl Ledger {
 
     fn end(&mut self, outcome: Outcome) {
         self.fate = Fate::Open;
+        let Some((_, judge)) = &self.ears else { return };
         for (notice, statement) in self.told.drain(..) {
-            self.judge.told(Told { notice, statement, outcome });
+            judge.told(Told { notice, statement, outcome });
         }
     }
 }
@@ -297,8 +307,10 @@ mod tests {
     /// What is told of one notice when this has happened behind it.
     fn outcomes(happens: impl FnOnce(&mut Ledger)) -> Vec<Outcome> {
         let heard: Arc<Deposited> = Arc::default();
-        let mut ledger = Ledger::new("n".into(), Arc::<Deposited>::clone(&heard));
-        assert_eq!(ledger.notice(&payload("n"), || Some(statement())), Heard::Ours);
+        let judge: Arc<dyn Judge> = Arc::<Deposited>::clone(&heard);
+        let mut ledger = Ledger::new(Some(("n".into(), judge)));
+        let word = ledger.hear(&payload("n")).expect("it is ours");
+        ledger.take(word, Some(statement()));
         happens(&mut ledger);
         drop(ledger);
         let told = &heard.0.lock().unwrap_or_else(PoisonError::into_inner).0;
@@ -334,10 +346,13 @@ mod tests {
     #[test]
     fn what_is_signed_otherwise_is_the_clients() {
         let heard: Arc<Deposited> = Arc::default();
-        let mut ledger = Ledger::new("n".into(), Arc::<Deposited>::clone(&heard));
-        assert_eq!(ledger.notice(&payload("m"), || Some(statement())), Heard::Theirs);
-        assert_eq!(ledger.notice(b"SNOTICE\0C00000\0Mhello\0\0", || Some(statement())), Heard::Theirs);
-        assert_eq!(ledger.notice(&payload("n"), || None), Heard::Ours);
+        let judge: Arc<dyn Judge> = Arc::<Deposited>::clone(&heard);
+        let mut ledger = Ledger::new(Some(("n".into(), judge)));
+        assert!(ledger.hear(&payload("m")).is_none());
+        assert!(ledger.hear(b"SNOTICE\0C00000\0Mhello\0\0").is_none());
+        assert!(Ledger::new(None).hear(&payload("n")).is_none());
+        let word = ledger.hear(&payload("n")).expect("it is ours");
+        ledger.take(word, None);
         assert_eq!(heard.0.lock().unwrap_or_else(PoisonError::into_inner).1, 1);
     }
 
