@@ -6,6 +6,7 @@
 mod coverage;
 mod finding;
 mod kind;
+pub mod verdict;
 
 pub use coverage::{Coverage, Detector, Uncovered};
 pub use finding::{
