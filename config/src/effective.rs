@@ -1,5 +1,7 @@
 //! The configuration in force, as TOML, with secrets hidden.
 
+mod audit;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
@@ -56,6 +58,7 @@ pub fn effective(settings: &Settings) -> String {
     page.text("level", &settings.log.level);
     page.text("format", settings.log.format.as_str());
     page.text("account_interval", &units::show(settings.log.account_interval));
+    page.audit(&settings.audit);
     page.tcp(&settings.tcp);
     page.limits(&settings.limits);
     page.modes("databases", &settings.databases);

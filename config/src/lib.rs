@@ -8,6 +8,7 @@
 //! Precedence: flags, then environment, then file, then default. `reference.toml` beside this crate
 //! lists every key.
 
+mod audit;
 mod auth;
 mod auth_query;
 mod context;
@@ -50,6 +51,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use crate::audit::{Audit, Fsync, Required, SecondPlace};
 pub use crate::auth::{Auth, Jwt, KeySource, Method, TrustRemote};
 pub use crate::auth_query::AuthQuery;
 pub use crate::context::{ContextSettings, Missing};
