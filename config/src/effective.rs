@@ -60,6 +60,7 @@ pub fn effective(settings: &Settings) -> String {
     page.text("format", settings.log.format.as_str());
     page.text("account_interval", &units::show(settings.log.account_interval));
     page.audit(&settings.audit);
+    settings.report.show(&mut page);
     page.tcp(&settings.tcp);
     page.limits(&settings.limits);
     page.modes("databases", &settings.databases);

@@ -25,6 +25,7 @@ mod pool;
 mod questions;
 mod relay;
 mod reload;
+mod report;
 mod seal;
 mod serve;
 mod services;
@@ -70,6 +71,10 @@ fn main() -> ExitCode {
         Command::Serve(flags) => settings::load(&flags).and_then(|settings| run(settings, flags)),
         Command::Status(flags) => status(&flags),
         Command::Check(flags) => check::run(&flags),
+        Command::Report(flags) => report::report(&flags),
+        Command::Verdict(flags) => report::verdict(&flags),
+        Command::Ignore(flags) => report::ignore(&flags),
+        Command::Resolve(flags) => report::resolve(&flags),
         Command::Seal { command } => seal(command),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             settings::load(&flags).and_then(|settings| check_configuration(&settings))

@@ -8,6 +8,7 @@ use super::moment::Moment;
 use super::report::{
     Cause, Chain, Judgement, Reason, Report, Rules, Statement, Trail, Unseen, VERSION, Verdict,
 };
+use super::words::{millionths, percent, several, span};
 use crate::coverage::Detector;
 use crate::kind::Severity;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +43,7 @@ pub fn judge(ledger: &Ledger, surroundings: Surroundings, rules: Rules, now: Mom
     for issue in &mut findings {
         issue.standing = standing(issue, &histories, &dispositions, now);
     }
-    findings.sort_by(|one, other| rank(one).cmp(&rank(other)));
+    findings.sort_by_key(rank);
     let statements = statements(ledger, &rules, &dispositions, now);
     let unseen = unseen(surroundings.server_statements, &statements, &dispositions, now);
     let mut caveats = surroundings.caveats;
@@ -58,10 +59,11 @@ pub fn judge(ledger: &Ledger, surroundings: Surroundings, rules: Rules, now: Mom
         statements: &statements,
         unseen: &unseen,
     };
+    let unknown = History::default();
     let judged = judged(&histories, surroundings.tables, &findings);
     let mut tables: Vec<Judgement> = judged
         .into_iter()
-        .map(|table| bench.judgement(&table, histories.get(&table).cloned().unwrap_or_default()))
+        .map(|table| bench.judgement(&table, histories.get(&table).unwrap_or(&unknown)))
         .collect();
     tables.sort_by(|one, other| {
         (one.verdict, &one.database, &one.table).cmp(&(other.verdict, &other.database, &other.table))
@@ -216,7 +218,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn judgement(&self, (database, table): &(String, String), history: History) -> Judgement {
+    fn judgement(&self, (database, table): &(String, String), history: &History) -> Judgement {
         let of_table = |one: &&Statement| {
             one.examined.database == *database
                 && one.examined.tables.iter().any(|named| is_same(named, table))
@@ -230,11 +232,11 @@ impl Bench<'_> {
         let begin = history.since.max(self.ledger.since()).unwrap_or_default();
         let observed = self.ledger.runs.since(begin);
         let compared = statements.iter().map(|one| one.examined.compared()).sum();
-        let mut reasons = obstacles(&history, &open);
+        let mut reasons = obstacles(history, &open);
         reasons.extend(self.blockers(database, table));
         reasons.extend(self.gaps(observed, &statements));
         reasons.extend(self.beside(database, table));
-        if history.stage == Stage::Unstaged {
+        if history.stage == Stage::Unstaged && history.not_staged.is_empty() {
             reasons.push(lacking(Cause::Unstaged, "nothing is staged for it".to_owned()));
         }
         reasons.sort_by_key(|reason| (reason.verdict, reason.code));
@@ -372,42 +374,6 @@ fn against(code: Cause, text: String) -> Reason {
 
 fn lacking(code: Cause, text: String) -> Reason {
     Reason { verdict: Verdict::InsufficientData, code, text }
-}
-
-fn several(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
-fn millionths(part: u64, whole: u64) -> u64 {
-    u128::from(part)
-        .saturating_mul(1_000_000)
-        .checked_div(u128::from(whole))
-        .map_or(0, |share| u64::try_from(share).unwrap_or(u64::MAX))
-}
-
-/// Millionths as a share of a hundred: `2.1 %`. What is not nothing is never shown as nothing.
-#[must_use]
-pub fn percent(millionths: u64) -> String {
-    match millionths {
-        0 => "0 %".to_owned(),
-        small @ 1..1_000 => format!("0.{} %", format!("{small:04}").trim_end_matches('0')),
-        more => format!("{}.{} %", more / 10_000, more / 1_000 % 10),
-    }
-}
-
-/// A length of time in its two largest units.
-#[must_use]
-pub fn span(length: Duration) -> String {
-    let seconds = length.as_secs();
-    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
-    let Some(at) = units.iter().position(|(unit, _)| seconds >= *unit) else { return "0 seconds".to_owned() };
-    let mut rest = seconds;
-    let parts = units.iter().skip(at).take(2).filter_map(|(unit, name)| {
-        let count = rest.checked_div(*unit).unwrap_or(0);
-        rest -= count * unit;
-        (count > 0).then(|| several(count, name))
-    });
-    parts.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ impl Ledger {
             Fact::Found(_) | Fact::Covered(_) | Fact::Service(_) | Fact::Lost(_) if is_old => (),
             Fact::Found(occurrence) => self.found(&occurrence),
             Fact::Covered(coverage) => self.covered(source, at, &coverage),
-            Fact::Step(milestone) => self.step(source, *milestone),
+            Fact::Step(milestone) => self.step(source, &milestone),
             Fact::Service(account) => self.services.take(source, *account),
             Fact::Lost(count) => self.lost = self.lost.saturating_add(count),
             Fact::Event(what, detail) if self.events.len() < MOST_EVENTS => {
@@ -150,7 +150,7 @@ impl Ledger {
     }
 
     /// What was compared with other policies than those that are staged now says nothing about these.
-    fn step(&mut self, source: &str, milestone: Milestone) {
+    fn step(&mut self, source: &str, milestone: &Milestone) {
         let key = (milestone.database.clone(), milestone.id);
         self.milestones.insert(key, milestone.clone());
         if !matches!(milestone.step, Step::Stage | Step::Unstage) {
@@ -160,7 +160,7 @@ impl Ledger {
         let database = &milestone.database;
         for table in &milestone.tables {
             let since = histories.get(&(database.clone(), table.clone())).and_then(|history| history.since);
-            // Where the same policies were staged once more, they are as old as before.
+            // It is not the last word about this table.
             if since != Some(milestone.at) {
                 continue;
             }
@@ -172,6 +172,17 @@ impl Ledger {
                 examined.detectors.remove(&Detector::Writes);
             }
         }
+    }
+
+    /// Whether a trail has this step.
+    #[must_use]
+    pub fn knows_step(&self, database: &str, id: i64) -> bool {
+        self.milestones.contains_key(&(database.to_owned(), id))
+    }
+
+    /// A step that no trail has yet.
+    pub fn note_step(&mut self, milestone: &Milestone) {
+        self.step("", milestone);
     }
 
     /// The steps in their order.

@@ -121,32 +121,31 @@ pub struct NotStaged {
 
 /// What the steps have made of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct History {
+pub(super) struct History {
     /// Where it stands.
-    pub stage: Stage,
+    pub(super) stage: Stage,
     /// Since when its policies are staged as they are; findings from before say nothing about them.
-    pub since: Option<Moment>,
+    pub(super) since: Option<Moment>,
     /// What was not staged.
-    pub not_staged: Vec<NotStaged>,
-    policies: Option<Value>,
+    pub(super) not_staged: Vec<NotStaged>,
 }
 
 impl History {
     /// What becomes of it by a step that names the table.
     fn follow(&mut self, table: &str, milestone: &Milestone) {
         match milestone.step {
+            // The journal has no line where the same was staged once more: it is something else than before.
             Step::Stage => {
-                let policies = milestone.detail.get("policies").cloned();
-                let is_same =
-                    self.stage != Stage::Unstaged && policies.is_some() && policies == self.policies;
-                if !is_same {
-                    self.since = Some(milestone.at);
-                }
-                if self.stage == Stage::Unstaged {
+                let is_refused = milestone.detail.get("state").and_then(Value::as_str) == Some("refused");
+                self.since = Some(milestone.at);
+                self.not_staged = not_staged(table, &milestone.detail);
+                if is_refused {
+                    let reason = milestone.reason.clone().unwrap_or_default();
+                    self.stage = Stage::Unstaged;
+                    self.not_staged.push(NotStaged { table: None, policy: None, reason });
+                } else if self.stage == Stage::Unstaged {
                     self.stage = Stage::Staged;
                 }
-                self.policies = policies;
-                self.not_staged = not_staged(table, &milestone.detail);
             }
             Step::Unstage => *self = Self { since: Some(milestone.at), ..Self::default() },
             // The policies are the same as before: what was learned about them stays true.
@@ -158,8 +157,7 @@ impl History {
 }
 
 /// Follows the steps in their order; each table is a database and a name.
-#[must_use]
-pub fn histories(milestones: &[Milestone]) -> BTreeMap<(String, String), History> {
+pub(super) fn histories(milestones: &[Milestone]) -> BTreeMap<(String, String), History> {
     let mut histories: BTreeMap<(String, String), History> = BTreeMap::new();
     for milestone in milestones {
         if matches!(milestone.step, Step::Ignore | Step::Resolve) {
@@ -219,12 +217,15 @@ mod tests {
     }
 
     #[test]
-    fn the_same_policies_staged_again_change_nothing_and_others_begin_anew() {
+    fn what_is_staged_anew_begins_anew_and_what_is_refused_is_not_staged() {
         let mut steps = vec![step(Step::Stage, 10, json!({"policies": ["p"]}))];
         steps.push(step(Step::Stage, 20, json!({"policies": ["p"]})));
-        assert_eq!(after(&steps).since, Some(Moment::of_seconds(10)));
-        steps.push(step(Step::Stage, 30, json!({"policies": ["p", "q"]})));
-        assert_eq!(after(&steps).since, Some(Moment::of_seconds(30)));
+        assert_eq!(after(&steps).since, Some(Moment::of_seconds(20)));
+        let mut refused = step(Step::Stage, 30, json!({"state": "refused"}));
+        refused.reason = Some("it asks for the role".to_owned());
+        steps.push(refused);
+        assert_eq!(after(&steps).stage, Stage::Unstaged);
+        assert_eq!(after(&steps).not_staged[0].reason, "it asks for the role");
     }
 
     #[test]

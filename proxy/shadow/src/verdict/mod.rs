@@ -19,10 +19,11 @@ mod runs;
 mod service;
 mod tally;
 mod timeline;
+mod words;
 
 pub use coverage::{Evaluation, Examined, Looks};
 pub use issue::{Disposition, Issue, Key, Occurrence, Standing};
-pub use judge::{Surroundings, judge, percent, span};
+pub use judge::{Surroundings, judge};
 pub use ledger::{Event, Fact, Happening, Ledger, is_same};
 pub use milestone::{Milestone, NotStaged, Stage, Step};
 pub use moment::Moment;
@@ -32,3 +33,4 @@ pub use report::{
 pub use service::{ServiceAccount, ServiceUse};
 pub use tally::Tally;
 pub use timeline::{Timeline, Weights};
+pub use words::{percent, span};

@@ -18,6 +18,12 @@ impl Moment {
         Self(seconds.saturating_mul(SECOND))
     }
 
+    /// So many microseconds after the begin of 1970.
+    #[must_use]
+    pub fn of_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
     /// Reads RFC 3339, `2026-11-21T18:40:41.123456Z`, with any offset; also a date alone, which means its begin. As
     /// PostgreSQL writes it, with a blank in the middle and `+00` behind, it is understood too.
     #[must_use]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// When each process that wrote a trail ran.
 #[derive(Debug, Clone, Default)]
-pub struct Runs {
+pub(super) struct Runs {
     sources: BTreeMap<String, Source>,
 }
 
@@ -18,20 +18,20 @@ struct Source {
 
 impl Runs {
     /// A process has started. What it did before, without saying that it stops, lasted until its last record.
-    pub fn started(&mut self, source: &str, at: Moment) {
+    pub(super) fn started(&mut self, source: &str, at: Moment) {
         let source = self.of(source);
         source.ended.extend(source.open.take());
         source.open = Some((at, at));
     }
 
     /// It has written something.
-    pub fn wrote(&mut self, source: &str, at: Moment) {
+    pub(super) fn wrote(&mut self, source: &str, at: Moment) {
         let (begin, end) = *self.of(source).open.get_or_insert((at, at));
         self.of(source).open = Some((begin.min(at), end.max(at)));
     }
 
     /// It has stopped.
-    pub fn stopped(&mut self, source: &str, at: Moment) {
+    pub(super) fn stopped(&mut self, source: &str, at: Moment) {
         self.wrote(source, at);
         let source = self.of(source);
         source.ended.extend(source.open.take());
@@ -39,8 +39,7 @@ impl Runs {
 
     /// How long any of them ran since a moment: the union of all their runs. Who has not said that it stops ran until its
     /// last record, for there is no telling what was behind.
-    #[must_use]
-    pub fn since(&self, begin: Moment) -> Duration {
+    pub(super) fn since(&self, begin: Moment) -> Duration {
         let all = self.sources.values().flat_map(|source| source.ended.iter().chain(&source.open));
         let mut spans: Vec<_> =
             all.map(|(from, to)| ((*from).max(begin), *to)).filter(|(from, to)| from < to).collect();
