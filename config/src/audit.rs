@@ -114,7 +114,11 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Audit {
         pseudonym_key: reader.secret("audit.pseudonym_key"),
     };
     if audit.directory.is_none() && audit.required == Required::Yes {
-        reader.missing(DIRECTORY, "audit.required", Fault::new("is missing, no trail is kept", "a directory"));
+        reader.missing(
+            DIRECTORY,
+            "audit.required",
+            Fault::new("is missing, no trail is kept", "a directory"),
+        );
     }
     if audit.checkpoints.is_some() && !reader.is_written("audit.signing_key") {
         let fault = Fault::new("nothing signs checkpoints", "audit.signing_key as well");

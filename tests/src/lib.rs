@@ -20,6 +20,7 @@
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
 //! * [`seal`]: a sealed context with its readers;
+//! * [`trail`]: the audit trail as its files are;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -47,6 +48,7 @@ pub mod seal;
 mod template;
 pub mod tenants;
 pub mod tokens;
+pub mod trail;
 mod version;
 mod wait;
 pub mod wire;

@@ -28,8 +28,8 @@ use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_shadow::Reporter;
 use pgwarden_tenant::{
-    Authority, ClaimRules, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared, Stance,
-    TokenRules,
+    Authority, ClaimRules, Gate, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared,
+    Stance, TokenRules,
 };
 use std::sync::Arc;
 
@@ -71,7 +71,6 @@ pub(crate) struct App {
     #[allow(dead_code, reason = "the detectors take it from here")]
     pub(crate) reporter: Arc<dyn Reporter>,
     /// The same, for whatever else is recorded.
-    #[allow(dead_code, reason = "the observer takes it from here")]
     pub(crate) trail: Arc<Trail>,
 }
 
@@ -86,7 +85,9 @@ impl App {
             Parser::start(Arc::clone(&relations)).map_err(StartError::system("the parser's thread"))?;
         let meters = Arc::new(Meters::new());
         let interval = settings.log.account_interval;
-        let services = Services::new(&settings.services, Arc::clone(&meters.services), interval)
+        let readiness = Arc::new(Readiness::default());
+        let trail = Arc::new(Trail::new(Arc::clone(&loaded.trail), &meters, &readiness));
+        let services = Services::new(&settings.services, (Arc::clone(&meters.services), &trail), interval)
             .map_err(StartError::system("the thread that keeps accounts"))?;
         let connector = loaded.connector.clone();
         let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
@@ -102,10 +103,8 @@ impl App {
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
-        let trail = Arc::new(Trail::unkept(Arc::clone(&meters)));
         Ok(Self {
             reporter: Arc::<Trail>::clone(&trail),
-            trail,
             server,
             tenancy: tenancy(
                 (&settings, &names),
@@ -113,6 +112,7 @@ impl App {
                 relations,
                 (&identities, blank, token_rules),
                 ClaimRules::new(&variables),
+                trail.gate(),
             ),
             identities,
             names,
@@ -126,12 +126,13 @@ impl App {
             cancels: Arc::new(Registry::default()),
             workers: Arc::new(workers),
             meters,
-            readiness: Arc::new(Readiness::default()),
+            readiness,
             board: Arc::new(Board::new()),
             shutdown: Shutdown::new(),
             faults: crate::settings::faults(),
             suspicion: Arc::new(Suspicion::new(&settings.limits, loaded.mock_key)),
             admission: Arc::new(Admission::default()),
+            trail,
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
@@ -148,6 +149,7 @@ impl App {
         self.pools.follow(plan(&settings, &loaded, &server));
         let accounts = accounts(&settings, &loaded, &server, &self.meters);
         self.services.follow(&settings.services);
+        self.trail.follow(loaded.trail);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
@@ -176,6 +178,7 @@ impl App {
                 relations,
                 (&identities, blank, token_rules),
                 ClaimRules::new(&variables),
+                self.trail.gate(),
             ),
             identities,
             names,
@@ -343,11 +346,21 @@ fn tenancy(
     relations: Arc<RelationCache>,
     (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
     claims: ClaimRules,
+    gate: Option<Arc<dyn Gate>>,
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
     let claims = Arc::new(claims);
-    Shared { guard: Arc::new(guard(settings, names)), observer, relations, authority, blank, tokens, claims }
+    Shared {
+        guard: Arc::new(guard(settings, names)),
+        observer,
+        relations,
+        authority,
+        blank,
+        tokens,
+        claims,
+        gate,
+    }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

@@ -1,8 +1,10 @@
 //! The command line: every flag is a `PGWARDEN_*` variable under another name.
 
+mod audit;
 mod report;
 
-pub(crate) use report::{Disposal, Format, From, Ignore, Report, Resolve, Verdict};
+pub(crate) use self::audit::{AuditCommand, Tail, Verify};
+pub(crate) use self::report::{Disposal, Format, From, Ignore, Report, Resolve, Verdict};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -13,7 +15,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done: the configuration is right, or serve has drained (SIGTERM, SIGINT, or another process took over),
       whoever was left at the deadline or at a second signal included
-  1   check: something serious was found; verdict --exit-code: a table is not ready
+  1   check: something serious was found; audit verify: the trail is not intact; verdict --exit-code: a table is not ready
   2   wrong command line
   3   verdict --exit-code: too little is known of a table
   64  the configuration, or a file that it names, cannot be used
@@ -53,6 +55,12 @@ pub(crate) enum Command {
         /// What to do.
         #[command(subcommand)]
         command: SealCommand,
+    },
+    /// Work with the audit trail.
+    Audit {
+        /// What to do.
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// Work with the configuration.
     Config {

@@ -76,6 +76,7 @@ fn main() -> ExitCode {
         Command::Ignore(flags) => report::ignore(&flags),
         Command::Resolve(flags) => report::resolve(&flags),
         Command::Seal { command } => seal(command),
+        Command::Audit { command } => trail::command::run(&command),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             settings::load(&flags).and_then(|settings| check_configuration(&settings))
         }

@@ -10,10 +10,11 @@ use crate::logging;
 use crate::notify;
 use crate::reload::{Reloader, Told};
 use crate::report::{self, Live};
-use crate::signals::Phase;
+use crate::signals::{Phase, Shutdown};
 use crate::sockets::Sockets;
 use crate::start_error::StartError;
 use crate::takeover::{self, Door, Estate, Leaving, Predecessor};
+use crate::trail::Before;
 use crate::upstream::UpstreamError;
 use crate::worker::{self, Workers};
 use arc_swap::ArcSwap;
@@ -31,6 +32,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How long the end waits for the accounts of services.
 const LAST_ACCOUNTS: Duration = Duration::from_secs(2);
+/// How long the end waits for the last records of the audit trail.
+const LAST_RECORDS: Duration = Duration::from_secs(10);
 /// How often the drain looks whether everybody has left.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -53,6 +56,7 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
         None => None,
     };
     let sockets = Sockets::open(inherited, &mut predecessor, &app.settings)?;
+    app.trail.begin(if predecessor.is_some() { Before::Predecessor } else { Before::Nobody })?;
     let shutdown = app.shutdown.clone();
     let current: Current = Arc::new(ArcSwap::from_pointee(app));
     let threads = receivers
@@ -74,6 +78,7 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
         let _panicked = thread.join();
     }
     current.load().services.close_books(LAST_ACCOUNTS);
+    current.load().trail.close(LAST_RECORDS);
     tracing::info!("stopped");
     result
 }
@@ -86,6 +91,7 @@ async fn run(
 ) -> Result<(), StartError> {
     let app = current.load_full();
     let shutdown = app.shutdown.clone();
+    Shutdown::outlive_file_limits().map_err(StartError::system("cannot handle signals"))?;
     let signals = shutdown.on_signals().map_err(StartError::system("cannot handle signals"))?;
     tokio::spawn(signals);
     let told = reloader.told();
@@ -240,7 +246,8 @@ async fn watch_upstream(current: Current, changed: Arc<Notify>) {
     let mut look = Look::IfUnready;
     loop {
         let app = current.load_full();
-        if look == Look::Now || app.readiness.reasons().any(|reason| reason != Unready::Draining) {
+        let is_of_server = |reason| matches!(reason, Unready::UpstreamUntried | Unready::UpstreamUnreachable);
+        if look == Look::Now || app.readiness.reasons().any(is_of_server) {
             match try_upstream(&app).await {
                 Ok(()) => app.readiness.upstream_reached(),
                 Err(error) => {

@@ -4,6 +4,7 @@ use crate::claims::{ClaimRules, Claimant, disagreement};
 use crate::context::Presence;
 use crate::encode::ROLE;
 use crate::evidence::Evidence;
+use crate::gate::Gate;
 use crate::grant::{Authority, Denial, Grant};
 use crate::guard::{Guard, Inspection, Stance};
 use crate::holder::{Appraisal, Held, Holder};
@@ -49,6 +50,7 @@ pub struct Warden {
     relations: Arc<RelationCache>,
     tokens: TokenRules,
     claims: Arc<ClaimRules>,
+    gate: Option<Arc<dyn Gate>>,
     claimant: Option<Claimant>,
     watch: Option<Box<dyn Watch>>,
 }
@@ -70,6 +72,8 @@ pub struct Shared {
     pub tokens: TokenRules,
     /// What variables say when an application sets them itself.
     pub claims: Arc<ClaimRules>,
+    /// What may keep transactions from beginning.
+    pub gate: Option<Arc<dyn Gate>>,
 }
 
 impl Warden {
@@ -86,6 +90,7 @@ impl Warden {
             relations: Arc::clone(&shared.relations),
             tokens: shared.tokens,
             claims: Arc::clone(&shared.claims),
+            gate: shared.gate.clone(),
             claimant: None,
             watch: None,
         }
@@ -184,6 +189,11 @@ impl Tenancy for Warden {
 
     fn rule(&mut self, subject: Subject<'_>, place: Place, now: u64) -> Ruling {
         self.holder.enter(place.transaction);
+        if place.moment == Moment::Begins
+            && let Some(refusal) = self.gate.as_ref().and_then(|gate| gate.closed())
+        {
+            return Ruling::Refuse(Box::new(refusal));
+        }
         if self.carrier().is_none() {
             return Ruling::Allow;
         }

@@ -13,7 +13,7 @@ use pgwarden_config::SecretText;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
-use super::readiness::{Readiness, Unready};
+use super::readiness::{Degraded, Readiness, Unready};
 use super::report;
 use crate::meters::Meters;
 use crate::report::Live;
@@ -65,7 +65,11 @@ async fn healthy() -> &'static str {
 async fn ready(State(state): State<AdminState>) -> Response {
     let reasons: Vec<_> = state.readiness.reasons().map(Unready::label).collect();
     match reasons.is_empty() {
-        true => json_response(StatusCode::OK, &json!({ "status": "ready", "reasons": reasons })),
+        true => {
+            let degraded: Vec<_> = state.readiness.degraded().map(Degraded::label).into_iter().collect();
+            let word = if degraded.is_empty() { "ready" } else { "degraded" };
+            json_response(StatusCode::OK, &json!({ "status": word, "reasons": degraded }))
+        }
         false => json_response(
             StatusCode::SERVICE_UNAVAILABLE,
             &json!({ "status": "unready", "reasons": reasons }),
