@@ -21,6 +21,7 @@
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
 //! * [`seal`]: a sealed context with its readers;
 //! * [`trail`]: the audit trail as its files are;
+//! * [`staging`]: pending policies, staged and promoted;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -45,6 +46,7 @@ pub mod records;
 mod relay;
 pub mod reload;
 pub mod seal;
+pub mod staging;
 mod template;
 pub mod tenants;
 pub mod tokens;

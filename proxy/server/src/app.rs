@@ -4,6 +4,7 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
+use crate::hold::Holds;
 use crate::identity::{self, Identities, Nobody, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
@@ -67,6 +68,7 @@ pub(crate) struct App {
     pub(crate) suspicion: Arc<Suspicion>,
     pub(crate) faults: Faults,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) holds: Arc<Holds>,
     /// Hears what detectors find.
     #[allow(dead_code, reason = "the detectors take it from here")]
     pub(crate) reporter: Arc<dyn Reporter>,
@@ -133,6 +135,7 @@ impl App {
             suspicion: Arc::new(Suspicion::new(&settings.limits, loaded.mock_key)),
             admission: Arc::new(Admission::default()),
             trail,
+            holds: Arc::new(Holds::default()),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
@@ -198,6 +201,7 @@ impl App {
             faults: self.faults,
             suspicion: Arc::clone(&self.suspicion),
             admission: Arc::clone(&self.admission),
+            holds: Arc::clone(&self.holds),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,

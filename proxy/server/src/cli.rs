@@ -6,6 +6,7 @@ mod report;
 pub(crate) use self::audit::{AuditCommand, Tail, Verify};
 pub(crate) use self::report::{Disposal, Format, From, Ignore, Report, Resolve, Verdict};
 
+use crate::stage::arguments;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,11 +16,12 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done: the configuration is right, or serve has drained (SIGTERM, SIGINT, or another process took over),
       whoever was left at the deadline or at a second signal included
-  1   check: something serious was found; audit verify: the trail is not intact; verdict --exit-code: a table is not ready
+  1   check: something serious was found; stage: something could not be staged; promote, demote: refused;
+      audit verify: the trail is not intact; verdict --exit-code: a table is not ready
   2   wrong command line
   3   verdict --exit-code: too little is known of a table
   64  the configuration, or a file that it names, cannot be used
-  69  status, check, report: nothing answers
+  69  status, check, report, stage and its like: nothing answers
   71  the system does not give what is needed: the address is in use, no more threads or files; or, before a
       takeover, the server cannot be used
   77  status, report: not without the right token";
@@ -50,6 +52,16 @@ pub(crate) enum Command {
     Ignore(Ignore),
     /// Say that a finding is mended; it counts again when it is met again.
     Resolve(Resolve),
+    /// Let the server evaluate pending policies, without effect on the application.
+    Stage(Box<arguments::Stage>),
+    /// Show what is staged, and what is in force of it.
+    Staged(arguments::Staged),
+    /// Take away what was staged.
+    Unstage(arguments::Unstage),
+    /// Put staged policies in force.
+    Promote(Box<arguments::Move>),
+    /// Put promoted policies out of force.
+    Demote(Box<arguments::Move>),
     /// Work with sealed contexts: their keys, and the SQL that verifies them.
     Seal {
         /// What to do.

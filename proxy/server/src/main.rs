@@ -10,6 +10,7 @@ mod causes;
 mod check;
 mod cli;
 mod clock;
+mod hold;
 mod identity;
 mod keys;
 mod listen;
@@ -32,6 +33,7 @@ mod services;
 mod settings;
 mod signals;
 mod sockets;
+mod stage;
 mod start_error;
 mod status;
 mod stream;
@@ -75,6 +77,11 @@ fn main() -> ExitCode {
         Command::Verdict(flags) => report::verdict(&flags),
         Command::Ignore(flags) => report::ignore(&flags),
         Command::Resolve(flags) => report::resolve(&flags),
+        Command::Stage(flags) => stage::stage(&flags),
+        Command::Staged(flags) => stage::staged(&flags),
+        Command::Unstage(flags) => stage::unstage(&flags),
+        Command::Promote(flags) => stage::promote(&flags),
+        Command::Demote(flags) => stage::demote(&flags),
         Command::Seal { command } => seal(command),
         Command::Audit { command } => trail::command::run(&command),
         Command::Config { command: ConfigCommand::Check(flags) } => {

@@ -223,6 +223,7 @@ fn start_admin(listener: Option<TcpListener>, current: &Current, told: &Told) ->
     let state = AdminState {
         meters: Arc::clone(&app.meters),
         readiness: Arc::clone(&app.readiness),
+        holds: Arc::clone(&app.holds),
         status: Arc::<ArcSwap<App>>::clone(current),
         reports: Arc::new(Live::new({
             let current = Arc::clone(current);

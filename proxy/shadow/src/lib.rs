@@ -7,6 +7,7 @@ mod catalog;
 mod coverage;
 mod finding;
 mod kind;
+pub mod policy;
 pub mod replay;
 pub mod verdict;
 pub mod writes;
