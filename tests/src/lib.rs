@@ -20,6 +20,7 @@
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
 //! * [`seal`]: a sealed context with its readers;
+//! * [`shadow`]: tables without policies, and a pgwarden that watches;
 //! * [`trail`]: the audit trail as its files are;
 //! * [`staging`]: pending policies, staged and promoted;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
@@ -47,6 +48,7 @@ mod relay;
 pub mod reload;
 pub mod seal;
 pub mod staging;
+pub mod shadow;
 mod template;
 pub mod tenants;
 pub mod tokens;

@@ -9,7 +9,8 @@ use crate::identity::{self, Identities, Nobody, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
-use crate::observer::Observer;
+use crate::observer::{self, Observer};
+use crate::oversight::Oversight;
 use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
 use crate::seal::Sealing;
@@ -70,8 +71,8 @@ pub(crate) struct App {
     pub(crate) admission: Arc<Admission>,
     pub(crate) holds: Arc<Holds>,
     /// Hears what detectors find.
-    #[allow(dead_code, reason = "the detectors take it from here")]
     pub(crate) reporter: Arc<dyn Reporter>,
+    pub(crate) oversight: Arc<Oversight>,
     /// The same, for whatever else is recorded.
     pub(crate) trail: Arc<Trail>,
 }
@@ -92,7 +93,8 @@ impl App {
         let services = Services::new(&settings.services, (Arc::clone(&meters.services), &trail), interval)
             .map_err(StartError::system("the thread that keeps accounts"))?;
         let connector = loaded.connector.clone();
-        let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
+        let server = Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters));
+        let server = Arc::new(server.signing(observer::nonce(&settings, &loaded.mock_key)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
         let accounts = accounts(&settings, &loaded, &server, &meters);
         let seal = settings.context.seal.as_ref();
@@ -101,12 +103,16 @@ impl App {
         let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
         let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
-        let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server));
+        let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server, &trail));
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
+        let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(&trail);
+        let oversight = Oversight::start(&settings, &reporter, &observer)
+            .map_err(StartError::system("the thread that tells what was looked at"))?;
         Ok(Self {
-            reporter: Arc::<Trail>::clone(&trail),
+            reporter,
+            oversight: Arc::new(oversight),
             server,
             tenancy: tenancy(
                 (&settings, &names),
@@ -147,7 +153,8 @@ impl App {
     /// What those share who log in from now on. The pools follow the new settings at once.
     pub(crate) fn renewed(&self, settings: Settings, loaded: Loaded) -> Self {
         let meters = Arc::clone(&self.meters);
-        let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters);
+        let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters)
+            .signing(observer::nonce(&settings, &loaded.mock_key));
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
         let accounts = accounts(&settings, &loaded, &server, &self.meters);
@@ -167,12 +174,15 @@ impl App {
                 _ => Arc::new(next),
             });
         let identities = identities(&variables, &settings, &tokens, origin, &self.meters);
-        let observer = self.observer.after(Observer::new(&settings, loaded.observer_secret, &server));
+        let observer =
+            self.observer.after(Observer::new(&settings, loaded.observer_secret, &server, &self.trail));
+        self.oversight.follow(&settings, &self.reporter, &observer);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
             reporter: Arc::clone(&self.reporter),
+            oversight: Arc::clone(&self.oversight),
             trail: Arc::clone(&self.trail),
             server,
             tenancy: tenancy(

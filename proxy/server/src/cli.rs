@@ -68,6 +68,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: SealCommand,
     },
+    /// Install the triggers that look at writes, take them away, or say where they are.
+    Writes {
+        /// What to do.
+        #[command(subcommand)]
+        command: WritesCommand,
+    },
     /// Work with the audit trail.
     Audit {
         /// What to do.
@@ -86,6 +92,45 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: SqlCommand,
     },
+}
+
+/// What can be done about the triggers that look at writes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WritesCommand {
+    /// Install them, or make them anew.
+    Install(Writes),
+    /// Take them away, and what tables have left behind that are gone.
+    Remove(Writes),
+    /// Say where they are, and why not.
+    Status(Writes),
+}
+
+/// Which tables, and who does it.
+#[derive(Debug, Args)]
+pub(crate) struct Writes {
+    /// The tables, `schema.table`; all with staged policies, if none is given.
+    pub(crate) tables: Vec<String>,
+    /// The TOML file, as for serve.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The server, as who owns the tables: in the place of upstream.url.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The database; that of the URL, if it is not given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) database: Option<String>,
+    /// Print the SQL, and do nothing.
+    #[arg(long = "sql", num_args = 0, default_missing_value = "sql", default_value = "done")]
+    pub(crate) sql: Form,
+}
+
+/// Whether something is done, or printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Form {
+    /// It is done.
+    Done,
+    /// It is printed.
+    Sql,
 }
 
 /// SQL for the database.
@@ -280,6 +325,11 @@ impl Settings {
     /// Those of a file and the environment, without a flag.
     pub(crate) fn of_file(config: Option<PathBuf>) -> Self {
         Self { config, ..Self::default() }
+    }
+
+    /// Those of a file and the environment, with another server.
+    pub(crate) fn of_server(config: Option<PathBuf>, upstream: Option<String>) -> Self {
+        Self { config, upstream, ..Self::default() }
     }
 
     /// The flags that were given, as variables.

@@ -21,6 +21,7 @@ mod lookup;
 mod meters;
 mod notify;
 mod observer;
+mod oversight;
 mod packet;
 mod pool;
 mod questions;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         Command::Promote(flags) => stage::promote(&flags),
         Command::Demote(flags) => stage::demote(&flags),
         Command::Seal { command } => seal(command),
+        Command::Writes { command } => observer::command::run(&command),
         Command::Audit { command } => trail::command::run(&command),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             settings::load(&flags).and_then(|settings| check_configuration(&settings))

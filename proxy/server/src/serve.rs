@@ -78,6 +78,7 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
         let _panicked = thread.join();
     }
     current.load().services.close_books(LAST_ACCOUNTS);
+    current.load().oversight.close(LAST_ACCOUNTS);
     current.load().trail.close(LAST_RECORDS);
     tracing::info!("stopped");
     result

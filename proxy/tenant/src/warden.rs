@@ -109,6 +109,19 @@ impl Warden {
         Self { watch, ..self }
     }
 
+    /// The same, listened to by somebody who looks at nothing, whatever the mode.
+    #[must_use]
+    pub fn hushed_by(self, watch: Box<dyn Watch>) -> Self {
+        Self { watch: Some(watch), ..self }
+    }
+
+    /// What follows runs in this server process.
+    pub fn runs_on(&mut self, process: u32) {
+        if let Some(watch) = &mut self.watch {
+            watch.runs_on(process);
+        }
+    }
+
     /// What has to be looked up before the statement that [`Ruling::Ask`] answered is asked about again; `None` where it
     /// is the text of the statement.
     pub fn question(&mut self) -> Option<Evidence> {
@@ -136,7 +149,7 @@ impl Warden {
 
     fn tell(&mut self, offence: Offence, judgement: Judgement, text: Option<&[u8]>) {
         if let Some(watch) = &mut self.watch {
-            watch.offended(offence, judgement, text, self.holder.grant());
+            watch.offended(offence, judgement, text, self.holder.held());
         }
     }
 
@@ -296,7 +309,7 @@ impl Tenancy for Warden {
     }
 
     fn sent(&mut self, sent: &Sent<'_>) -> Option<Ticket> {
-        self.watch.as_mut()?.sent(sent, self.holder.grant())
+        self.watch.as_mut()?.sent(sent, self.holder.held())
     }
 
     fn overseer(&mut self) -> Option<&mut dyn Overseer> {

@@ -263,6 +263,7 @@ impl Relay {
             self.engine.attach(state, out);
         }
         self.app.meters.checkout();
+        self.engine.tenancy().runs_on(link.key.pid);
         self.registration.target.hold(&link.target.server, &link.key);
         self.link = Some(link);
     }

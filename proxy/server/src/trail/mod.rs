@@ -126,7 +126,6 @@ impl Trail {
 
     /// The highest number of the journal of this database (`pgwarden.journal`) that was recorded; none: nothing was, or it
     /// is not known. What is handed over once more is not recorded again.
-    #[allow(dead_code, reason = "the observer goes on from there")]
     pub(crate) fn journal_position(&self, database: &str) -> Option<i64> {
         self.desk.as_ref()?.journal_position(database)
     }

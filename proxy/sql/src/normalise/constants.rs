@@ -19,7 +19,7 @@ pub(super) fn is_constant(word: &[u8], [last, earlier]: [&[u8]; 2], before: Befo
     match word {
         b"true" | b"false" | b"null" => {
             let behind_is = last == b"is" || (last == b"not" && earlier == b"is");
-            !(behind_is && before == Before::Keyword) && !matches!(before, Before::Sign(b'.', _))
+            !(behind_is && before == Before::Keyword || matches!(before, Before::Sign(b'.', _)))
         }
         b"all" => last == b"limit" && before == Before::Keyword,
         b"nfc" | b"nfd" | b"nfkc" | b"nfkd" => true,
