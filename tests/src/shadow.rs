@@ -1,5 +1,7 @@
 //! Tables of two tenants without policies, a pgwarden that watches, and what it has recorded.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::tenants::{ACME, GLOBEX, Tenants};
@@ -111,10 +113,15 @@ impl Watched {
     pub fn coverage(&self, detector: &str, words: &str) -> Vec<(String, Vec<String>, u64)> {
         let trail = directory(&self.pgwarden);
         let mut found: Vec<(String, Vec<String>, u64)> = Vec::new();
-        for record in of_kind(&trail, "coverage") {
-            let text = record["query"]["text"].as_str().unwrap_or_default();
+        let records = of_kind(&trail, "coverage");
+        // The text stands in the first record of a sort alone.
+        let says = |record: &&Value| record["query"]["text"].as_str().unwrap_or_default().contains(words);
+        let named: BTreeSet<String> =
+            records.iter().filter(says).map(|record| record["query"]["fingerprint"].to_string()).collect();
+        for record in records {
             let covered = &record["coverage"];
-            if covered["detector"] != detector || !text.contains(words) {
+            let is_meant = named.contains(&record["query"]["fingerprint"].to_string());
+            if covered["detector"] != detector || !is_meant {
                 continue;
             }
             let reason = covered["uncovered"].as_str().unwrap_or_default().to_owned();

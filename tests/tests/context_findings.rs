@@ -82,7 +82,7 @@ fn what_asks_no_policy_is_found_on_tables_of_tenants() {
         let stage = Watched::start(server, schema);
         let mut client = stage.client("acme");
         client.query("TRUNCATE plain");
-        client.query("COPY plain FROM STDIN");
+        client.send(&Frontend::new().query("COPY plain FROM STDIN"));
         client.send(&Frontend::new().copy_data(b"1\n").copy_done());
         client.until_ready();
         client.send(&Frontend::new().query("COPY things (id, org_id) FROM STDIN"));

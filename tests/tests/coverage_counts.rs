@@ -12,9 +12,14 @@ fn counted(reason: &str, tables: &[&str], count: u64) -> (String, Vec<String>, u
 
 #[track_caller]
 fn until_counted(stage: &Watched, detector: &str, words: &str, expected: &Counts) {
-    until(&format!("{detector} of {words:?} is {expected:?}"), || {
-        (stage.coverage(detector, words) == *expected).then_some(())
-    });
+    let mut found = Counts::new();
+    let counted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        until("it is counted", || {
+            found = stage.coverage(detector, words);
+            (found == *expected).then_some(())
+        });
+    }));
+    assert!(counted.is_ok(), "{detector} of {words:?}: {found:?} instead of {expected:?}");
 }
 
 #[test]

@@ -89,8 +89,10 @@ impl Text {
 /// All that is known, shared by all sessions.
 #[derive(Debug)]
 pub struct Queries {
-    parts: [Mutex<HashMap<u64, Arc<Known>, BuildHasherDefault<Itself>>>; PARTS],
+    parts: [Mutex<Part>; PARTS],
 }
+
+type Part = HashMap<u64, Arc<Known>, BuildHasherDefault<Itself>>;
 
 impl Default for Queries {
     fn default() -> Self {

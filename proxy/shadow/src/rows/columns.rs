@@ -91,15 +91,17 @@ impl Columns {
         let mut tables: Vec<String> = columns.iter().map(|column| column.relation.full_name()).collect();
         tables.sort_unstable();
         tables.dedup();
-        let uncovered = if columns.is_empty() { Some(self.reason(is_of_other_type)) } else { None };
+        let uncovered = match (columns.is_empty(), is_of_other_type) {
+            (false, _) => None,
+            (true, true) => Some(Uncovered::Type),
+            (true, false) => Some(self.reason()),
+        };
         Plan { catalog: Arc::clone(catalog), columns: columns.into(), tables: tables.into(), uncovered }
     }
 
-    fn reason(&self, is_of_other_type: bool) -> Uncovered {
+    fn reason(&self) -> Uncovered {
         let Some(sources) = &self.sources else { return Uncovered::Unread };
-        if is_of_other_type {
-            Uncovered::Type
-        } else if sources.iter().any(|source| source.table != 0 && source.number == 0) {
+        if sources.iter().any(|source| source.table != 0 && source.number == 0) {
             Uncovered::WholeRows
         } else if sources.iter().all(|source| source.table == 0) {
             Uncovered::ComputedColumns
@@ -147,6 +149,6 @@ mod tests {
             assert_eq!(sources(&description[..cut]), Err(Malformed), "cut at {cut}");
         }
         assert_eq!(sources(b"\xff\xff"), Err(Malformed));
-        assert_eq!(Columns::read(b"").reason(false), Uncovered::Unread);
+        assert_eq!(Columns::read(b"").reason(), Uncovered::Unread);
     }
 }

@@ -49,14 +49,14 @@ impl Place {
 
 impl Watcher {
     /// Something that a statement does, and `enforce` refuses.
-    pub(super) fn offence(&mut self, offence: Offence, judgement: Judgement, place: Place) {
+    pub(super) fn offence(&mut self, offence: Offence, judgement: Judgement, place: &Place) {
         let finding = Finding {
             decision: match judgement {
                 Judgement::Allowed => Decision::Allowed,
                 Judgement::Refused => Decision::Refused,
             },
             evidence: Some(offence.label().to_owned()),
-            ..self.finding(kind_of(offence), Detector::Context, &place)
+            ..self.finding(kind_of(offence), Detector::Context, place)
         };
         let ran = judgement == Judgement::Allowed;
         self.tell(finding, place.known.as_deref().filter(|_| ran));
@@ -87,12 +87,9 @@ impl Watcher {
     }
 
     /// TRUNCATE or COPY FROM of a tenants' table.
-    pub(super) fn bulk_done(&mut self, relation: &Relation, is_truncate: bool, tag: &[u8]) {
+    pub(super) fn bulk_done(&mut self, kind: Kind, relation: &Relation, tag: &[u8]) {
         let Some(place) = self.running.front().map(Place::of_current) else { return };
-        let (kind, would_have) = match is_truncate {
-            true => (Kind::Truncate, WouldHave::None),
-            false => (Kind::CopyFrom, WouldHave::Refused),
-        };
+        let would_have = if kind == Kind::Truncate { WouldHave::None } else { WouldHave::Refused };
         let count =
             tag.strip_prefix(b"COPY ").and_then(|count| std::str::from_utf8(count).ok()?.parse().ok());
         let finding = Finding {
@@ -105,7 +102,7 @@ impl Watcher {
     }
 
     /// The server has refused a statement because of a policy.
-    pub(super) fn denied(&mut self, denied: Denied, place: Place) {
+    pub(super) fn denied(&mut self, denied: Denied, place: &Place) {
         let known = denied.target.table.as_deref().and_then(|name| {
             let catalog = self.catalog.load();
             catalog.find(None, name).map(|relation| relation.schema.clone())
@@ -116,7 +113,7 @@ impl Watcher {
             command: denied.command.or(place.known.as_ref().map(|known| known.command)),
             target: Target { schema: known, ..denied.target },
             evidence: Some(denied.evidence),
-            ..self.finding(Kind::Denied, Detector::Denied, &place)
+            ..self.finding(Kind::Denied, Detector::Denied, place)
         };
         self.post.reporter.found(finding);
     }

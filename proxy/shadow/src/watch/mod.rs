@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::coverage::Uncovered;
 use crate::denied::denied;
 use crate::finding::{Actor, Decision, Site};
+use crate::kind::Kind;
 use crate::queries::{Queries, Text};
 use crate::rows::{self, Columns, Sight, is_standard};
 use crate::writes::{self, Heard, Ledger};
@@ -184,16 +185,17 @@ impl Watcher {
     fn bulk(&mut self, ticket: Ticket, tag: &[u8]) {
         let Some(running) = self.running(ticket) else { return };
         let Some(known) = running.known() else { return };
-        let is_truncate = tag == b"TRUNCATE TABLE";
-        if !is_truncate && known.verb != Verb::CopyFrom {
-            return;
-        }
+        let kind = match known.verb {
+            _ if tag == b"TRUNCATE TABLE" => Kind::Truncate,
+            Verb::CopyFrom => Kind::CopyFrom,
+            _ => return,
+        };
         let named = known.query.text.as_deref().map(bulk::targets).unwrap_or_default();
         let catalog = self.catalog.load_full();
         for (schema, name) in named {
             let relation = catalog.find(schema.as_deref(), &name).cloned();
             if let Some(relation) = relation.filter(|relation| relation.tenant.is_some()) {
-                self.bulk_done(&relation, is_truncate, tag);
+                self.bulk_done(kind, &relation, tag);
             }
         }
     }
@@ -219,7 +221,7 @@ impl Watch for Watcher {
         let running = Running { ticket, text, acting, index: 0, result: None, seen: Seen::Nothing };
         for offence in offences {
             let place = Place::of(&running);
-            self.offence(offence, Judgement::Allowed, place);
+            self.offence(offence, Judgement::Allowed, &place);
         }
         self.running.push_back(running);
         Some(ticket)
@@ -251,7 +253,7 @@ impl Watch for Watcher {
             }
             None => Place::nowhere(&acting),
         };
-        self.offence(offence, judgement, place);
+        self.offence(offence, judgement, &place);
     }
 
     fn runs_on(&mut self, process: u32) {
@@ -342,7 +344,7 @@ impl Overseer for Watcher {
         }
         if let (Some(denied), Some(running)) = (denied(error), self.running(ticket)) {
             let place = Place::of(running);
-            self.denied(denied, place);
+            self.denied(denied, &place);
         }
     }
 
