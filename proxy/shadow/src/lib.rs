@@ -11,13 +11,13 @@ mod coverage;
 mod denied;
 mod finding;
 mod kind;
-pub mod policy;
-pub mod replay;
-pub mod verdict;
 mod origin;
+pub mod policy;
 mod queries;
+pub mod replay;
 mod rows;
 mod tenants;
+pub mod verdict;
 mod watch;
 pub mod writes;
 

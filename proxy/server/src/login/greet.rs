@@ -130,7 +130,11 @@ impl Acting {
     ) -> Result<Self, Denied> {
         let asked = permitted::settings(startup, Mode::Passthrough, app)?;
         let lane = service.admit(newcomer, &asked, app)?;
-        Ok(Self { warden: app.hushed(lane.warden(app)), settings: lane.settings(asked, app), lane: Some(lane) })
+        Ok(Self {
+            warden: app.hushed(lane.warden(app)),
+            settings: lane.settings(asked, app),
+            lane: Some(lane),
+        })
     }
 
     async fn client(

@@ -35,7 +35,9 @@ impl Writes {
         std::thread::Builder::new().name("pgwarden-writes".into()).stack_size(STACK).spawn(move || {
             for word in words {
                 match word {
-                    Word::Told(told) => told.findings().into_iter().for_each(|finding| reporter.found(finding)),
+                    Word::Told(told) => {
+                        told.findings().into_iter().for_each(|finding| reporter.found(finding))
+                    }
                     Word::Done(done) => {
                         let _gone = done.send(());
                     }

@@ -73,7 +73,7 @@ fn is_known(report: &Report, name: &str) -> bool {
 ///
 /// # Errors
 /// [`ReportError`] when there is none.
-pub(super) fn gathered(from: &cli::From) -> Result<Report, ReportError> {
+pub(crate) fn gathered(from: &cli::From) -> Result<Report, ReportError> {
     if let Some(admin) = &from.admin {
         return fetched(from, admin);
     }

@@ -15,7 +15,7 @@ mod screen;
 mod server;
 mod trail;
 
-pub(crate) use command::{report, rules_of, verdict};
+pub(crate) use command::{gathered, report, rules_of, verdict};
 pub(crate) use dispose::{ignore, resolve};
 pub(crate) use live::Live;
 pub(crate) use page::{Attempt, POLICY, login, render as page};
@@ -81,7 +81,6 @@ impl Sources {
     }
 }
 
-#[allow(dead_code, reason = "promotion asks it")]
 /// What a report says of one table; `None` where nothing is known of it, which is not the same as nothing against it.
 pub(crate) fn verdict_of<'a>(report: &'a Report, database: &str, table: &str) -> Option<&'a Judgement> {
     report

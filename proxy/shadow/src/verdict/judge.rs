@@ -154,6 +154,9 @@ fn statements(
             None => drop(merged.insert((database, fingerprint), one.clone())),
         }
     }
+    for one in merged.values_mut().filter(|one| one.text.is_none()) {
+        one.text = ledger.texts.get(&one.fingerprint).cloned();
+    }
     let mut statements: Vec<Statement> = merged
         .into_values()
         .map(|examined| Statement {

@@ -8,6 +8,7 @@ use super::runs::Runs;
 use super::service::{ServiceAccount, ServiceUse};
 use super::timeline::Timeline;
 use crate::coverage::{Coverage, Detector};
+use crate::finding::Query;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -90,6 +91,8 @@ pub struct Ledger {
     pub(super) lost: u64,
     /// Findings and statements that found no place here.
     pub(super) unlisted: u64,
+    /// What fingerprints stand for: a trail says it once.
+    pub(super) texts: BTreeMap<String, String>,
     since: Option<Moment>,
 }
 
@@ -113,6 +116,9 @@ impl Ledger {
             Fact::Event(Happening::Stopped, _) => self.runs.stopped(source, at),
             _ => self.runs.wrote(source, at),
         }
+        if let Fact::Covered(coverage) = &fact {
+            self.read(&coverage.query);
+        }
         let is_old = self.since.is_some_and(|since| at < since);
         match fact {
             Fact::Found(_) | Fact::Covered(_) | Fact::Service(_) | Fact::Lost(_) if is_old => (),
@@ -125,6 +131,13 @@ impl Ledger {
                 self.events.push(Event { at, what, detail });
             }
             Fact::Event(..) | Fact::Other => (),
+        }
+    }
+
+    fn read(&mut self, query: &Query) {
+        let Some(text) = &query.text else { return };
+        if self.texts.len() < MOST && !self.texts.contains_key(&query.fingerprint) {
+            self.texts.insert(query.fingerprint.clone(), text.clone());
         }
     }
 

@@ -2,9 +2,7 @@
 //! share backends with sessions that are looked at.
 
 use super::notice::Notice as Told;
-use pgwarden_session::{
-    Description, Formats, Interest, Look, Notice, Overseer, Sent, Statement, Ticket,
-};
+use pgwarden_session::{Description, Formats, Interest, Look, Notice, Overseer, Sent, Statement, Ticket};
 use pgwarden_tenant::{Held, Judgement, Offence, Watch};
 use pgwarden_wire::Status;
 use std::sync::Arc;

@@ -306,8 +306,15 @@ fn only_what_is_in_the_window_is_counted() {
     ledger.take("a", day(1), Fact::Event(Happening::Started, String::new()));
     ledger.take("a", day(2), step(Step::Stage, day(2), json!({"policies": ["p"]})));
     ledger.take("a", day(4), Fact::Found(Box::new(occurrence("x", Kind::ResultDiffers, day(4)))));
-    ledger.take("a", day(6), coverage("f1", Detector::Replay, None, 10));
+    ledger.take("a", day(3), coverage("f1", Detector::Replay, None, 7));
+    let mut later = coverage("f1", Detector::Replay, None, 10);
+    if let Fact::Covered(later) = &mut later {
+        later.query = Arc::new(Query { fingerprint: "f1".to_owned(), text: None });
+    }
+    ledger.take("a", day(6), later);
     let report = reported(&ledger, day(6));
+    assert_eq!(report.statements[0].examined.text.as_deref(), Some("text of f1"), "a trail says it once");
+    assert_eq!(one(&report).compared, 10);
     assert_eq!((report.findings.len(), one(&report).observed_seconds), (0, 86_400));
     assert_eq!(one(&report).stage, Stage::Staged, "steps are never forgotten");
 }
