@@ -250,7 +250,12 @@ impl Page {
             self.text("query", &session_token.query);
             self.text("hash", session_token.hash.as_str());
         }
-        for (section, query) in [("resolver", &lookups.resolver), ("membership", &lookups.membership)] {
+        let queries = [
+            ("resolver", &lookups.resolver),
+            ("membership", &lookups.membership),
+            ("tenants", &lookups.tenants),
+        ];
+        for (section, query) in queries {
             if let Some(query) = query {
                 self.section(&format!("context.{section}"));
                 self.text("query", query);

@@ -79,6 +79,7 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("context.session_token.hash", None),
     ("context.resolver.query", None),
     ("context.membership.query", None),
+    ("context.tenants.query", None),
     ("context.claim.users", None),
     ("context.token.carriers", None),
     ("context.token.max_bytes", None),

@@ -1,7 +1,7 @@
 //! Rows of another tenant on their way to a client: found wherever they come from, and never where there are none.
 
-use pgwarden_tests::shadow::Watched;
-use pgwarden_tests::tenants::{ACME, GLOBEX, values};
+use pgwarden_tests::shadow::{SETTINGS, Watched};
+use pgwarden_tests::tenants::{ACME, ANN, GLOBEX, values};
 use pgwarden_tests::{Frontend, Server, for_each_version, until};
 use serde_json::{Value, json};
 
@@ -233,6 +233,31 @@ fn what_cannot_be_seen_is_counted_with_its_reason() {
             found.iter().any(|(reason, _, _)| reason == "no_context").then_some(())
         });
         assert_eq!(stage.kinds(), ["context_missing"]);
+    });
+}
+
+#[test]
+fn a_member_of_several_organisations_sees_the_rows_of_all_of_them() {
+    for_each_version(async |server| {
+        let third = "00000000-0000-4000-8000-00000000000c";
+        let schema = format!(
+            "CREATE TABLE members (who uuid, org uuid); INSERT INTO members VALUES ('{ANN}', '{GLOBEX}');
+            GRANT SELECT ON members TO app; INSERT INTO things VALUES (4, '{third}')"
+        );
+        let query = "[context.tenants]\nquery = \"SELECT org FROM public.members WHERE who = $1\"\n";
+        let stage = Watched::start_with(server, &schema, "shadow", |builder| {
+            builder.file("pgwarden.toml", &format!("{SETTINGS}{query}"))
+        });
+        let mut client = stage.client("acme");
+        client.query(&format!("SELECT org_id FROM things WHERE org_id <> '{third}'"));
+        assert_eq!(values(&client.query("SELECT org_id AS all_of_them FROM things")).len(), 4);
+        let found = stage.found("rows_foreign", "all_of_them");
+        assert_eq!(said(&found), (4, 1, vec![third.to_owned()]));
+        assert_eq!(found["tenant"]["id"], ACME);
+        // Who is no member of anything else sees its own.
+        stage.client("globex").query("SELECT org_id AS of_one FROM things");
+        assert_eq!(said(&stage.found("rows_foreign", "of_one")).1, 3);
+        assert_eq!(stage.kinds().len(), 2);
     });
 }
 

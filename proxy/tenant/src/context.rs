@@ -72,7 +72,8 @@ pub struct Context {
     pub presence: Presence,
     /// When the context ends, in seconds since 1970.
     pub expires_at: Option<u64>,
-    /// The tenants whose rows may be seen with it, as far as that is known; the first is the one that is acted for.
+    /// The tenants whose rows may be seen with it, as far as that is known; the first is the one that is acted for, empty
+    /// where only its user is known.
     pub tenants: Vec<String>,
 }
 

@@ -30,7 +30,7 @@ impl Acting {
         };
         let tenant = is_known.then(|| Arc::new(Tenant { id: id.cloned().unwrap_or_default(), source }));
         // Whoever has no tenant sees nothing, not even what all tenants share: nothing is known of whom to compare with.
-        let own = context.tenants.iter().filter(|_| is_known);
+        let own = context.tenants.iter().filter(|id| is_known && !id.is_empty());
         let seen = match id.filter(|_| is_known) {
             Some(_) => own.chain(global).cloned().collect(),
             None => Vec::new(),
