@@ -217,6 +217,8 @@ fn colour(lane: Lane) -> &'static str {
         Lane::PgbouncerApp => "#3b7fb6",
         Lane::PgwardenPassthrough => "#f2a58a",
         Lane::PgwardenInject => "#c8401f",
+        Lane::PgwardenShadow => "#5f9e6e",
+        Lane::PgwardenRows => "#2f6b3d",
         Lane::PgwardenSeal => "#7a1f6b",
         Lane::PgwardenTokens1 => "#b79fd8",
         Lane::PgwardenTokens1000 => "#8a63c2",

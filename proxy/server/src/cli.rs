@@ -3,7 +3,7 @@
 mod audit;
 mod report;
 
-pub(crate) use self::audit::{AuditCommand, Tail, Verify};
+pub(crate) use self::audit::{AuditCommand, Export, ExportFormat, Tail, Verify};
 pub(crate) use self::report::{Disposal, Format, From, Ignore, Report, Resolve, Verdict};
 
 use crate::stage::arguments;
@@ -138,6 +138,8 @@ pub(crate) enum Form {
 pub(crate) enum SqlCommand {
     /// Triggers that tell pgwarden when something changes that it looks up.
     Invalidation,
+    /// The table of the audit trail, for [audit.postgres].
+    Audit,
 }
 
 /// What can be done about sealed contexts.

@@ -6,6 +6,7 @@ use crate::app::App;
 use crate::observer::Observer;
 use arc_swap::ArcSwap;
 use pgwarden_config::{RowSight, Settings};
+use pgwarden_shadow::replay::Replayer;
 use pgwarden_shadow::writes::{Hush, Judge};
 use pgwarden_shadow::{Actor, Book, Post, Queries, Reporter, RowGuard, RowRules, Site, Watcher};
 use pgwarden_tenant::{Mode, Warden, Watch};
@@ -107,6 +108,10 @@ impl App {
             writes: self.server.nonce().map(|nonce| {
                 let judge: Arc<dyn Judge> = Arc::<Writes>::clone(&oversight.writes);
                 (Arc::clone(nonce), judge)
+            }),
+            replayer: self.replays.clone().map(|replays| {
+                let replayer: Arc<dyn Replayer> = replays;
+                replayer
             }),
         };
         let catalog = self.observer.catalog(&party.database);
