@@ -79,7 +79,11 @@ fn a_finding_is_resolved_met_again_and_ignored_for_a_time() {
         );
         assert!(stage.causes().contains(&"findings".to_owned()));
 
+        // Replayed, the same statement is another finding.
+        let differs = stage.watched.found("result_differs", "from things order by");
+        let differs = differs["finding"].as_str().expect("a name");
         let who = ["--reason", "the WHERE is there again", "--owner", "Ann"];
+        assert!(stage.asked(&[&["resolve", differs], &who[..]].concat()).status.success());
         let resolved = stage.asked(&[&["resolve", &id[..8]], &who[..]].concat());
         assert!(resolved.status.success(), "{}", resolved.stderr);
         assert!(resolved.stderr.contains("is resolved, until it is met again"), "{}", resolved.stderr);
@@ -101,14 +105,17 @@ fn a_finding_is_resolved_met_again_and_ignored_for_a_time() {
         until("it is met again", || (stage.standing(&id) == "reopened").then_some(()));
         assert!(stage.causes().contains(&"findings".to_owned()));
 
+        assert!(
+            stage.asked(&[&["ignore", differs, "--until", "2999-01-01"], &who[..]].concat()).status.success()
+        );
         let ignored = stage.asked(&[&["ignore", &id, "--until", "30d"], &who[..]].concat());
         assert!(ignored.status.success(), "{}", ignored.stderr);
         client.query(FORGOTTEN);
         assert_eq!(stage.standing(&id), "ignored");
         assert!(!stage.causes().contains(&"findings".to_owned()));
         let journal = "SELECT step, detail->>'finding', detail->>'owner', reason, tables::text FROM pgwarden.journal \
-                       WHERE step IN ('ignore', 'resolve') ORDER BY id";
-        let lines = stage.server.psql(journal);
+                       WHERE step IN ('ignore', 'resolve') AND detail->>'finding' = '{id}' ORDER BY id";
+        let lines = stage.server.psql(&journal.replace("{id}", &id));
         let expected = |step: &str| format!("{step}|{id}|Ann|the WHERE is there again|{{public.things}}");
         assert_eq!(lines, [expected("resolve"), expected("ignore")].join("\n"));
     });
@@ -149,7 +156,7 @@ fn nothing_is_promoted_before_it_is_ready() {
         let exit = stage.asked(&["promote", "public.things"]);
         assert_eq!(exit.status.code(), Some(1), "{}", exit.stderr);
         assert!(exit.stderr.contains("the verdict on public.things is NOT READY"), "{}", exit.stderr);
-        assert!(exit.stderr.contains("public.things: 1 finding: rows_foreign"), "{}", exit.stderr);
+        assert!(exit.stderr.contains("rows_foreign × 1"), "{}", exit.stderr);
     });
 }
 
@@ -169,7 +176,8 @@ fn a_running_pgwarden_reports_itself() {
             let exit = Pgwarden::builder().run(&["report", "--admin", &admin, "--format", "json"]);
             assert!(exit.status.success(), "{}", exit.stderr);
             let report: Value = serde_json::from_str(&exit.stderr).expect("JSON");
-            Some(names(&report)).filter(|names| !names.is_empty())
+            // Rows on their way, and the replay.
+            Some(names(&report)).filter(|names| names.len() == 2)
         });
         let of_trail = Pgwarden::builder().run(&["report", "--trail", &stage.trail, "--format", "json"]);
         assert_eq!(names(&serde_json::from_str(&of_trail.stderr).expect("JSON")), live);
