@@ -220,6 +220,8 @@ fn colour(lane: Lane) -> &'static str {
         Lane::PgwardenShadow => "#5f9e6e",
         Lane::PgwardenRows => "#2f6b3d",
         Lane::PgwardenSeal => "#7a1f6b",
+        Lane::PgwardenShadow => "#6f9e5a",
+        Lane::PgwardenRows => "#2f6b2a",
         Lane::PgwardenTokens1 => "#b79fd8",
         Lane::PgwardenTokens1000 => "#8a63c2",
         Lane::PgwardenTokens100000 => "#5b3396",
