@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use pgwarden_tests::chromium::Chromium;
 use pgwarden_tests::shadow::Watched;
+use pgwarden_tests::tenants::ACME;
 use pgwarden_tests::trail::directory;
 use pgwarden_tests::{Exit, Pgwarden, Server, for_each_version, until};
 use serde_json::Value;
@@ -118,6 +119,38 @@ fn a_finding_is_resolved_met_again_and_ignored_for_a_time() {
         let lines = stage.server.psql(&journal.replace("{id}", &id));
         let expected = |step: &str| format!("{step}|{id}|Ann|the WHERE is there again|{{public.things}}");
         assert_eq!(lines, [expected("resolve"), expected("ignore")].join("\n"));
+    });
+}
+
+#[test]
+fn a_table_becomes_ready_when_its_application_is_mended() {
+    for_each_version(async |server| {
+        let stage = Stage::start(server);
+        let mut client = stage.watched.client("acme");
+        client.query(FORGOTTEN);
+        for kind in ["rows_foreign", "result_differs"] {
+            let found = stage.watched.found(kind, "from things order by");
+            let id = found["finding"].as_str().expect("a name").to_owned();
+            let said = ["--reason", "mended", "--owner", "Ann"];
+            let resolved = stage.asked(&[&["resolve", &id], &said[..]].concat());
+            assert!(resolved.status.success(), "{}", resolved.stderr);
+        }
+        for _ in 0..4 {
+            client.query(&format!("SELECT id, name FROM things WHERE org_id = '{ACME}' ORDER BY id"));
+        }
+        let ready = || stage.asked(&["verdict", "public.things", "--min-days", "0", "--exit-code"]);
+        let mut said = String::new();
+        let become_ready = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            until("it is ready", || {
+                let exit = ready();
+                said = exit.stderr;
+                exit.status.success().then_some(())
+            });
+        }));
+        assert!(become_ready.is_ok(), "{said}");
+        let promoted = stage.asked(&["promote", "public.things"]);
+        assert_eq!(promoted.status.code(), Some(1), "seven days are asked for: {}", promoted.stderr);
+        assert!(promoted.stderr.contains("INSUFFICIENT DATA"), "{}", promoted.stderr);
     });
 }
 
