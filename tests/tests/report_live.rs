@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pgwarden_tests::chromium::Chromium;
 use pgwarden_tests::shadow::Watched;
 use pgwarden_tests::tenants::ACME;
-use pgwarden_tests::trail::directory;
+use pgwarden_tests::trail::{directory, of_kind};
 use pgwarden_tests::{Exit, Pgwarden, Server, for_each_version, until};
 use serde_json::Value;
 
@@ -23,9 +23,17 @@ impl<'a> Stage<'a> {
         let watched = Watched::start(server, "");
         let trail: PathBuf = directory(&watched.pgwarden);
         let stage = Stage { server, watched, trail: trail.to_str().expect("a path").to_owned() };
+        // What is asked before the observer knows of the policies cannot be replayed with them.
+        let looks = |count| {
+            until(&format!("the observer has seen {count} states of the policies"), || {
+                (of_kind(&trail, "policies_changed").len() >= count).then_some(())
+            });
+        };
+        looks(1);
         let staged =
             stage.run(&["stage", "--column", "public.things.org_id", "--enable-rls", "--app", "app"]);
         assert!(staged.status.success(), "{}", staged.stderr);
+        looks(2);
         stage
     }
 
