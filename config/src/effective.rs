@@ -62,6 +62,7 @@ pub fn effective(settings: &Settings) -> String {
     page.text("account_interval", &units::show(settings.log.account_interval));
     page.audit(&settings.audit);
     page.sinks(&settings.sinks);
+    settings.report.show(&mut page);
     page.tcp(&settings.tcp);
     page.limits(&settings.limits);
     page.modes("databases", &settings.databases);

@@ -16,6 +16,7 @@ use crate::mistake::Fault;
 use crate::network::Neighbour;
 use crate::pool::{self, Pool};
 use crate::reader::{self, Reader, single};
+use crate::report::{self, Report};
 use crate::secret::SecretText;
 use crate::service::Service;
 use crate::service_reader;
@@ -120,6 +121,8 @@ pub struct Settings {
     pub log: Log,
     /// What is recorded.
     pub audit: Audit,
+    /// What has to be there before a table is ready.
+    pub report: Report,
     /// How dead peers are noticed.
     pub tcp: Tcp,
     /// What is too much.
@@ -167,6 +170,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let takeover = reader.parse("takeover", endpoint::socket_path);
     let log = log(reader);
     let audit = audit::resolve(reader);
+    let report = report::resolve(reader);
     let tcp = tcp::resolve(reader);
     let limits = limits::resolve(reader);
     let upstream = upstream?;
@@ -191,6 +195,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         takeover,
         log,
         audit,
+        report,
         tcp,
         limits,
     })

@@ -11,6 +11,8 @@
 //! * [`Relay`]: a network between pgwarden and the server that can break;
 //! * [`Wire`]: the protocol spoken by hand, for what no driver would ever send;
 //! * [`certificates`]: an authority for TLS tests;
+//! * [`records`]: audit trails made by hand;
+//! * [`chromium`]: a browser;
 //! * [`tokens`]: issuers of JSON Web Tokens;
 //! * [`encryption`]: how psql got in;
 //! * [`identities`]: the example platform, look-ups and the triggers that tell changes;
@@ -32,6 +34,7 @@
 
 mod application;
 pub mod certificates;
+pub mod chromium;
 pub mod client;
 mod directory;
 pub mod earlier_trail;
@@ -46,6 +49,7 @@ mod pgbouncer;
 pub mod platform;
 mod postgres;
 mod proxy;
+pub mod records;
 mod relay;
 pub mod reload;
 pub mod replay;

@@ -1,8 +1,10 @@
 //! The command line: every flag is a `PGWARDEN_*` variable under another name.
 
 mod audit;
+mod report;
 
 pub(crate) use self::audit::{AuditCommand, Export, ExportFormat, Tail, Verify};
+pub(crate) use self::report::{Disposal, Format, From, Ignore, Report, Resolve, Verdict};
 
 use crate::stage::arguments;
 use clap::{Args, Parser, Subcommand};
@@ -15,13 +17,14 @@ Exit codes:
   0   done: the configuration is right, or serve has drained (SIGTERM, SIGINT, or another process took over),
       whoever was left at the deadline or at a second signal included
   1   check: something serious was found; stage: something could not be staged; promote, demote: refused;
-      audit verify: the trail is not intact
+      audit verify: the trail is not intact; verdict --exit-code: a table is not ready
   2   wrong command line
+  3   verdict --exit-code: too little is known of a table
   64  the configuration, or a file that it names, cannot be used
-  69  status, check, stage and its like: nothing answers
+  69  status, check, report, stage and its like: nothing answers
   71  the system does not give what is needed: the address is in use, no more threads or files; or, before a
       takeover, the server cannot be used
-  77  status: not without the right token";
+  77  status, report: not without the right token";
 
 /// A transparent PostgreSQL proxy that gives every transaction a verified tenant context.
 #[derive(Debug, Parser)]
@@ -41,6 +44,14 @@ pub(crate) enum Command {
     Status(Status),
     /// Ask the server what would let a client past its policies.
     Check(Check),
+    /// Report what the policies would have done: verdicts, findings, coverage.
+    Report(Report),
+    /// Say whether the policies of tables may be put in force.
+    Verdict(Verdict),
+    /// Leave a finding out of the verdict for a time.
+    Ignore(Ignore),
+    /// Say that a finding is mended; it counts again when it is met again.
+    Resolve(Resolve),
     /// Let the server evaluate pending policies, without effect on the application.
     Stage(Box<arguments::Stage>),
     /// Show what is staged, and what is in force of it.

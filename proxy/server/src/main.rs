@@ -28,6 +28,7 @@ mod questions;
 mod relay;
 mod reload;
 mod replay;
+mod report;
 mod seal;
 mod serve;
 mod services;
@@ -75,6 +76,10 @@ fn main() -> ExitCode {
         Command::Serve(flags) => settings::load(&flags).and_then(|settings| run(settings, flags)),
         Command::Status(flags) => status(&flags),
         Command::Check(flags) => check::run(&flags),
+        Command::Report(flags) => report::report(&flags),
+        Command::Verdict(flags) => report::verdict(&flags),
+        Command::Ignore(flags) => report::ignore(&flags),
+        Command::Resolve(flags) => report::resolve(&flags),
         Command::Stage(flags) => stage::stage(&flags),
         Command::Staged(flags) => stage::staged(&flags),
         Command::Unstage(flags) => stage::unstage(&flags),

@@ -9,6 +9,7 @@ use crate::loaded::Loaded;
 use crate::logging;
 use crate::notify;
 use crate::reload::{Reloader, Told};
+use crate::report::{self, Live};
 use crate::signals::{Phase, Shutdown};
 use crate::sockets::Sockets;
 use crate::start_error::StartError;
@@ -233,6 +234,13 @@ fn start_admin(listener: Option<TcpListener>, current: &Current, told: &Told) ->
         readiness: Arc::clone(&app.readiness),
         holds: Arc::clone(&app.holds),
         status: Arc::<ArcSwap<App>>::clone(current),
+        reports: Arc::new(Live::new({
+            let current = Arc::clone(current);
+            move || {
+                let app = current.load();
+                (app.settings.audit.directory.clone(), report::rules_of(&app.settings))
+            }
+        })),
         token: Arc::clone(&told.token),
     };
     let shutdown = app.shutdown.clone();

@@ -75,12 +75,21 @@ pub(crate) fn load_for_check(flags: &cli::Check) -> Result<Settings, ExitCode> {
 /// The exit code.
 pub(crate) fn load_for_server(config: Option<PathBuf>, url: Option<&str>) -> Result<Settings, ExitCode> {
     let Some(url) = url else { return load(&cli::Settings::of_file(config)) };
-    let overrides = [("PGWARDEN_UPSTREAM", url), ("PGWARDEN_AUTH", "trust")];
-    let overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    resolve(None, &[], &overrides, &System).map_err(|mistakes| {
-        mistakes.iter().for_each(|mistake| complain(mistake));
+    of_url(url).map_err(|mistakes| {
+        complain(&mistakes);
         ExitCode::from(BAD_CONFIGURATION)
     })
+}
+
+/// The settings that an address alone stands for.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn of_url(url: &str) -> Result<Settings, String> {
+    let overrides = [("PGWARDEN_UPSTREAM", url), ("PGWARDEN_AUTH", "trust")];
+    let overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    resolve(None, &[], &overrides, &System)
+        .map_err(|mistakes| mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 /// Switches a rule off, in builds for tests alone.

@@ -17,6 +17,7 @@ mod queries;
 pub mod replay;
 mod rows;
 mod tenants;
+pub mod verdict;
 mod watch;
 pub mod writes;
 

@@ -1,9 +1,10 @@
-//! The admin listener: health, readiness, metrics and the status over HTTP.
+//! The admin listener: health, readiness, metrics, the status and the report over HTTP.
 //!
 //! It is for probes and scrapers, so a connection is one small request and its answer, within a deadline; nothing
 //! here can hold up the proxy.
 
 mod readiness;
+mod report;
 mod routes;
 #[cfg(test)]
 mod tests;

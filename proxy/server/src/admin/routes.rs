@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -15,9 +15,14 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use super::readiness::{Degraded, Readiness, Unready};
+use super::report;
 use crate::hold::{Holds, LONGEST};
 use crate::meters::Meters;
+use crate::report::Live;
 use crate::status::Source;
+
+/// The longest body of a request: a token.
+const BODY_BYTES: usize = 16 * 1024;
 
 /// Prometheus' text form.
 const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -33,22 +38,28 @@ pub(crate) struct AdminState {
     pub(crate) holds: Arc<Holds>,
     /// What `/status` shows.
     pub(crate) status: Arc<dyn Source>,
+    /// What `/report` shows.
+    pub(crate) reports: Arc<Live>,
     /// What a caller must bring for everything but `/healthz`; a reload may change it.
     pub(crate) token: Arc<ArcSwapOption<SecretText>>,
 }
 
-/// The routes, with the check of the token around all but `/healthz`.
+/// The routes, with the check of the token around all but `/healthz`, and the form that asks for it.
 pub(crate) fn router(state: AdminState) -> Router {
     let authorized = middleware::from_fn_with_state(state.clone(), authorize);
     Router::new()
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
+        .route("/report", get(report::page))
+        .route("/report.json", get(report::json))
         .route("/hold", post(hold).delete(release))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(authorized)
         .route("/healthz", get(healthy).fallback(method_not_allowed))
+        .route("/report/login", post(report::login).fallback(method_not_allowed))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(state)
 }
 
@@ -127,9 +138,15 @@ async fn method_not_allowed() -> Response {
 }
 
 async fn authorize(State(state): State<AdminState>, request: Request, next: Next) -> Response {
-    let token = state.token.load_full();
-    if token.is_none_or(|token| brings(request.headers(), &token)) {
+    let Some(token) = state.token.load_full() else { return next.run(request).await };
+    let is_report = report::is_of(request.uri());
+    let is_known = is_report && report::brings_cookie(request.headers(), &token);
+    if is_known || brings(request.headers(), &token) {
         return next.run(request).await;
+    }
+    let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if is_report && accepted.is_some_and(|accepted| accepted.contains("text/html")) {
+        return report::asks_to_log_in();
     }
     let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
     let body = json_response(StatusCode::UNAUTHORIZED, &json!({ "error": "a bearer token is required" }));
@@ -145,6 +162,6 @@ fn brings(headers: &HeaderMap, token: &SecretText) -> bool {
     scheme.eq_ignore_ascii_case(b"Bearer ") && brought.ct_eq(token.expose().as_bytes()).into()
 }
 
-fn json_response(status: StatusCode, body: &Value) -> Response {
+pub(super) fn json_response(status: StatusCode, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
 }

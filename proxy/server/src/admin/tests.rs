@@ -39,6 +39,7 @@ async fn serving(token: Option<&str>) -> Served {
         readiness: Arc::clone(&readiness),
         holds: Arc::default(),
         status: Arc::new(Nothing),
+        reports: Arc::new(crate::report::Live::new(|| (None, crate::report::RULES))),
         token: Arc::new(ArcSwapOption::from_pointee(token.map(|token| SecretText::new(token.to_owned())))),
     };
     let (stop, stopped) = oneshot::channel();
@@ -212,4 +213,45 @@ async fn it_ends_when_told_to() {
     served.stop.send(()).unwrap();
     served.task.await.unwrap();
     assert!(TcpStream::connect(served.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_browser_logs_in_by_a_form_and_others_by_their_token() {
+    let served = serving(Some("right")).await;
+    let (status, answer) = served.ask("GET /report", "Accept: text/html\r\n").await;
+    assert_eq!(status, 401);
+    assert!(answer.contains("<form") && answer.contains("content-security-policy:"), "{answer}");
+    assert_eq!(served.ask("GET /report.json", "").await.0, 401);
+    let post = |body: &'static str| {
+        let length = body.len();
+        format!("POST /report/login HTTP/1.1\r\nHost: admin\r\nContent-Length: {length}\r\n\r\n{body}")
+    };
+    let wrong = served.raw(post("token=wrong").as_bytes()).await;
+    assert!(wrong.starts_with("HTTP/1.1 401 ") && !wrong.contains("set-cookie"), "{wrong}");
+    let right = served.raw(post("token=right").as_bytes()).await;
+    assert!(right.starts_with("HTTP/1.1 303 ") && right.contains("location: /report\r\n"), "{right}");
+    let cookie = right.split("set-cookie: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+    // There is no trail here: but whoever reads that has been let in.
+    for (line, headers) in
+        [("GET /report", cookie.as_str()), ("GET /report.json", "Authorization: Bearer right\r\n")]
+    {
+        let (status, answer) = served.ask(line, headers).await;
+        assert_eq!(status, 404, "{answer}");
+        assert!(answer.contains("audit.directory is not set"), "{answer}");
+    }
+    assert_eq!(served.ask("GET /metrics", &cookie).await.0, 401, "the cookie is for the report alone");
+    assert_eq!(served.ask("GET /report/login", "").await.0, 405);
+}
+
+#[tokio::test]
+async fn no_web_site_reads_along_by_a_name_of_its_own() {
+    let served = serving(None).await;
+    let (status, answer) = served.ask("GET /report.json", "").await;
+    assert_eq!(status, 421, "Host: admin is a name: {answer}");
+    let local = "GET /report.json HTTP/1.1\r\nHost: localhost:1\r\n\r\n";
+    assert!(served.raw(local.as_bytes()).await.starts_with("HTTP/1.1 404 "));
+    let wrong = "GET /report.json?since=soon HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    assert!(served.raw(wrong.as_bytes()).await.starts_with("HTTP/1.1 400 "));
 }

@@ -12,18 +12,18 @@ const LONGEST: usize = 64 * 1024 * 1024;
 const BEFORE: &str = "SET search_path = pg_catalog, pg_temp; SET default_transaction_read_only = on";
 
 /// The values of a row; NULL reads as empty.
-pub(super) type Row = Vec<String>;
+pub(crate) type Row = Vec<String>;
 
 /// A connection that is asked.
 #[derive(Debug)]
-pub(super) struct Asked(Stream);
+pub(crate) struct Asked(Stream);
 
 impl Asked {
     /// Takes a connection that is ready.
     ///
     /// # Errors
     /// As [`Asked::rows`].
-    pub(super) async fn new(stream: Stream) -> Result<Self, UpstreamError> {
+    pub(crate) async fn new(stream: Stream) -> Result<Self, UpstreamError> {
         let mut asked = Self(stream);
         asked.rows(BEFORE).await?;
         Ok(asked)
@@ -33,7 +33,7 @@ impl Asked {
     ///
     /// # Errors
     /// [`UpstreamError`] when the server refuses it, or the connection breaks.
-    pub(super) async fn rows(&mut self, sql: &str) -> Result<Vec<Row>, UpstreamError> {
+    pub(crate) async fn rows(&mut self, sql: &str) -> Result<Vec<Row>, UpstreamError> {
         let mut request = Vec::new();
         Writer::new(&mut request).query(sql.as_bytes());
         packet::write(&mut self.0, &request).await?;

@@ -11,7 +11,7 @@ use crate::loaded::{self, Purpose};
 use crate::meters::Meters;
 use crate::upstream::{Credentials, Seals, Server, UpstreamError};
 use crate::{BAD_CONFIGURATION, BAD_SYSTEM, NO_ANSWER, cli, complain, refuse, say, settings};
-use ask::Asked;
+pub(crate) use ask::Asked;
 use pgwarden_config::Settings;
 use pgwarden_tenant::Protected;
 use report::{Finding, Severity};

@@ -89,6 +89,10 @@ pub(crate) struct Move {
     /// Why; it is recorded.
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+    /// promote: the directory of the audit trail that the verdict comes from; again for each further pgwarden. Without it,
+    /// that of the pgwarden of --through, or of the configuration.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) trail: Vec<PathBuf>,
     /// The admin listener of the pgwarden before this database, which holds its traffic for a moment.
     #[arg(long, value_name = "URL")]
     pub(crate) through: Option<String>,

@@ -36,7 +36,8 @@ pub(crate) fn promote(flags: &Move) -> Result<(), ExitCode> {
             return Ok(());
         }
         let forced = answered_for(flags)?;
-        gate::pass(&rows.iter().map(|row| row.label.as_str()).collect::<Vec<_>>(), forced)?;
+        let labels: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
+        gate::pass(&labels, &session.database, flags, forced).await?;
         closed(session, &rows).await?;
         moved(session, (&rows, flags), Direction::Promote).await?;
         for row in session.read(UNBOUND).await.unwrap_or_default() {

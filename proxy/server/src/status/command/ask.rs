@@ -53,7 +53,7 @@ pub(crate) enum AskError {
         brought: &'static str,
     },
     /// Somebody answers, and it is not a status.
-    #[error("{address} answers, but not with a status of pgwarden: {cause}")]
+    #[error("{address} answers, but not as pgwarden does: {cause}")]
     Strange {
         /// Who was asked.
         address: String,
@@ -67,6 +67,17 @@ pub(crate) enum AskError {
 
 /// Asks. Blocks.
 pub(super) fn ask(place: &Place) -> Result<Answer, AskError> {
+    let body = fetch(place, "/status", MAX_BYTES)?;
+    let strange = |cause: String| AskError::Strange { address: place.address.clone(), cause };
+    let report = serde_json::from_str(&body).map_err(|error| strange(error.to_string()))?;
+    Ok(Answer { body, report })
+}
+
+/// What is at a path of the admin listener, up to so many bytes. Blocks.
+///
+/// # Errors
+/// [`AskError`] when there is no answer, or not that one.
+pub(crate) fn fetch(place: &Place, path: &str, most: u64) -> Result<String, AskError> {
     let address = &place.address;
     let strange = |cause: String| AskError::Strange { address: address.clone(), cause };
     let config = Agent::config_builder()
@@ -76,7 +87,7 @@ pub(super) fn ask(place: &Place) -> Result<Answer, AskError> {
         .timeout_global(Some(TIMEOUT))
         .user_agent(concat!("pgwarden/", env!("CARGO_PKG_VERSION")))
         .build();
-    let mut request = Agent::new_with_config(config).get(format!("http://{address}/status"));
+    let mut request = Agent::new_with_config(config).get(format!("http://{address}{path}"));
     if let Some(token) = &place.token {
         request = request.header("Authorization", format!("Bearer {}", token.expose()));
     }
@@ -89,10 +100,7 @@ pub(super) fn ask(place: &Place) -> Result<Answer, AskError> {
         }
         status => return Err(strange(format!("HTTP status {status}"))),
     }
-    let body = response.body_mut().with_config().limit(MAX_BYTES).read_to_string();
-    let body = body.map_err(|error| strange(error.to_string()))?;
-    let report = serde_json::from_str(&body).map_err(|error| strange(error.to_string()))?;
-    Ok(Answer { body, report })
+    response.body_mut().with_config().limit(most).read_to_string().map_err(|error| strange(error.to_string()))
 }
 
 fn unanswered(address: &str, error: &HttpError) -> AskError {

@@ -3,9 +3,9 @@
 mod ask;
 mod place;
 mod screen;
-mod table;
+pub(crate) mod table;
 
-pub(crate) use ask::AskError;
+pub(crate) use ask::{AskError, fetch};
 pub(crate) use place::Place;
 
 use crate::complain;

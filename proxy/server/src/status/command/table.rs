@@ -5,7 +5,7 @@ const WIDEST: usize = 40;
 
 /// On which side a column is aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     /// Text.
     Left,
     /// Numbers.
@@ -14,29 +14,29 @@ pub(super) enum Side {
 
 /// A table: its first line, and its rows, each with as many cells as there are columns.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     columns: Vec<(&'static str, Side)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// An empty one.
-    pub(super) fn new(columns: &[(&'static str, Side)]) -> Self {
+    pub(crate) fn new(columns: &[(&'static str, Side)]) -> Self {
         Self { columns: columns.to_vec(), rows: Vec::new() }
     }
 
     /// One more row. What would move a terminal's cursor is replaced: names of databases are chosen by clients.
-    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| harmless(&cell)).collect());
     }
 
     /// Whether there is no row.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// The lines, the first of them with the names of the columns.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let names: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
         let all = || std::iter::once(&names).chain(&self.rows);
         let width = |at: usize| all().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
