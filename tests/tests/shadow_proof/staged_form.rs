@@ -10,12 +10,12 @@ use crate::truth::{Copy, Difference, Outcome};
 
 const DATABASES: [&str; 3] = ["today", "enforced", "staged"];
 
-/// What became of many statements, and the first that disagrees.
+/// What became of many statements, and the first that disagrees, alone.
 #[derive(Debug, Default)]
 pub struct Comparison {
     pub seen: BTreeMap<(Class, Difference), usize>,
     pub wrong: usize,
-    pub first_wrong: Option<String>,
+    pub first_wrong: Option<Case>,
 }
 
 /// Runs each case with the staged form that `staging` says.
@@ -32,12 +32,17 @@ pub fn compare(
         }
         comparison.wrong += wrong.len();
         if let (Some((number, _)), None) = (wrong.first(), &comparison.first_wrong) {
-            let alone = Case { statements: vec![case.statements[*number].clone()], ..case };
-            let smallest = alone.shrink(|case| !compare_case(server, case, &staging).1.is_empty());
-            comparison.first_wrong = compare_case(server, &smallest, &staging).1.pop().map(|(_, text)| text);
+            let statements = vec![case.statements[*number].clone()];
+            comparison.first_wrong = Some(Case { statements, ..case });
         }
     }
     comparison
+}
+
+/// What disagrees in a case with one statement, with as little data as it needs.
+pub fn explain(server: &Server, case: Case, staging: impl Fn(&Case) -> String) -> String {
+    let smallest = case.shrink(|case| !compare_case(server, case, &staging).1.is_empty());
+    compare_case(server, &smallest, &staging).1.swap_remove(0).1
 }
 
 type Seen = Vec<(Class, Difference)>;
