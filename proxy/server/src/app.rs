@@ -16,6 +16,7 @@ use crate::signals::Shutdown;
 use crate::start_error::StartError;
 use crate::status::Board;
 use crate::tls::Acceptor;
+use crate::trail::Trail;
 use crate::upstream::{Credentials, Seals, Server};
 use crate::users::Accounts;
 use crate::worker::{self, Command, Workers};
@@ -24,6 +25,7 @@ use pgwarden_auth::jwt::Claims;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
+use pgwarden_shadow::Reporter;
 use pgwarden_tenant::{
     Authority, ClaimRules, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared, Stance,
     TokenRules,
@@ -62,6 +64,12 @@ pub(crate) struct App {
     pub(crate) suspicion: Arc<Suspicion>,
     pub(crate) faults: Faults,
     pub(crate) admission: Arc<Admission>,
+    /// Hears what detectors find.
+    #[allow(dead_code, reason = "the detectors take it from here")]
+    pub(crate) reporter: Arc<dyn Reporter>,
+    /// The same, for whatever else is recorded.
+    #[allow(dead_code, reason = "the observer takes it from here")]
+    pub(crate) trail: Arc<Trail>,
 }
 
 impl App {
@@ -90,7 +98,10 @@ impl App {
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
+        let trail = Arc::new(Trail::unkept(Arc::clone(&meters)));
         Ok(Self {
+            reporter: Arc::<Trail>::clone(&trail),
+            trail,
             server,
             tenancy: tenancy(
                 (&settings, &names),
@@ -150,6 +161,8 @@ impl App {
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
+            reporter: Arc::clone(&self.reporter),
+            trail: Arc::clone(&self.trail),
             server,
             tenancy: tenancy(
                 (&settings, &names),

@@ -35,6 +35,7 @@ mod status;
 mod stream;
 mod takeover;
 mod tls;
+mod trail;
 mod upstream;
 mod users;
 mod worker;

@@ -1,6 +1,7 @@
 //! The values that labels take: enums, so that no tenant, user or SQL text can become one.
 
 use pgwarden_session::Pin;
+use pgwarden_shadow::Kind;
 use pgwarden_tenant::{Mode, Offence};
 
 /// An enum whose variants are the values of one label.
@@ -242,6 +243,14 @@ labels!(
 );
 
 impl Label for Pin {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn label(self) -> &'static str {
+        self.label()
+    }
+}
+
+impl Label for Kind {
     const ALL: &'static [Self] = &Self::ALL;
 
     fn label(self) -> &'static str {

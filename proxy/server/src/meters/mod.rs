@@ -24,6 +24,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Unit};
 use metrics_exporter_prometheus::PrometheusHandle;
 use pgwarden_session::{Activity, Pin};
+use pgwarden_shadow::Kind;
 use pgwarden_tenant::{Mode, Offence};
 
 use self::connections::Connections;
@@ -80,6 +81,7 @@ pub(crate) struct Meters {
     injections: Family<InjectionForm, Counter>,
     refusals: Counter,
     findings: Family<(Offence, Mode), Counter>,
+    shadow_findings: Family<Kind, Counter>,
     checkouts: Counter,
     waiting_clients: Gauge,
     pinned_clients: Family<Pin, Gauge>,
@@ -125,6 +127,11 @@ impl Meters {
                 "pgwarden_findings_total",
                 ("kind", "mode"),
                 "Findings, by kind and mode.",
+            ),
+            shadow_findings: r.counters(
+                "pgwarden_shadow_findings_total",
+                "kind",
+                "Statements that the policies would have changed, and what else detectors found, by kind.",
             ),
             checkouts: r.counter("pgwarden_checkouts_total", None, "Backends lent to clients."),
             waiting_clients: r.gauge("pgwarden_waiting_clients", "Clients that wait for a backend now."),
@@ -228,6 +235,13 @@ impl Meters {
     /// A connection to the server was closed.
     pub(crate) fn backend_closed(&self, reason: CloseReason) {
         self.connections.backends_closed.count(reason);
+    }
+
+    /// Detectors have found so many of a kind.
+    pub(crate) fn shadow_found(&self, kind: Kind, count: u64) {
+        if let Some(counter) = self.shadow_findings.of(kind) {
+            counter.increment(count);
+        }
     }
 
     /// A client got a backend.
