@@ -8,8 +8,12 @@
 mod case;
 #[path = "shadow_proof/dice.rs"]
 mod dice;
+#[path = "shadow_proof/pgwarden.rs"]
+mod pgwarden;
 #[path = "shadow_proof/policy.rs"]
 mod policy;
+#[path = "shadow_proof/proof.rs"]
+mod proof;
 #[path = "shadow_proof/rates.rs"]
 mod rates;
 #[path = "shadow_proof/reads.rs"]
@@ -20,6 +24,8 @@ mod replay_form;
 mod schema;
 #[path = "shadow_proof/shrink.rs"]
 mod shrink;
+#[path = "shadow_proof/sighting.rs"]
+mod sighting;
 #[path = "shadow_proof/staged_form.rs"]
 mod staged_form;
 #[path = "shadow_proof/statement.rs"]
@@ -85,5 +91,20 @@ fn a_query_run_again_as_the_shadow_role_tells_what_the_policies_change() {
         println!("PostgreSQL {}: {rates}", server.version());
         assert!(wrong.is_empty(), "{} were judged wrongly; the first of them:\n{}", wrong.len(), wrong[0]);
         assert!(rates.true_positives * 4 > rates.judged(), "the statements are too harmless: {rates}");
+    });
+}
+
+#[test]
+fn what_differs_is_found_and_what_does_not_is_not() {
+    for_each_version(async |server| {
+        create_roles(server);
+        let proof = proof::prove(server, cases(server.version(), 1_000));
+        println!("PostgreSQL {}, {} statements\n{}", server.version(), proof.statements, proof.table());
+        let show = |what: &str, texts: &[String]| {
+            assert!(texts.is_empty(), "{} {what}; the first:\n{}", texts.len(), texts[0]);
+        };
+        show("statements did something else through pgwarden", &proof.disturbed);
+        show("statements were judged wrongly", &proof.wrong);
+        show("records are about no statement", &proof.strays);
     });
 }

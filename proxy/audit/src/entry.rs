@@ -20,7 +20,8 @@ const FOREIGN: usize = 5;
 pub fn finding_id(finding: &Finding) -> String {
     let word = |text: Option<&String>| text.map(String::as_str).unwrap_or_default().to_owned();
     let target = &finding.target;
-    let command = finding.command.and_then(|command| serde_json::to_string(&command).ok()).unwrap_or_default();
+    let command =
+        finding.command.and_then(|command| serde_json::to_string(&command).ok()).unwrap_or_default();
     let fingerprint = finding.query.as_ref().map(|query| query.fingerprint.clone()).unwrap_or_default();
     let (schema, table, policy) =
         (word(target.schema.as_ref()), word(target.table.as_ref()), word(target.policy.as_ref()));

@@ -1,7 +1,7 @@
 //! Pseudonyms of tenants and users: the same for the same one, and nobody without the key can tell whose.
 
-use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use crate::hash::hex;
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use std::fmt;
 
 /// How many bytes of the code a pseudonym has.

@@ -32,7 +32,8 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, NotATimestamp> {
         let shape = b"0000-00-00T00:00:00.000000Z";
-        let fits = |(byte, form): (u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { byte == *form };
+        let fits =
+            |(byte, form): (u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { byte == *form };
         if text.len() != shape.len() || !text.bytes().zip(shape).all(fits) {
             return Err(NotATimestamp);
         }
@@ -94,7 +95,8 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["", "2030-01-31T23:59:59Z", "2030-02-30T00:00:00.000000Z", "2030-01-31T24:00:00.000000Z"] {
+        for text in ["", "2030-01-31T23:59:59Z", "2030-02-30T00:00:00.000000Z", "2030-01-31T24:00:00.000000Z"]
+        {
             assert_eq!(text.parse::<Timestamp>(), Err(NotATimestamp), "{text}");
         }
     }

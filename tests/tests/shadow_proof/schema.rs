@@ -15,11 +15,20 @@ pub enum TenantType {
     Text,
     Varchar,
     Uuid,
+    Enum,
+    Domain,
 }
 
 impl TenantType {
-    const ALL: [TenantType; 5] =
-        [TenantType::Integer, TenantType::Bigint, TenantType::Text, TenantType::Varchar, TenantType::Uuid];
+    const ALL: [TenantType; 7] = [
+        TenantType::Integer,
+        TenantType::Bigint,
+        TenantType::Text,
+        TenantType::Varchar,
+        TenantType::Uuid,
+        TenantType::Enum,
+        TenantType::Domain,
+    ];
 
     /// As SQL writes it.
     pub fn sql(self) -> &'static str {
@@ -29,14 +38,27 @@ impl TenantType {
             TenantType::Text => "text",
             TenantType::Varchar => "varchar(40)",
             TenantType::Uuid => "uuid",
+            TenantType::Enum => "org_kind",
+            TenantType::Domain => "org_number",
+        }
+    }
+
+    /// The kind of a context variable that holds it.
+    pub fn context_kind(self) -> &'static str {
+        match self {
+            TenantType::Integer | TenantType::Bigint | TenantType::Domain => "bigint",
+            TenantType::Text | TenantType::Varchar | TenantType::Enum => "text",
+            TenantType::Uuid => "uuid",
         }
     }
 
     fn tenant(self, number: usize) -> String {
         match self {
-            TenantType::Integer => (7001 + number).to_string(),
+            TenantType::Integer | TenantType::Domain => (7001 + number).to_string(),
             TenantType::Bigint => (7_000_000_001 + number).to_string(),
-            TenantType::Text | TenantType::Varchar => ["north", "south", "east", "west"][number].to_owned(),
+            TenantType::Text | TenantType::Varchar | TenantType::Enum => {
+                ["north", "south", "east", "west"][number].to_owned()
+            }
             TenantType::Uuid => format!("00000000-0000-4000-8000-00000000000{}", number + 1),
         }
     }
@@ -81,6 +103,8 @@ pub struct Table {
     /// Whether row level security is on today, with a policy that allows all.
     pub secured_today: bool,
     pub null_tenants: bool,
+    /// Whether its first column was dropped, so that columns have other numbers than places, and than in partitions.
+    pub had_another_column: bool,
     pub policies: Vec<Policy>,
     /// Each with values in the order of `columns`, as literals.
     pub rows: Vec<Vec<String>>,
@@ -119,7 +143,7 @@ impl Schema {
         let tenant_type = *dice.pick(&TenantType::ALL);
         let tenants: Vec<_> = (0..dice.between(2, 4)).map(|number| tenant_type.tenant(number)).collect();
         let users = (0..tenants.len() * 2).map(|number| (format!("u{number}"), number / 2)).collect();
-        let tenant_column = *dice.pick(&["org_id", "tenant", "account"]);
+        let tenant_column = *dice.pick(&["org_id", "tenant", "account", "\"orgId\""]);
         let mut schema = Schema {
             tenant_type,
             tenant_column,
@@ -187,6 +211,7 @@ impl Schema {
             parent,
             secured_today: dice.chance(50),
             null_tenants: partitions != Partitions::ByTenant && dice.chance(30),
+            had_another_column: dice.chance(30),
             policies: Vec::new(),
             rows: Vec::new(),
         };
@@ -269,6 +294,8 @@ impl Schema {
             "GRANT ALL ON SCHEMA public TO owner;
 GRANT USAGE ON SCHEMA public TO app;
 SET ROLE owner;
+CREATE TYPE org_kind AS ENUM ('west', 'north', 'east', 'south');
+CREATE DOMAIN org_number AS integer;
 CREATE FUNCTION current_org() RETURNS {kind} LANGUAGE sql STABLE AS
   $$ SELECT nullif(current_setting('app.org', true), '')::{kind} $$;
 CREATE FUNCTION current_who() RETURNS text LANGUAGE plpgsql STABLE AS
@@ -288,6 +315,9 @@ INSERT INTO colours VALUES ('red', true), ('green', false), ('blue', false);\n"
 
     fn write_table(&self, sql: &mut String, table: &Table) {
         let mut parts: Vec<_> = table.columns.iter().map(|column| self.definition(table, column)).collect();
+        if table.had_another_column {
+            parts.insert(0, "gone integer".to_owned());
+        }
         parts.push(match table.partitions {
             Partitions::ByTenant => format!("PRIMARY KEY (id, {})", self.tenant_column),
             Partitions::None | Partitions::ByHashOfId => "PRIMARY KEY (id)".to_owned(),
@@ -299,6 +329,9 @@ INSERT INTO colours VALUES ('red', true), ('green', false), ('blue', false);\n"
         };
         let name = table.name;
         let _ = writeln!(sql, "CREATE TABLE {name} (\n  {}){partitioned};", parts.join(",\n  "));
+        if table.had_another_column {
+            let _ = writeln!(sql, "ALTER TABLE {name} DROP COLUMN gone;");
+        }
         match table.partitions {
             Partitions::None => {}
             Partitions::ByHashOfId => {

@@ -71,6 +71,10 @@ pub enum Protocol {
     Extended {
         result_format: u16,
     },
+    /// Prepared and described by a name; then bound and executed, as drivers do that keep statements.
+    Named {
+        result_format: u16,
+    },
 }
 
 /// A bound value.
@@ -97,22 +101,28 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// What the client sends.
-    pub fn messages(&self) -> Frontend {
-        let mut messages = match self.protocol {
-            Protocol::Simple => return self.simple(),
-            Protocol::Extended { .. } => Frontend::new(),
-        };
-        let Protocol::Extended { result_format } = self.protocol else { return messages };
+    /// What the client sends, each when the one before is answered.
+    pub fn messages(&self) -> Vec<Frontend> {
         let types: Vec<_> = self.parameters.iter().map(|parameter| parameter.type_oid).collect();
-        let values: Vec<_> =
-            self.parameters.iter().map(|parameter| parameter.value.as_deref().map(str::as_bytes)).collect();
-        messages = messages.parse("", &self.text, &types);
-        messages
-            .bind_formats("", "", &[], &values, &[result_format])
-            .describe_portal("")
-            .execute("", 0)
-            .sync()
+        let new = Frontend::new;
+        match self.protocol {
+            Protocol::Simple => vec![self.simple()],
+            Protocol::Extended { result_format } => {
+                let parsed = new().parse("", &self.text, &types);
+                vec![self.bind(parsed, "", result_format).describe_portal("").execute("", 0).sync()]
+            }
+            Protocol::Named { result_format } => {
+                let name = format!("s{}", self.number);
+                let parsed = new().parse(&name, &self.text, &types).describe_statement(&name).sync();
+                vec![parsed, self.bind(new(), &name, result_format).execute("", 0).sync()]
+            }
+        }
+    }
+
+    fn bind(&self, messages: Frontend, statement: &str, result_format: u16) -> Frontend {
+        let values = self.parameters.iter().map(|parameter| parameter.value.as_deref().map(str::as_bytes));
+        let values: Vec<_> = values.collect();
+        messages.bind_formats("", statement, &[], &values, &[result_format])
     }
 
     fn simple(&self) -> Frontend {
@@ -153,6 +163,7 @@ fn type_name(oid: u32) -> &'static str {
         20 => "bigint",
         23 => "integer",
         2950 => "uuid",
+        0 => "unknown",
         _ => "text",
     }
 }
@@ -193,7 +204,12 @@ impl<'a> Draft<'a> {
         }
         let type_oid = self.type_oid(kind);
         self.parameters.push(Parameter { type_oid, value: Some(value.to_owned()) });
-        format!("${}", self.parameters.len())
+        let place = self.parameters.len();
+        if type_oid == 0 {
+            format!("${place}::{}", self.schema.tenant_type.sql())
+        } else {
+            format!("${place}")
+        }
     }
 
     fn type_oid(&self, kind: Kind) -> u32 {
@@ -204,6 +220,8 @@ impl<'a> Draft<'a> {
             Kind::Owner | Kind::Label => 25,
             Kind::Tenant => match self.schema.tenant_type {
                 TenantType::Integer => 23,
+                // Types of the application have no number that is known beforehand.
+                TenantType::Enum | TenantType::Domain => 0,
                 TenantType::Bigint => 20,
                 TenantType::Text | TenantType::Varchar => 25,
                 TenantType::Uuid => 2950,

@@ -82,8 +82,21 @@ impl Outcome {
             || matches!(rows(statement, self, other), Difference::Same | Difference::Unstable))
     }
 
+    /// Sends a statement, and hears what comes of it.
+    pub fn converse(wire: &mut Wire, statement: &Statement) -> Outcome {
+        let mut answers = Vec::new();
+        for messages in statement.messages() {
+            wire.send(&messages);
+            answers.extend(wire.until_ready());
+            if answers.iter().any(|message| message.tag == b'E') {
+                break;
+            }
+        }
+        Outcome::of(&answers)
+    }
+
     /// From the messages that answer a statement.
-    pub fn of(messages: &[Message]) -> Outcome {
+    fn of(messages: &[Message]) -> Outcome {
         let rows = messages.iter().filter(|message| matches!(message.tag, b'D' | b'd'));
         let error = messages.iter().find(|message| message.tag == b'E').map(Message::fields);
         Outcome {
@@ -131,8 +144,7 @@ impl Copy {
     pub fn run(&mut self, case: &Case, statement: &Statement) -> Outcome {
         let role = self.role.map_or_else(String::new, |role| format!("; SET LOCAL ROLE {role}"));
         self.wire.rows(&format!("BEGIN; {}{role}", case.context(statement)));
-        self.wire.send(&statement.messages());
-        let mut outcome = Outcome::of(&self.wire.until_ready());
+        let mut outcome = Outcome::converse(&mut self.wire, statement);
         if outcome.error.is_none() && statement.class.writes() {
             outcome.effect = self.wire.rows("SELECT proof.snapshot()").swap_remove(0).swap_remove(0);
         }

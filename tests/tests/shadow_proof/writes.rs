@@ -46,11 +46,12 @@ pub fn random(dice: &mut Dice, schema: &Schema, number: usize, version: Version)
     }
     let user = Some(dice.below(schema.users.len())).filter(|_| dice.chance(94));
     let copies = matches!(class, Class::CopyTo | Class::CopyFrom);
+    let result_format = *dice.pick(&[0, 1]);
     let protocol = match dice.below(4) {
         _ if copies => Protocol::Simple,
         0 | 1 => Protocol::Simple,
-        2 => Protocol::Extended { result_format: 0 },
-        _ => Protocol::Extended { result_format: 1 },
+        2 => Protocol::Extended { result_format },
+        _ => Protocol::Named { result_format },
     };
     let mut draft = Draft::new(schema, number, user, protocol != Protocol::Simple);
     let (text, order, copy_data) = draft.statement(dice, class, version);

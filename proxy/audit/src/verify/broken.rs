@@ -86,7 +86,10 @@ impl fmt::Display for Break {
             Self::Signature => out.write_str("a checkpoint that was not signed with this key"),
             Self::NeverSigned => out.write_str("no checkpoint was signed with this key"),
             Self::SetAside { lines } => {
-                write!(out, "{lines} lines did not belong to the chain when pgwarden started, and were set aside")
+                write!(
+                    out,
+                    "{lines} lines did not belong to the chain when pgwarden started, and were set aside"
+                )
             }
         }
     }
