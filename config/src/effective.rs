@@ -50,6 +50,7 @@ pub fn effective(settings: &Settings) -> String {
     page.section("guard");
     page.text("mode", settings.guard.mode.as_str());
     page.list("functions", settings.guard.functions.iter().cloned());
+    settings.shadow.show(&mut page);
     page.tls(&settings.tls);
     page.admin(settings.admin.as_ref());
     page.section("log");
@@ -66,44 +67,52 @@ pub fn effective(settings: &Settings) -> String {
 
 /// The TOML text so far.
 #[derive(Default)]
-struct Page(String);
+pub(crate) struct Page(String);
 
 impl Page {
-    fn section(&mut self, name: &str) {
+    /// Begins a table.
+    pub(crate) fn section(&mut self, name: &str) {
         self.0.push_str(&format!("\n[{name}]\n"));
     }
 
-    fn bare(&mut self, key: &str, value: impl Display) {
+    /// A value as it is.
+    pub(crate) fn bare(&mut self, key: &str, value: impl Display) {
         self.0.push_str(&format!("{key} = {value}\n"));
     }
 
-    fn text(&mut self, key: &str, value: &str) {
+    /// A text.
+    pub(crate) fn text(&mut self, key: &str, value: &str) {
         self.bare(key, quoted(value));
     }
 
-    fn optional(&mut self, key: &str, value: Option<&str>) {
+    /// A text, if there is one.
+    pub(crate) fn optional(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(key, value);
         }
     }
 
-    fn number(&mut self, key: &str, value: Option<impl Display>) {
+    /// A number, if there is one.
+    pub(crate) fn number(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.bare(key, value);
         }
     }
 
-    fn duration(&mut self, key: &str, value: Option<Duration>) {
+    /// A duration, if there is one.
+    pub(crate) fn duration(&mut self, key: &str, value: Option<Duration>) {
         self.optional(key, value.map(units::show).as_deref());
     }
 
-    fn path(&mut self, key: &str, value: Option<&Path>) {
+    /// A path, if there is one.
+    pub(crate) fn path(&mut self, key: &str, value: Option<&Path>) {
         if let Some(value) = value {
             self.text(key, &value.to_string_lossy());
         }
     }
 
-    fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
+    /// A list of texts.
+    pub(crate) fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
         let values: Vec<String> = values.map(|value| quoted(&value)).collect();
         self.bare(key, format!("[{}]", values.join(", ")));
     }

@@ -18,6 +18,7 @@ use crate::reader::{self, Reader, single};
 use crate::secret::SecretText;
 use crate::service::Service;
 use crate::service_reader;
+use crate::shadow::{self, Shadow};
 use crate::tcp::{self, Tcp};
 use crate::tls::{self, ClientTls};
 use crate::upstream::{self, Upstream};
@@ -99,6 +100,8 @@ pub struct Settings {
     pub context: ContextSettings,
     /// What keeps clients from changing it.
     pub guard: Guard,
+    /// What shadow mode looks at.
+    pub shadow: Shadow,
     /// Who acts for no tenant, by name.
     pub services: BTreeMap<String, Service>,
     /// TLS towards clients.
@@ -140,6 +143,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     method_needs::check(reader, &auth, &rules, &surroundings);
     let context = context::resolve(reader, &auth, upstream.as_ref());
     let guard = guard::resolve(reader);
+    let shadow = shadow::resolve(reader, upstream.as_ref());
     let around = service_reader::Surroundings {
         auth: &auth,
         tls: &tls,
@@ -170,6 +174,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         auth,
         context,
         guard,
+        shadow,
         services,
         tls,
         admin,

@@ -13,6 +13,7 @@ mod rules;
 mod seal;
 mod secrets;
 mod services;
+mod shadow;
 mod token_mistakes;
 mod variables;
 

@@ -8,6 +8,7 @@ use crate::identity::{self, Identities, Nobody, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
+use crate::observer::Observer;
 use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
 use crate::seal::Sealing;
@@ -52,6 +53,8 @@ pub(crate) struct App {
     pub(crate) tenancy: Shared,
     pub(crate) parser: Parser,
     pub(crate) services: Arc<Services>,
+    /// What is known of the databases' tables and policies.
+    pub(crate) observer: Arc<Observer>,
     pub(crate) interner: Arc<Interner>,
     pub(crate) pools: Arc<Pools>,
     pub(crate) cancels: Arc<Registry>,
@@ -95,6 +98,7 @@ impl App {
         let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
         let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
+        let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server));
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
@@ -116,6 +120,7 @@ impl App {
             sealing,
             parser,
             services: Arc::new(services),
+            observer,
             interner: Arc::new(Interner::default()),
             pools,
             cancels: Arc::new(Registry::default()),
@@ -157,6 +162,7 @@ impl App {
                 _ => Arc::new(next),
             });
         let identities = identities(&variables, &settings, &tokens, origin, &self.meters);
+        let observer = self.observer.after(Observer::new(&settings, loaded.observer_secret, &server));
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
@@ -177,6 +183,7 @@ impl App {
             sealing,
             parser: self.parser.clone(),
             services: Arc::clone(&self.services),
+            observer,
             interner: Arc::clone(&self.interner),
             pools: Arc::clone(&self.pools),
             cancels: Arc::clone(&self.cancels),

@@ -19,6 +19,7 @@ mod login;
 mod lookup;
 mod meters;
 mod notify;
+mod observer;
 mod packet;
 mod pool;
 mod questions;

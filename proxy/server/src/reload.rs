@@ -122,6 +122,7 @@ impl Reloader {
         self.refreshing = keep_keys_fresh(&next);
         app::warn_about_clear_text(&next.settings);
         next.identities.listen();
+        next.observer.start();
         self.current.store(Arc::clone(&next));
         self.told.admit(&next.settings);
         if !Arc::ptr_eq(&next.server, &before.server) || next.settings.upstream != before.settings.upstream {

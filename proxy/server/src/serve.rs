@@ -93,6 +93,7 @@ async fn run(
         try_upstream(&app).await.map_err(StartError::Upstream)?;
     }
     app.identities.listen();
+    app.observer.start();
     let (files, estate) = (sockets.files(), sockets.estate(&app.settings));
     start_admin(sockets.admin, current, &told)?;
     tokio::spawn(watch_upstream(Arc::clone(current), told.server));

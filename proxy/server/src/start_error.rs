@@ -46,6 +46,9 @@ pub(crate) enum StartError {
     /// Configuration: the password for look-ups.
     #[error("the password for look-ups (context.lookup.password)")]
     LookupPassword(#[source] SecretError),
+    /// Configuration: the password of who looks at the catalog.
+    #[error("the password of who looks at the catalog (shadow.observer.password)")]
+    ObserverPassword(#[source] SecretError),
     /// Configuration: the password of a service.
     #[error("the password of a service (service.{service}.upstream_password)")]
     ServicePassword {
@@ -111,6 +114,7 @@ impl StartError {
             | Self::Password(_)
             | Self::SealKey(_)
             | Self::LookupPassword(_)
+            | Self::ObserverPassword(_)
             | Self::ServicePassword { .. }
             | Self::Variable(_)
             | Self::Inherited { .. }

@@ -61,6 +61,9 @@ impl<T: Tenancy> Engine<T> {
         if !self.is_certain(head.statement) {
             return Ok(self.wait(out));
         }
+        if self.is_bind_held(frame) {
+            return Ok(Step::Incomplete);
+        }
         let statement = self.statements.find(head.statement).cloned();
         if let Some(step) = self.show_comment(head.statement, frame, now, out) {
             return Ok(step);
@@ -93,7 +96,9 @@ impl<T: Tenancy> Engine<T> {
         let name = self.backend_name(head.statement, statement.as_ref(), out);
         let shared = statement.as_ref().filter(|_| self.shares(head.statement));
         self.queue.push(Expect::Bind, shared.map_or(Fate::Client, |one| Fate::Shared(Arc::clone(one))));
-        self.portals.bind(head.portal, statement.as_ref(), frame.edits.showing());
+        let overseen =
+            statement.as_ref().and_then(|one| self.oversee_bind((head.statement, one), head.length, frame));
+        self.portals.bind(head.portal, statement.as_ref(), (frame.edits.showing(), overseen));
         self.tx.sent(Batch::Started);
         let Some(name) = name else { return Ok(self.forward(frame, 0, out)) };
         out.backend.write(|w| {
@@ -115,7 +120,9 @@ impl<T: Tenancy> Engine<T> {
         }
         self.tx.sent(Batch::Prepared);
         if target.kind == TargetKind::Portal {
+            let watched = self.oversee_portal_description(target.name);
             self.queue.forward(Expect::DescribePortal);
+            self.queue.watch(watched);
             return Ok(self.forward(frame, 0, out));
         }
         if !self.is_certain(target.name) {
@@ -128,7 +135,9 @@ impl<T: Tenancy> Engine<T> {
         let name = self.backend_name(target.name, statement.as_ref(), out);
         let shared = statement.filter(|_| self.shares(target.name));
         let fate = shared.map_or(Fate::Client, |one| Fate::Described(one, target.name.into()));
+        let watched = self.oversee_description(target.name);
         self.queue.push(Expect::DescribeStatement, fate);
+        self.queue.watch(watched);
         let Some(name) = name else { return Ok(self.forward(frame, 0, out)) };
         out.backend.write(|w| {
             w.describe(b'S', &name);
@@ -163,7 +172,9 @@ impl<T: Tenancy> Engine<T> {
                 Err(step) => return Ok(step),
             }
         }
+        let watched = statement.as_ref().and_then(|one| self.oversee_portal(execute.portal, one));
         self.queue.push(Expect::Execute, fate);
+        self.queue.watch(watched);
         self.tx.sent(Batch::Started);
         let step = self.forward(frame, 0, out);
         for one in statement.iter().filter_map(|known| known.script()).flat_map(|script| script.statements())

@@ -21,6 +21,8 @@ mod limits;
 mod named;
 mod names;
 mod output;
+mod overseer;
+mod oversight;
 mod parse;
 mod pins;
 mod portals;
@@ -48,6 +50,9 @@ pub use engine::{Activity, Engine, Options, PinPolicy, Pooling, Reassert, Stop};
 pub use fault::{Fault, Faults};
 pub use limits::Limits;
 pub use output::{Output, Segments};
+pub use overseer::{
+    Bound, Description, Formats, Interest, Look, MOST_LOOKED_AT, Notice, Overseer, Sent, Ticket,
+};
 pub use pins::Pin;
 pub use reading::Unread;
 pub use refusal::{Refusal, SessionError};

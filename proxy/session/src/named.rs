@@ -1,6 +1,7 @@
 //! The prepared statements of one client, by the client's own names.
 
 use crate::description::Shape;
+use crate::oversight::Told;
 use crate::queue::Naming;
 use crate::statement::Statement;
 use crate::token::Taken;
@@ -15,6 +16,8 @@ struct Known {
     taken: Taken,
     /// What the client was told it returns.
     told: Option<Shape>,
+    /// The same, as an overseer remembers it.
+    columns: Option<Arc<Told>>,
     /// The batch that defined it; an error in it would have skipped the definition.
     since: u64,
 }
@@ -68,7 +71,9 @@ impl Named {
 
     /// Names a statement.
     pub(crate) fn insert(&mut self, name: &[u8], (statement, taken): (Arc<Statement>, Taken), batch: u64) {
-        let known = Known { statement, taken, told: None, since: batch };
+        let before = self.known(name).filter(|known| Arc::ptr_eq(&known.statement, &statement));
+        let columns = before.and_then(|known| known.columns.clone());
+        let known = Known { statement, taken, told: None, columns, since: batch };
         if name.is_empty() {
             self.unnamed = Some(known);
         } else {
@@ -82,6 +87,12 @@ impl Named {
         if let Some(known) = known {
             known.statement = Arc::clone(statement);
         }
+    }
+
+    /// Where an overseer's view of the statement's columns is kept.
+    pub(crate) fn told_columns(&mut self, name: &[u8]) -> Option<Arc<Told>> {
+        let known = if name.is_empty() { self.unnamed.as_mut() } else { self.named.get_mut(name) };
+        Some(Arc::clone(known?.columns.get_or_insert_default()))
     }
 
     /// What the client was told a statement returns.
@@ -116,8 +127,13 @@ impl Named {
             return;
         }
         let since = self.settled.saturating_sub(1);
-        self.unnamed =
-            self.acknowledged.clone().map(|(statement, taken)| Known { statement, taken, told: None, since });
+        self.unnamed = self.acknowledged.clone().map(|(statement, taken)| Known {
+            statement,
+            taken,
+            told: None,
+            columns: None,
+            since,
+        });
     }
 
     /// Forgets a name.

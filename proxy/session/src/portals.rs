@@ -1,5 +1,6 @@
 //! Which statement runs in which portal, as far as the client bound them in the current transaction.
 
+use crate::oversight::Overseen;
 use crate::statement::Statement;
 use crate::token::Showing;
 use std::collections::HashMap;
@@ -11,6 +12,8 @@ struct Bound {
     statement: Arc<Statement>,
     /// What running it shows.
     showing: Option<Box<Showing>>,
+    /// What an overseer may ask about it.
+    overseen: Option<Overseen>,
 }
 
 /// The portals of one client.
@@ -26,9 +29,9 @@ impl Portals {
         &mut self,
         name: &[u8],
         statement: Option<&Arc<Statement>>,
-        showing: Option<Box<Showing>>,
+        (showing, overseen): (Option<Box<Showing>>, Option<Overseen>),
     ) {
-        match statement.map(|statement| Bound { statement: Arc::clone(statement), showing }) {
+        match statement.map(|statement| Bound { statement: Arc::clone(statement), showing, overseen }) {
             Some(bound) if name.is_empty() => self.unnamed = Some(bound),
             Some(bound) => {
                 self.named.insert(name.into(), bound);
@@ -45,6 +48,11 @@ impl Portals {
     /// What running a portal shows.
     pub(crate) fn showing(&self, name: &[u8]) -> Option<&Showing> {
         self.bound(name)?.showing.as_deref()
+    }
+
+    /// What an overseer may ask about a portal.
+    pub(crate) fn overseen(&self, name: &[u8]) -> Option<&Overseen> {
+        self.bound(name)?.overseen.as_ref()
     }
 
     fn bound(&self, name: &[u8]) -> Option<&Bound> {

@@ -6,6 +6,7 @@
 use crate::command::Effect;
 use crate::engine::{CopyIn, Resetting};
 use crate::inquiry::Inquiry;
+use crate::oversight::{WatchList, Watched};
 use crate::refusal::Refusal;
 use crate::shelf::Evicted;
 use crate::statement::Statement;
@@ -233,6 +234,8 @@ pub(crate) struct ReplyQueue {
     taken: usize,
     /// The numbers of the entries that follow a CopyDone or CopyFail, sent before it was known that a COPY runs.
     copy_ends: VecDeque<usize>,
+    /// Who watches which entries.
+    watched: WatchList,
 }
 
 impl ReplyQueue {
@@ -251,6 +254,7 @@ impl ReplyQueue {
     pub(crate) fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
         self.taken += 1;
+        self.watched.forget_before(self.taken);
         Some(entry)
     }
 
@@ -283,6 +287,19 @@ impl ReplyQueue {
     /// The server owes a reply.
     pub(crate) fn push(&mut self, expect: Expect, fate: Fate) {
         self.entries.push_back(Entry::Await(expect, fate));
+    }
+
+    /// The entry that came last is watched.
+    pub(crate) fn watch(&mut self, watched: Option<Watched>) {
+        if let Some(watched) = watched {
+            self.watched.push(self.last_place(), watched);
+        }
+    }
+
+    /// Who watches the entry in front.
+    #[inline]
+    pub(crate) fn watched(&mut self) -> Option<&mut Watched> {
+        self.watched.at(self.taken)
     }
 
     /// pgwarden owes a reply.
@@ -333,12 +350,16 @@ impl ReplyQueue {
             self.copy_ends.pop_front();
         }
         let end = self.copy_ends.pop_front().map(|end| end.saturating_sub(self.taken));
-        let (before, limit, mut index) = (self.entries.len(), end.unwrap_or(self.entries.len()), 0);
+        let limit = end.unwrap_or(self.entries.len());
+        let syncs = self.entries.iter().take(limit).enumerate().filter(|(_, entry)| is_sync(entry));
+        let gone: Vec<usize> = syncs.map(|(index, _)| self.taken + index).collect();
+        let mut index = 0;
         self.entries.retain(|entry| {
             index += 1;
             index > limit || !is_sync(entry)
         });
-        let discarded = before - self.entries.len();
+        let discarded = gone.len();
+        self.watched.close_up(&gone);
         self.copy_ends.iter_mut().for_each(|end| *end = end.saturating_sub(discarded));
         let synced =
             end.is_some_and(|end| self.entries.iter().skip(end.saturating_sub(discarded)).any(is_sync));

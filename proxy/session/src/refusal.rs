@@ -80,6 +80,9 @@ pub enum SessionError {
     /// Backend: it would not take a setting that the client had elsewhere.
     #[error("the server refused a setting of this session: {0}")]
     Setting(String),
+    /// Policy: a row must not reach the client.
+    #[error("{}", .0.message)]
+    Cut(Box<Refusal>),
 }
 
 impl SessionError {
@@ -91,6 +94,7 @@ impl SessionError {
             Self::TooLong { .. } => "54000",
             Self::Desync { .. } => "08006",
             Self::Setting(_) => "22023",
+            Self::Cut(_) => "42501",
         }
     }
 
@@ -98,6 +102,7 @@ impl SessionError {
     #[must_use]
     pub fn refusal(&self) -> Refusal {
         let hint = match self {
+            Self::Cut(refusal) => return Refusal::clone(refusal),
             Self::TooLong { setting, .. } => format!("Raise {setting}, or send the data with COPY."),
             Self::Desync { .. } => "The connection to the server was closed; open a new session.".to_owned(),
             _ => String::new(),

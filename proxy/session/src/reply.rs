@@ -3,6 +3,7 @@
 use crate::description::Outline;
 use crate::engine::{CopyIn, Definitions, Delivery, Engine, Flow, Hold, Resetting, SessionScope};
 use crate::output::Output;
+use crate::oversight::Sight;
 use crate::queue::{Again, Entry, Expect, Fate, Naming, Progress, Purpose};
 use crate::refusal::SessionError;
 use crate::settings::Profile;
@@ -46,7 +47,11 @@ impl<T: Tenancy> Engine<T> {
                 return Ok(at);
             }
             let payload = rest.get(HEADER..available).unwrap_or_default();
-            let delivery = self.reply(tag, payload, out)?;
+            let delivery = match self.oversee(tag, payload, header.length - HEADER)? {
+                Sight::Waits => return Ok(at),
+                Sight::Goes => self.reply(tag, payload, out)?,
+                Sight::Taken => Delivery::Swallow,
+            };
             if delivery == Delivery::Forward {
                 out.client.input(at..at + available);
             }
@@ -93,7 +98,10 @@ impl<T: Tenancy> Engine<T> {
             (BackendTag::NoticeResponse, _) if self.queue.front_is_own() => Ok(Delivery::Swallow),
             (BackendTag::NoticeResponse, _) => Ok(Delivery::Forward),
             (BackendTag::ParameterStatus, _) => self.setting_reported(payload),
-            (BackendTag::ErrorResponse, _) => self.error(payload, out),
+            (BackendTag::ErrorResponse, _) => {
+                self.oversee_end(tag, payload);
+                self.error(payload, out)
+            }
             _ => self.settle(tag, payload, out),
         }
     }
@@ -120,6 +128,9 @@ impl<T: Tenancy> Engine<T> {
                     let effect = fate.take_effect();
                     self.completed(payload, effect);
                 }
+                if !own {
+                    self.oversee_end(tag, payload);
+                }
                 if tag == BackendTag::ParameterDescription {
                     self.outline = Outline::default();
                     self.outline.add(byte_of(tag), payload);
@@ -134,6 +145,7 @@ impl<T: Tenancy> Engine<T> {
                     *closes -= 1;
                     return Ok(Delivery::Swallow);
                 }
+                self.oversee_end(tag, payload);
                 match self.queue.pop() {
                     Some(Entry::Await(expect, mut fate)) => {
                         if tag == BackendTag::CommandComplete && !matches!(fate, Fate::Own(_)) {
@@ -172,6 +184,9 @@ impl<T: Tenancy> Engine<T> {
         }
         if tag == BackendTag::ReadyForQuery {
             let status = Status::read(payload).map_err(|_| SessionError::Desync { tag: b'Z' })?;
+            if let (false, Some(overseer)) = (own, self.tenancy.overseer()) {
+                overseer.ready(status);
+            }
             self.ready(status, out);
         }
         if let (Fate::Script(insertions), true) = (fate, own)

@@ -118,8 +118,11 @@ impl<T: Tenancy> Engine<T> {
         out: &mut Output,
     ) -> Step {
         let fate = self.query_fate(frame, script);
+        let text = frame.available();
+        let watched = self.oversee_query(text.strip_suffix(b"\0").unwrap_or(text), script);
         frame.pass(0..frame.bytes.len(), out);
         self.query_sent(script, fate);
+        self.queue.watch(watched);
         if self.scope == SessionScope::Open {
             self.close_session_scope(out);
         }
@@ -161,7 +164,9 @@ impl<T: Tenancy> Engine<T> {
         }
         insertions.again = self.again(text, script);
         frame.edits.note(&mut insertions);
+        let watched = self.oversee_query(text, script);
         self.query_sent(script, Fate::Script(Box::new(insertions)));
+        self.queue.watch(watched);
         if self.scope == SessionScope::Open {
             self.close_session_scope(out);
         }

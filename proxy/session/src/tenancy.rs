@@ -1,6 +1,7 @@
 //! The seam between a session and whoever decides about tenants.
 
 use crate::carrier::Carrier;
+use crate::overseer::{Overseer, Sent, Ticket};
 use crate::reading::Unread;
 use crate::refusal::Refusal;
 use pgwarden_sql::{Script, Statement};
@@ -162,6 +163,16 @@ pub trait Tenancy {
     /// Whether the values bound to such a statement have to be looked at; the whole message is held for that.
     fn reads_values(&self, _text: &[u8], _script: &Script) -> bool {
         false
+    }
+
+    /// A statement is about to be sent, with the context that is in force now; a ticket where its replies are watched.
+    fn sent(&mut self, _sent: &Sent<'_>) -> Option<Ticket> {
+        None
+    }
+
+    /// Who watches replies, if anybody does.
+    fn overseer(&mut self) -> Option<&mut dyn Overseer> {
+        None
     }
 
     /// Whether a statement is refused rather than run without its context.

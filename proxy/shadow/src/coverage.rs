@@ -40,6 +40,10 @@ pub enum Uncovered {
     NoContext,
     /// The statement could be replayed only with effects.
     Unsafe,
+    /// The result depends on the plan, and only the number of rows could be compared.
+    Unstable,
+    /// It could not be run again: a finding says why.
+    Failed,
     /// Not chosen for replay, because others like it were.
     NotSampled,
     /// There was no room: queue, time or budget.

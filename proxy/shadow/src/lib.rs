@@ -3,10 +3,17 @@
 //! Detectors (in this crate where they are pure, in `pgwarden` where they ask the server) tell a [`Reporter`]; who keeps what
 //! they tell, and for how long, is no business of theirs.
 
+mod catalog;
 mod coverage;
 mod finding;
 mod kind;
+pub mod replay;
+pub mod writes;
 
+pub use catalog::{
+    Catalog, Column, LOOK, Origin as ColumnOrigin, Policy, PolicyCommand, Relation, RelationKind,
+    RowSecurity, TenantRule, Triggers, Unreadable,
+};
 pub use coverage::{Coverage, Detector, Uncovered};
 pub use finding::{
     Actor, Command, Decision, Finding, Origin, Outcome, Query, Rows, Rule, Site, Target, Tenant,

@@ -29,12 +29,19 @@ mod lexer;
 mod literal;
 mod marks;
 mod mention;
+mod normalise;
+#[cfg(feature = "parser")]
+mod named;
 #[cfg(feature = "parser")]
 mod overlooked;
 #[cfg(feature = "parser")]
 mod parsed;
 #[cfg(feature = "parser")]
 mod relation;
+#[cfg(feature = "parser")]
+mod rerun;
+#[cfg(feature = "parser")]
+mod rerun_walk;
 mod set_config;
 mod setting;
 mod shape;
@@ -54,10 +61,15 @@ pub use lexer::StringSyntax;
 pub use literal::string_literals;
 pub use marks::Marks;
 pub use mention::{Mention, Place, mentions, reads_the_same};
+pub use normalise::{Normaliser, fingerprint};
+#[cfg(feature = "parser")]
+pub use named::{Named, named};
 #[cfg(feature = "parser")]
 pub use parsed::{Argument, Call, Parsed, parsed};
 #[cfg(feature = "parser")]
 pub use relation::{MAX_PARSE_BYTES, ParseError, Relation, user_relations};
+#[cfg(feature = "parser")]
+pub use rerun::{Bound, Depends, NotAgain, Rerun, rerun};
 pub use set_config::{SetConfigTarget, set_config_is_local, set_config_targets};
 pub use split::analyse;
 pub use statement::{Script, Setting, Statement, Verb};

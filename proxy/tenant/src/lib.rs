@@ -22,6 +22,7 @@ mod tokens;
 mod value;
 mod verdict;
 mod warden;
+mod watch;
 
 pub use claims::{ClaimRules, Claimant};
 pub use context::{Context, ContextError, Identity, Presence, Roles, Source, Variable};
@@ -37,3 +38,4 @@ pub use seal::{NotASealKey, Pads, SealKey, encode_sealed};
 pub use tokens::{Permission, TokenRules};
 pub use value::{Kind, ValueError};
 pub use warden::{Missing, Mode, Shared, Warden};
+pub use watch::{Judgement, Watch};

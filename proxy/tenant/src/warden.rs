@@ -10,8 +10,10 @@ use crate::holder::{Appraisal, Held, Holder};
 use crate::offence::{Observer, Offence};
 use crate::relations::{Names, RelationCache};
 use crate::tokens::{Permission, TokenRules, unwanted};
+use crate::watch::{Judgement, Watch};
 use pgwarden_session::{
-    Carrier, Claim, End, Moment, Place, Refusal, Ruling, Shown, Subject, Tenancy, Unread,
+    Carrier, Claim, End, Moment, Overseer, Place, Refusal, Ruling, Sent, Shown, Subject, Tenancy, Ticket,
+    Unread,
 };
 use pgwarden_sql::{Marks, Script, StringSyntax, Verb, assignments};
 use std::sync::Arc;
@@ -48,6 +50,7 @@ pub struct Warden {
     tokens: TokenRules,
     claims: Arc<ClaimRules>,
     claimant: Option<Claimant>,
+    watch: Option<Box<dyn Watch>>,
 }
 
 /// What all clients share.
@@ -84,6 +87,7 @@ impl Warden {
             tokens: shared.tokens,
             claims: Arc::clone(&shared.claims),
             claimant: None,
+            watch: None,
         }
     }
 
@@ -91,6 +95,13 @@ impl Warden {
     #[must_use]
     pub fn listening_to(self, claimant: Claimant) -> Self {
         Self { claimant: Some(claimant), ..self }
+    }
+
+    /// The same, watched, unless nothing is looked at anyway.
+    #[must_use]
+    pub fn watched_by(self, watch: Box<dyn Watch>) -> Self {
+        let watch = Some(watch).filter(|_| self.mode != Mode::Passthrough);
+        Self { watch, ..self }
     }
 
     /// What has to be looked up before the statement that [`Ruling::Ask`] answered is asked about again; `None` where it
@@ -105,27 +116,40 @@ impl Warden {
     }
 
     /// An offence: refused in `enforce`, otherwise only counted.
-    fn judge(&self, offence: Offence, refusal: Refusal) -> Ruling {
+    fn judge(&mut self, offence: Offence, refusal: Refusal, text: Option<&[u8]>) -> Ruling {
         if self.mode != Mode::Passthrough {
             self.observer.found(offence, self.mode);
         }
-        if self.mode == Mode::Enforce { Ruling::Refuse(Box::new(refusal)) } else { Ruling::Allow }
+        if self.mode == Mode::Enforce {
+            self.tell(offence, Judgement::Refused, text);
+            Ruling::Refuse(Box::new(refusal))
+        } else {
+            self.tell(offence, Judgement::Allowed, text);
+            Ruling::Allow
+        }
     }
 
-    fn rule_on(&self, appraisal: Appraisal) -> Ruling {
+    fn tell(&mut self, offence: Offence, judgement: Judgement, text: Option<&[u8]>) {
+        if let Some(watch) = &mut self.watch {
+            watch.offended(offence, judgement, text, self.holder.grant());
+        }
+    }
+
+    fn rule_on(&mut self, appraisal: Appraisal, text: Option<&[u8]>) -> Ruling {
         match appraisal {
             Appraisal::Good => Ruling::Allow,
             Appraisal::Ask => Ruling::Ask,
-            Appraisal::Denied(denial) => self.judge(denial.offence, denial.refusal),
+            Appraisal::Denied(denial) => self.judge(denial.offence, denial.refusal, text),
         }
     }
 
     /// An offence of the guard, which may be told to count alone.
-    fn judge_guarded(&self, offence: Offence) -> Ruling {
+    fn judge_guarded(&mut self, offence: Offence, text: Option<&[u8]>) -> Ruling {
         if self.guard.stance() == Stance::Reject {
-            return self.judge(offence, refusal(offence));
+            return self.judge(offence, refusal(offence), text);
         }
         self.observer.found(offence, self.mode);
+        self.tell(offence, Judgement::Allowed, text);
         Ruling::Allow
     }
 
@@ -138,7 +162,7 @@ impl Warden {
     }
 
     /// Whether a client without a context names a relation of the application.
-    fn missing_context(&self, text: &[u8], marks: impl Iterator<Item = Marks>) -> Ruling {
+    fn missing_context(&mut self, text: &[u8], marks: impl Iterator<Item = Marks>) -> Ruling {
         let mut marks = marks;
         if !marks.any(|one| one.contains(Marks::RELATION)) {
             return Ruling::Allow;
@@ -146,7 +170,9 @@ impl Warden {
         match self.relations.names_relation(text) {
             None => Ruling::Ask,
             Some(Names::Nothing) => Ruling::Allow,
-            Some(Names::Relation) => self.judge(Offence::ContextMissing, refusal(Offence::ContextMissing)),
+            Some(Names::Relation) => {
+                self.judge(Offence::ContextMissing, refusal(Offence::ContextMissing), Some(text))
+            }
         }
     }
 }
@@ -163,7 +189,7 @@ impl Tenancy for Warden {
         }
         if place.moment == Moment::Begins && !gives_up_context(subject) {
             let appraisal = self.holder.renew(now);
-            match self.rule_on(appraisal) {
+            match self.rule_on(appraisal, text_of(subject)) {
                 Ruling::Allow => (),
                 ruling => return ruling,
             }
@@ -172,12 +198,12 @@ impl Tenancy for Warden {
             return Ruling::Allow;
         }
         if let Subject::Text { script: Err(Unread::Unclear), .. } = subject {
-            return self.judge(Offence::Unreadable, refusal(Offence::Unreadable));
+            return self.judge(Offence::Unreadable, refusal(Offence::Unreadable), text_of(subject));
         }
         match self.guard.inspect(subject) {
             Inspection::Clean => (),
             Inspection::Unparsed => return Ruling::Ask,
-            Inspection::Found(offence) => match self.judge_guarded(offence) {
+            Inspection::Found(offence) => match self.judge_guarded(offence, text_of(subject)) {
                 // Recorded alone, it still may need a context that is not there.
                 Ruling::Allow if self.mode == Mode::Enforce => (),
                 ruling => return ruling,
@@ -205,14 +231,14 @@ impl Tenancy for Warden {
         let Shown { token, term, bearer } = shown;
         if self.tokens.permit(bearer) == Permission::Withheld {
             let denied = self.holder.deny(unwanted(), term, place);
-            return self.rule_on(denied);
+            return self.rule_on(denied, None);
         }
         let appraisal = match token.map(|token| self.tokens.read(token)) {
             None => self.holder.take_back(term, place),
             Some(Ok(evidence)) => self.holder.show(&evidence, term, place, now),
             Some(Err(denial)) => self.holder.deny(denial, term, place),
         };
-        self.rule_on(appraisal)
+        self.rule_on(appraisal, None)
     }
 
     fn reads_comments(&self) -> bool {
@@ -230,7 +256,11 @@ impl Tenancy for Warden {
         let before = self.holder.claimed(term, place);
         if before.is_none() && self.holder.has_token() {
             let agrees = self.claims.agree(claims, &self.holder.grant().context.values);
-            return if agrees { Ruling::Allow } else { self.rule_on(Appraisal::Denied(disagreement())) };
+            return if agrees {
+                Ruling::Allow
+            } else {
+                self.rule_on(Appraisal::Denied(disagreement()), None)
+            };
         }
         let said = before.as_ref().unwrap_or(&claimant.login);
         let appraisal = match self.claims.add(said, claims) {
@@ -241,7 +271,7 @@ impl Tenancy for Warden {
             }
             Ok(identity) => self.holder.show(&Evidence::Claim(Arc::new(identity)), term, place, now),
         };
-        self.rule_on(appraisal)
+        self.rule_on(appraisal, None)
     }
 
     fn reset(&mut self, place: Place) {
@@ -253,6 +283,17 @@ impl Tenancy for Warden {
             End::Transaction => self.holder.grant_afterwards().carrier.as_ref(),
             End::Reset => self.holder.grant_of_login().carrier.as_ref(),
         }
+    }
+
+    fn sent(&mut self, sent: &Sent<'_>) -> Option<Ticket> {
+        self.watch.as_mut()?.sent(sent, self.holder.grant())
+    }
+
+    fn overseer(&mut self) -> Option<&mut dyn Overseer> {
+        self.watch.as_mut().map(|watch| {
+            let overseer: &mut dyn Overseer = watch.as_mut();
+            overseer
+        })
     }
 
     fn fails_closed(&self) -> bool {
@@ -269,6 +310,14 @@ impl Tenancy for Warden {
 fn gives_up_context(subject: Subject<'_>) -> bool {
     let Subject::Text { script: Ok(script), .. } = subject else { return false };
     script.single().is_some_and(|one| matches!(one.verb, Verb::Token | Verb::ResetAll | Verb::DiscardAll))
+}
+
+/// The text of the statement in question.
+fn text_of(subject: Subject<'_>) -> Option<&[u8]> {
+    match subject {
+        Subject::Text { text, .. } | Subject::Values { text, .. } => Some(text),
+        Subject::Function(_) => None,
+    }
 }
 
 fn refusal(offence: Offence) -> Refusal {

@@ -18,6 +18,7 @@ mod choices;
 mod frontend;
 mod manner;
 mod oauth;
+mod onlooker;
 pub mod play;
 mod scram;
 mod server;

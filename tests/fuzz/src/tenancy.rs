@@ -3,13 +3,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use pgwarden_session::{Carrier, Claim, End, Place, Refusal, Ruling, Shown, Subject, Tenancy};
+use pgwarden_session::{
+    Carrier, Claim, End, Overseer, Place, Refusal, Ruling, Sent, Shown, Subject, Tenancy, Ticket,
+};
 use pgwarden_sql::Script;
 use pgwarden_tenant::{
     Authority, ClaimRules, Claimant, Context, Denial, Evidence, Grant, Guard, Held, Identity, Kind, Known,
     Missing, Mode, Names, Observer, Offence, Permission, Protected, RelationCache, Shared, Source, Stance,
     TokenRules, Variable, Warden, encode,
 };
+
+use crate::onlooker::Onlooker;
 
 /// The organisation and the user of a context.
 pub type Values = [String; 2];
@@ -25,6 +29,8 @@ pub struct Everything {
     guard: Arc<Guard>,
     relations: Arc<RelationCache>,
     seen: HashSet<Vec<u8>>,
+    /// Looks at everything that comes back; what it saw depends on the bytes alone, not on how they were split.
+    onlooker: Onlooker,
 }
 
 /// What evidence stands for. `token-own` and `token-other` are known at once, `token-own-asked` and `token-other-asked`
@@ -103,7 +109,13 @@ impl Everything {
         let held = Held { evidence: None, grant: Arc::clone(&book.own) };
         let warden = Warden::new((Mode::Enforce, Missing::Refuse), held, &shared)
             .listening_to(Claimant { login: Arc::new(login) });
-        Everything { warden, book, guard, relations, seen: HashSet::new() }
+        Everything { warden, book, guard, relations, seen: HashSet::new(), onlooker: Onlooker::default() }
+    }
+
+    /// What its overseer was told.
+    #[must_use]
+    pub fn seen(&self) -> &str {
+        &self.onlooker.seen
     }
 
     /// Looks elsewhere at what the engine asks about: evidence, or a text.
@@ -163,6 +175,14 @@ impl Tenancy for Everything {
 
     fn reads_values(&self, text: &[u8], script: &Script) -> bool {
         self.warden.reads_values(text, script)
+    }
+
+    fn sent(&mut self, sent: &Sent<'_>) -> Option<Ticket> {
+        Some(self.onlooker.sent(sent))
+    }
+
+    fn overseer(&mut self) -> Option<&mut dyn Overseer> {
+        Some(&mut self.onlooker)
     }
 
     fn fails_closed(&self) -> bool {

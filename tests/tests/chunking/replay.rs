@@ -121,6 +121,8 @@ pub struct Recording {
     arrivals: Vec<(Arrival, usize, usize)>,
     to_server: Vec<u8>,
     to_client: Vec<u8>,
+    /// What an overseer was told.
+    seen: String,
 }
 
 impl Recording {
@@ -147,7 +149,8 @@ impl Recording {
             same("the server", index, &alone.play.to_server, &self.to_server[..*to_server])?;
             same("the client", index, &alone.play.to_client, &self.to_client[..*to_client])?;
         }
-        Ok(())
+        let seen = alone.play.engine.tenancy().seen();
+        same("the overseer", self.arrivals.len(), seen.as_bytes(), self.seen.as_bytes())
     }
 }
 
@@ -196,7 +199,9 @@ pub fn record(server: &Server, conversation: &Conversation, manner: Manner) -> R
     let name = format!("{} ({manner:?})", conversation.name);
     let token = alone.play.to_server.windows(7).position(|window| window == b"token-o");
     assert_eq!(token, None, "{name}: a token reaches the server");
-    Recording { name, beginning, arrivals, to_server: alone.play.to_server, to_client: alone.play.to_client }
+    let seen = alone.play.engine.tenancy().seen().to_owned();
+    let (to_server, to_client) = (alone.play.to_server, alone.play.to_client);
+    Recording { name, beginning, arrivals, to_server, to_client, seen }
 }
 
 /// A connection of pgwarden's login, and what the server reported.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use thiserror::Error;
 
 /// Rows to fetch: the second one only shows that there is one too many.
-const ROWS: u8 = 2;
+const ROWS: u16 = 2;
 
 /// Errors of the server about a value that is none of its type: nobody has such a one.
 const NO_SUCH_VALUE: [&str; 3] = ["22P02", "22003", "22007"];

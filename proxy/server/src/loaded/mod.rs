@@ -45,6 +45,8 @@ pub(crate) struct Loaded {
     pub(crate) query_secret: Option<Secret>,
     /// The secret of the login that looks contexts up.
     pub(crate) lookup_secret: Option<Secret>,
+    /// The secret of the login that looks at the catalog.
+    pub(crate) observer_secret: Option<Secret>,
     /// What the salts of users that do not exist are made of.
     pub(crate) mock_key: [u8; 32],
 }
@@ -69,16 +71,18 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
     let query = settings.auth.query.as_ref();
     let query_secret = mistakes.keep(secret(query.and_then(|query| query.password.as_ref())));
     let lookup_secret = mistakes.keep(lookup_secret(settings));
+    let observer_secret = mistakes.keep(observer_secret(settings));
     let acceptor = mistakes.keep(tls::acceptor(&settings.tls));
     let users = mistakes.keep(users(settings, &mock_key, purpose));
     let tokens = mistakes.keep(tokens(settings, purpose));
     let variables = mistakes.keep(assemble::variables(settings));
-    let secrets = upstream_secret.zip(query_secret).zip(lookup_secret.zip(service_secrets));
+    let secrets =
+        upstream_secret.zip(query_secret).zip(lookup_secret.zip(observer_secret).zip(service_secrets));
     let seal_key = mistakes.keep(seal_key(settings));
     match (connector, secrets, acceptor, users, tokens, variables.zip(seal_key)) {
         (
             Some(connector),
-            Some(((upstream_secret, query_secret), (lookup_secret, service_secrets))),
+            Some(((upstream_secret, query_secret), ((lookup_secret, observer_secret), service_secrets))),
             Some(acceptor),
             Some(users),
             Some(tokens),
@@ -94,6 +98,7 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
             service_secrets,
             query_secret,
             lookup_secret,
+            observer_secret,
             mock_key,
         }),
         _ => Err(mistakes.0),
@@ -131,6 +136,11 @@ fn service_secrets(settings: &Settings) -> Result<BTreeMap<String, Secret>, Star
 fn lookup_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {
     let password = settings.context.lookups.lookup.as_ref().and_then(|lookup| lookup.password.as_ref());
     password.map(|text| Secret::parse(text.expose())).transpose().map_err(StartError::LookupPassword)
+}
+
+fn observer_secret(settings: &Settings) -> Result<Option<Secret>, StartError> {
+    let password = settings.shadow.observer.as_ref().and_then(|observer| observer.password.as_ref());
+    password.map(|text| Secret::parse(text.expose())).transpose().map_err(StartError::ObserverPassword)
 }
 
 fn users(settings: &Settings, mock_key: &[u8; 32], purpose: Purpose<'_>) -> Result<Users, StartError> {

@@ -31,7 +31,7 @@ pub(crate) struct Question<'a> {
     /// The values, bound as texts.
     pub(crate) values: &'a [&'a str],
     /// The most rows to fetch; more are left where they are.
-    pub(crate) rows: u8,
+    pub(crate) rows: u16,
 }
 
 /// A row of the answer, as texts; wiped from memory when dropped.
@@ -68,6 +68,8 @@ pub(super) enum Form {
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: Stream,
+    /// The longest message of an answer.
+    longest: usize,
 }
 
 impl Connection {
@@ -82,7 +84,12 @@ impl Connection {
     ) -> Result<Self, UpstreamError> {
         let settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let established = server.connect(login, database, (&[], Seals::Off), &settings).await?;
-        Ok(Self { stream: established.stream })
+        Ok(Self { stream: established.stream, longest: LIMIT })
+    }
+
+    /// The same connection for answers with longer messages.
+    pub(super) fn reading(self, longest: usize) -> Self {
+        Self { longest, ..self }
     }
 
     /// Whether it is fit for another question, as far as can be told without asking.
@@ -105,7 +112,7 @@ impl Connection {
         packet::write(&mut self.stream, &request(question, form, patience)).await?;
         let mut answer = Answer::of_at_most(question.rows);
         loop {
-            let message = packet::read(&mut self.stream, LIMIT).await?;
+            let message = packet::read(&mut self.stream, self.longest).await?;
             if answer.take(message.tag, &Zeroizing::new(message.payload))? == Progress::Complete {
                 return Ok(Table { columns: answer.columns, rows: answer.rows });
             }
@@ -170,7 +177,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn of_at_most(rows: u8) -> Self {
+    fn of_at_most(rows: u16) -> Self {
         Self { most: usize::from(rows), columns: Vec::new(), rows: Vec::new(), failure: None }
     }
 

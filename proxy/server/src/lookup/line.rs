@@ -2,7 +2,7 @@
 
 use crate::lookup::LookupError;
 use crate::lookup::connection::{Connection, Form, Question, Row, Table};
-use crate::upstream::{Credentials, Server, UpstreamError};
+use crate::upstream::{Credentials, LIMIT, Server, UpstreamError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -19,6 +19,8 @@ pub(crate) struct Line {
     /// How long a question may take, from the moment it is asked until it is answered, a new connection included.
     patience: Duration,
     places: Semaphore,
+    /// The longest message of an answer.
+    longest: usize,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -26,12 +28,17 @@ impl Line {
     /// A line that nothing was asked on yet.
     pub(crate) fn new(server: Arc<Server>, login: Credentials, database: String, patience: Duration) -> Self {
         let places = Semaphore::new(CONNECTIONS);
-        Self { server, login, database, patience, places, idle: Mutex::default() }
+        Self { server, login, database, patience, places, longest: LIMIT, idle: Mutex::default() }
     }
 
     /// The same line with so many connections at most.
     pub(crate) fn of_at_most(self, connections: usize) -> Self {
         Self { places: Semaphore::new(connections), ..self }
+    }
+
+    /// The same line for answers with longer messages.
+    pub(crate) fn reading(self, longest: usize) -> Self {
+        Self { longest, ..self }
     }
 
     /// Asks. A kept connection that turns out to be dead is replaced, once. Cancel safe: a connection on which somebody
@@ -67,7 +74,7 @@ impl Line {
             }
         }
         let fresh = Connection::open(&self.server, &self.login, &self.database).await?;
-        self.ask_on(fresh, question, form).await
+        self.ask_on(fresh.reading(self.longest), question, form).await
     }
 
     async fn ask_on(

@@ -1,0 +1,107 @@
+//! Who looks at the catalogs of databases: which tables there are, whose rows they hold, which policies there are.
+//!
+//! One task for each database looks every so often, and when it is told that something has changed
+//! (`NOTIFY pgwarden_shadow`). What it saw last is a [`Catalog`] that sessions read without waiting. The observer outlives
+//! a reload that changes nothing of it.
+
+mod database;
+mod listening;
+
+use crate::lookup::Line;
+use crate::upstream::{Credentials, Server};
+use arc_swap::ArcSwap;
+use database::Watched;
+use pgwarden_auth::secret::Secret;
+use pgwarden_config::{Settings, ShadowObserver};
+use pgwarden_shadow::{Catalog, TenantRule};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// The last look at a database; the next one takes its place.
+pub(crate) type Snapshot = Arc<ArcSwap<Catalog>>;
+
+/// The longest message of an answer: a catalog of some ten thousand tables.
+const LONGEST: usize = 256 * 1024 * 1024;
+
+/// Looks at databases.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    settings: Option<ShadowObserver>,
+    login: Option<Credentials>,
+    rules: Arc<[TenantRule]>,
+    server: Arc<Server>,
+    databases: BTreeMap<String, Snapshot>,
+    #[allow(dead_code, reason = "detectors read it")]
+    /// For a database that nobody looks at.
+    nothing: Snapshot,
+    tasks: std::sync::Mutex<JoinSet<()>>,
+}
+
+impl Observer {
+    /// Nobody looks yet.
+    pub(crate) fn new(settings: &Settings, secret: Option<Secret>, server: &Arc<Server>) -> Self {
+        let rules = settings.shadow.tenant_columns.iter().map(rule).collect();
+        let settings = settings.shadow.observer.clone();
+        let login = settings.as_ref().map(|settings| {
+            let user = settings.user.clone();
+            Credentials { user, secret, keys: None }
+        });
+        let names = settings.iter().flat_map(|settings| settings.databases.iter().cloned());
+        let databases = names.map(|name| (name, Snapshot::default())).collect();
+        let server = Arc::clone(server);
+        let (nothing, tasks) = (Snapshot::default(), std::sync::Mutex::default());
+        Self { settings, login, rules, server, databases, nothing, tasks }
+    }
+
+    /// Who looks behind a reload: still this one, if the other would look at the same in the same way.
+    pub(crate) fn after(self: &Arc<Self>, next: Self) -> Arc<Self> {
+        if self.is_like(&next) { Arc::clone(self) } else { Arc::new(next) }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        (&self.settings, &self.login, &self.rules) == (&other.settings, &other.login, &other.rules)
+            && Arc::ptr_eq(&self.server, &other.server)
+    }
+
+    #[allow(dead_code, reason = "detectors read it")]
+    /// What is known of a database; an empty catalog of one that nobody looks at.
+    pub(crate) fn catalog(&self, database: &str) -> Snapshot {
+        Arc::clone(self.databases.get(database).unwrap_or(&self.nothing))
+    }
+
+    /// Begins to look, unless it does already. Must be called inside a runtime. Ends when dropped.
+    pub(crate) fn start(&self) {
+        let (Some(settings), Some(login)) = (&self.settings, &self.login) else { return };
+        let mut tasks = self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !tasks.is_empty() {
+            return;
+        }
+        for (name, snapshot) in &self.databases {
+            let line = Line::new(Arc::clone(&self.server), login.clone(), name.clone(), settings.timeout);
+            let watched = Watched {
+                name: name.clone(),
+                snapshot: Arc::clone(snapshot),
+                line: line.of_at_most(1).reading(LONGEST),
+                rules: Arc::clone(&self.rules),
+                interval: settings.interval,
+            };
+            let told = Arc::default();
+            tasks.spawn(listening::listen(
+                (Arc::clone(&self.server), login.clone(), name.clone()),
+                settings.timeout,
+                Arc::clone(&told),
+            ));
+            tasks.spawn(watched.look_for_ever(told));
+        }
+    }
+}
+
+fn rule(column: &pgwarden_config::TenantColumn) -> TenantRule {
+    match column {
+        pgwarden_config::TenantColumn::Anywhere(column) => TenantRule::Anywhere(column.clone()),
+        pgwarden_config::TenantColumn::Of { schema, table, column } => {
+            TenantRule::Of { schema: schema.clone(), table: table.clone(), column: column.clone() }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! How a look at the database becomes a [`Catalog`].
+
+use super::origin;
+use super::{Catalog, Column, Origin, Policy, Relation, RelationKind, RowSecurity, TenantRule, Triggers};
+use crate::writes::TRIGGERS;
+use aws_lc_rs::digest;
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// The question. `$1` is the hash of the document that is known already; the row is the hash of the document as it is
+/// now, and the document, unless it is that one. It wants a `search_path` of `pg_catalog, pg_temp`, so that names in
+/// expressions come with their schemas.
+pub const LOOK: &str = include_str!("look.sql");
+
+/// The document cannot be read.
+#[derive(Debug, Error)]
+#[error("what the server says of its tables cannot be read: {0}")]
+pub struct Unreadable(#[from] serde_json::Error);
+
+#[derive(Deserialize)]
+struct Document {
+    shadow: Vec<String>,
+    relations: Vec<Found>,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    oid: u32,
+    schema: String,
+    name: String,
+    kind: RelationKind,
+    row_security: bool,
+    forced: bool,
+    root: Option<u32>,
+    columns: Vec<Column>,
+    policies: Vec<Policy>,
+    triggers: Vec<Trigger>,
+    foreign_children: bool,
+    definition: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Trigger {
+    name: String,
+    enabled: char,
+    own: bool,
+    source: Option<String>,
+}
+
+impl Catalog {
+    /// Reads the document that [`LOOK`] answers with.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when it is none.
+    pub fn read(document: &str, rules: &[TenantRule]) -> Result<Self, Unreadable> {
+        let Document { shadow, relations } = serde_json::from_str(document)?;
+        let shown: HashMap<u32, Vec<Origin>> = relations
+            .iter()
+            .filter_map(|found| Some((found.oid, origin::of_definition(found.definition.as_deref()?))))
+            .collect();
+        let mut catalog = Self { shadow_roles: shadow, policy_hash: hash(&relations), ..Self::default() };
+        for found in relations {
+            let origins = origin::resolved(found.oid, &shown);
+            let relation = found.relation(rules, origins);
+            catalog.names.insert((relation.schema.clone(), relation.name.clone()), relation.oid);
+            catalog.relations.insert(relation.oid, Arc::new(relation));
+        }
+        Ok(catalog)
+    }
+}
+
+impl Found {
+    fn relation(self, rules: &[TenantRule], origins: Vec<Origin>) -> Relation {
+        Relation {
+            tenant: self.tenant(rules),
+            writes: triggers(&self.triggers),
+            row_security: match (self.row_security, self.forced) {
+                (false, _) => RowSecurity::Off,
+                (true, false) => RowSecurity::On,
+                (true, true) => RowSecurity::Forced,
+            },
+            oid: self.oid,
+            schema: self.schema,
+            name: self.name,
+            kind: self.kind,
+            root: self.root,
+            columns: self.columns,
+            policies: self.policies,
+            origins,
+            has_foreign_children: self.foreign_children,
+        }
+    }
+
+    fn tenant(&self, rules: &[TenantRule]) -> Option<i16> {
+        if !matches!(self.kind, RelationKind::Table | RelationKind::Partitioned) {
+            return None;
+        }
+        let number = |name: &str| Some(self.columns.iter().find(|column| column.name == name)?.number);
+        let own = rules.iter().find_map(|rule| match rule {
+            TenantRule::Of { schema, table, column } if *schema == self.schema && *table == self.name => {
+                number(column)
+            }
+            _ => None,
+        });
+        own.or_else(|| {
+            rules.iter().find_map(|rule| match rule {
+                TenantRule::Anywhere(column) => number(column),
+                TenantRule::Of { .. } => None,
+            })
+        })
+    }
+}
+
+/// Enabled is `O`: fires except for a replica. `A` would fire for a replica as well, which nobody asked for, and is as good.
+fn triggers(found: &[Trigger]) -> Triggers {
+    let own = |name: &str| found.iter().find(|trigger| trigger.own && trigger.name == name);
+    let ours: Vec<&Trigger> = TRIGGERS.iter().filter_map(|name| own(name)).collect();
+    if ours.len() < TRIGGERS.len() {
+        return Triggers::Missing;
+    }
+    if ours.iter().any(|trigger| !matches!(trigger.enabled, 'O' | 'A')) {
+        return Triggers::Disabled;
+    }
+    Triggers::Installed(ours.iter().find_map(|trigger| trigger.source.clone()).unwrap_or_default())
+}
+
+/// The hash of all policies, whatever order the server tells them in.
+fn hash(relations: &[Found]) -> String {
+    let policies: BTreeMap<_, _> = relations
+        .iter()
+        .filter(|found| !found.policies.is_empty() || found.row_security)
+        .map(|found| {
+            let security = (found.row_security, found.forced);
+            ((&found.schema, &found.name), (security, &found.policies))
+        })
+        .collect();
+    let listed: Vec<_> = policies.into_iter().collect();
+    let text = serde_json::to_vec(&listed).unwrap_or_default();
+    digest::digest(&digest::SHA256, &text).as_ref().iter().fold(String::new(), |mut hash, byte| {
+        let _fits = write!(hash, "{byte:02x}");
+        hash
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = r#"{"shadow": ["pgwarden_shadow"], "relations": [
+        {"oid": 1, "schema": "public", "name": "items", "kind": "r", "partition": false, "row_security": true,
+         "forced": false, "root": null, "columns": [
+            {"number": 2, "name": "org_id", "type": 2950, "base": 2950, "category": "b", "generated": ""}],
+         "policies": [], "triggers": [], "foreign_children": false, "definition": null},
+        {"oid": 2, "schema": "public", "name": "v", "kind": "v", "partition": false, "row_security": false,
+         "forced": false, "root": null, "columns": [
+            {"number": 1, "name": "org_id", "type": 2950, "base": 2950, "category": "b", "generated": ""}],
+         "policies": [], "triggers": [], "foreign_children": false,
+         "definition": "({QUERY :targetList ({TARGETENTRY :resno 1 :resorigtbl 1 :resorigcol 2})})"}]}"#;
+
+    fn rules(column: &str) -> Vec<TenantRule> {
+        vec![TenantRule::Anywhere(column.to_owned())]
+    }
+
+    #[test]
+    fn a_column_of_a_view_is_that_of_the_table_behind_it() {
+        let catalog = Catalog::read(DOCUMENT, &rules("org_id")).expect("a document");
+        let named = |oid, number| {
+            catalog.tenant_column(oid, number).map(|(table, column)| (table.full_name(), column.number))
+        };
+        assert_eq!(named(1, 2), Some(("public.items".to_owned(), 2)));
+        assert_eq!(named(2, 1), Some(("public.items".to_owned(), 2)));
+        assert_eq!((named(1, 1), named(2, 2), named(3, 1)), (None, None, None));
+        assert!(catalog.named("public", "v").is_some_and(|view| view.tenant.is_none()));
+    }
+
+    #[test]
+    fn what_is_said_of_one_table_goes_before_what_is_said_of_all() {
+        let of = |table: &str| TenantRule::Of {
+            schema: "public".to_owned(),
+            table: table.to_owned(),
+            column: "org_id".to_owned(),
+        };
+        let tenant = |rules: &[TenantRule]| {
+            Catalog::read(DOCUMENT, rules).expect("a document").relation(1).expect("items").tenant
+        };
+        assert_eq!(tenant(&[TenantRule::Anywhere("name".to_owned()), of("items")]), Some(2));
+        assert_eq!(tenant(&[of("others")]), None);
+        assert_eq!(tenant(&[]), None);
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_policies_alone() {
+        let hash = |document: &str| Catalog::read(document, &[]).expect("a document").policy_hash;
+        assert_eq!(hash(DOCUMENT), hash(&DOCUMENT.replace("org_id", "tenant")));
+        assert_ne!(
+            hash(DOCUMENT),
+            hash(&DOCUMENT.replacen("\"row_security\": true", "\"row_security\": false", 1))
+        );
+    }
+}

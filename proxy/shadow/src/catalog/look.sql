@@ -1,0 +1,95 @@
+-- What the observer asks: one document, so that everything in it belongs together. $1 is the hash of the document that
+-- is known already; then only the hash comes back.
+WITH shadow AS (
+    SELECT oid, rolname FROM pg_catalog.pg_roles WHERE rolname ~ '^pgwarden_shadow(_[0-9]+)?$'
+), relation AS (
+    SELECT c.oid, c.relname, c.relkind, c.relispartition, c.relrowsecurity, c.relforcerowsecurity, n.nspname
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgwarden') AND n.nspname !~ '^pg_(toast|temp)'
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                      WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+), attribute AS (
+    SELECT a.attrelid,
+           pg_catalog.json_agg(pg_catalog.json_build_object(
+               'number', a.attnum, 'name', a.attname, 'type', a.atttypid::pg_catalog.int8,
+               'base', CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE a.atttypid END::pg_catalog.int8,
+               'category', t.typtype,
+               'generated', a.attgenerated) ORDER BY a.attnum) AS columns
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid IN (SELECT oid FROM relation) AND a.attnum > 0 AND NOT a.attisdropped
+    GROUP BY a.attrelid
+), policy AS (
+    SELECT p.polrelid,
+           pg_catalog.json_agg(pg_catalog.json_build_object(
+               'name', p.polname, 'command', p.polcmd, 'permissive', p.polpermissive,
+               'roles', (SELECT pg_catalog.json_agg(coalesce(r.rolname, 'public') ORDER BY r.rolname)
+                         FROM pg_catalog.unnest(p.polroles) AS role
+                         LEFT JOIN pg_catalog.pg_roles r ON r.oid = role),
+               'binds', (SELECT coalesce(pg_catalog.json_agg(s.rolname ORDER BY s.rolname), '[]')
+                         FROM shadow s
+                         WHERE 0 = ANY (p.polroles)
+                            OR EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) AS role
+                                       WHERE role <> 0 AND pg_catalog.pg_has_role(s.oid, role, 'USAGE'))),
+               'staged', EXISTS (SELECT FROM shadow s WHERE s.oid = ANY (p.polroles)),
+               'using', pg_catalog.pg_get_expr(p.polqual, p.polrelid),
+               'check', pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid),
+               'columns', (SELECT coalesce(pg_catalog.json_agg(DISTINCT d.refobjsubid), '[]')
+                           FROM pg_catalog.pg_depend d
+                           WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = p.oid
+                             AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                             AND d.refobjid = p.polrelid AND d.refobjsubid > 0),
+               'volatile', (SELECT pg_catalog.min(f.oid::pg_catalog.regprocedure::pg_catalog.text)
+                            FROM pg_catalog.pg_depend d
+                            JOIN pg_catalog.pg_proc f ON f.oid = d.refobjid AND f.provolatile = 'v'
+                            WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = p.oid
+                              AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass),
+               'volatile_built_in', (SELECT pg_catalog.min(f.proname)
+                            FROM pg_catalog.regexp_matches(
+                                     pg_catalog.concat_ws(' ', pg_catalog.pg_get_expr(p.polqual, p.polrelid),
+                                                          pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)),
+                                     '([a-z_0-9]+)\(', 'g') AS called(name)
+                            JOIN pg_catalog.pg_proc f ON f.proname = called.name[1] AND f.provolatile = 'v'
+                                AND f.pronamespace = 'pg_catalog'::pg_catalog.regnamespace)
+           ) ORDER BY p.polname) AS policies
+    FROM pg_catalog.pg_policy p
+    GROUP BY p.polrelid
+), trigger AS (
+    SELECT t.tgrelid,
+           pg_catalog.json_agg(pg_catalog.json_build_object(
+               'name', t.tgname, 'enabled', t.tgenabled, 'events', t.tgtype,
+               'own', f.pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'pgwarden'),
+               'source', CASE WHEN t.tgname = '~pgwarden_writes_update' THEN pg_catalog.md5(f.prosrc) END
+           ) ORDER BY t.tgname) AS triggers
+    FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
+    WHERE NOT t.tgisinternal AND t.tgrelid IN (SELECT polrelid FROM policy)
+    GROUP BY t.tgrelid
+), document AS (
+    SELECT pg_catalog.json_build_object(
+        'shadow', (SELECT coalesce(pg_catalog.json_agg(rolname ORDER BY rolname), '[]') FROM shadow),
+        'relations', coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
+            'oid', r.oid::pg_catalog.int8, 'schema', r.nspname, 'name', r.relname, 'kind', r.relkind,
+            'partition', r.relispartition,
+            'row_security', r.relrowsecurity, 'forced', r.relforcerowsecurity,
+            'root', CASE WHEN r.relispartition THEN pg_catalog.pg_partition_root(r.oid)::pg_catalog.oid::pg_catalog.int8 END,
+            'columns', coalesce(a.columns, '[]'),
+            'policies', coalesce(p.policies, '[]'),
+            'triggers', coalesce(g.triggers, '[]'),
+            'foreign_children', CASE WHEN p.policies IS NULL THEN false ELSE EXISTS (
+                WITH RECURSIVE child AS (
+                    SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = r.oid
+                    UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN child c ON i.inhparent = c.inhrelid)
+                SELECT FROM child JOIN pg_catalog.pg_class f ON f.oid = child.inhrelid WHERE f.relkind = 'f') END,
+            'definition', CASE WHEN r.relkind = 'v' THEN (
+                SELECT w.ev_action::pg_catalog.text FROM pg_catalog.pg_rewrite w
+                WHERE w.ev_class = r.oid AND w.ev_type = '1') END
+        ) ORDER BY r.oid), '[]'))::pg_catalog.text AS body
+    FROM relation r
+    LEFT JOIN attribute a ON a.attrelid = r.oid
+    LEFT JOIN policy p ON p.polrelid = r.oid
+    LEFT JOIN trigger g ON g.tgrelid = r.oid
+)
+SELECT pg_catalog.md5(body), CASE WHEN pg_catalog.md5(body) <> $1 THEN body END FROM document

@@ -1,0 +1,195 @@
+//! What is known of a database's tables: which column says whose a row is, and which policies there are.
+//!
+//! A [`Catalog`] is one look at the database, whole and never changed; the next look makes another one. It holds names and
+//! definitions, no rows.
+
+mod look;
+mod origin;
+mod policy;
+
+pub use look::{LOOK, Unreadable};
+pub use policy::{Policy, PolicyCommand};
+
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Tables of one database, as they were at one moment.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    relations: HashMap<u32, Arc<Relation>>,
+    names: HashMap<(String, String), u32>,
+    /// The roles that stand for the application when policies are tried (`pgwarden_shadow`, `pgwarden_shadow_2` …).
+    pub shadow_roles: Vec<String>,
+    /// Of all policies, staged and in force, as 64 hexadecimal digits; empty before the first look.
+    pub policy_hash: String,
+}
+
+/// A table, view or materialised view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// Its OID.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: RelationKind,
+    /// The topmost partitioned table, for a partition.
+    pub root: Option<u32>,
+    /// Whether policies are in force.
+    pub row_security: RowSecurity,
+    /// The columns, by number.
+    pub columns: Vec<Column>,
+    /// Which of them says whose a row is.
+    pub tenant: Option<i16>,
+    /// The policies, by name.
+    pub policies: Vec<Policy>,
+    /// For a view: the tables' columns that its columns show, resolved through other views.
+    pub origins: Vec<Origin>,
+    /// Whether writes are looked at.
+    pub writes: Triggers,
+    /// Whether rows of it or of a child are kept elsewhere: then nothing can be told of a statement's rows.
+    pub has_foreign_children: bool,
+}
+
+/// What a relation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+pub enum RelationKind {
+    /// An ordinary table, or a partition.
+    #[serde(rename = "r")]
+    Table,
+    /// A partitioned table.
+    #[serde(rename = "p")]
+    Partitioned,
+    /// A view.
+    #[serde(rename = "v")]
+    View,
+    /// A materialised view.
+    #[serde(rename = "m")]
+    MaterializedView,
+    /// A foreign table.
+    #[serde(rename = "f")]
+    Foreign,
+}
+
+/// Whether policies are in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RowSecurity {
+    /// They are not.
+    Off,
+    /// They are, but not for the table's owner.
+    On,
+    /// They are, for the owner as well.
+    Forced,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Column {
+    /// Its number (`attnum`).
+    pub number: i16,
+    /// Its name.
+    pub name: String,
+    /// The OID of its type.
+    #[serde(rename = "type")]
+    pub type_oid: u32,
+    /// The OID of the type below, for a domain; else the same.
+    #[serde(rename = "base")]
+    pub base_oid: u32,
+    /// `pg_type.typtype`: `b`ase, `e`num, `d`omain …
+    pub category: char,
+    /// `pg_attribute.attgenerated`: empty, `s`tored or `v`irtual.
+    pub generated: String,
+}
+
+/// A column of a view that shows a column of a table as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The number of the view's column.
+    pub column: i16,
+    /// The table.
+    pub table: u32,
+    /// The number of the table's column.
+    pub number: i16,
+}
+
+/// Whether writes to a table are looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Triggers {
+    /// There are no triggers of pgwarden's, or not all.
+    Missing,
+    /// There are, but they do not fire, or not always.
+    Disabled,
+    /// There are; the hash is that of what they run.
+    Installed(String),
+}
+
+/// Which columns say whose a row is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TenantRule {
+    /// The column of this name in each ordinary or partitioned table that has one.
+    Anywhere(String),
+    /// One column of one table.
+    Of {
+        /// The schema.
+        schema: String,
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+}
+
+impl Catalog {
+    /// A relation by its OID.
+    #[must_use]
+    pub fn relation(&self, oid: u32) -> Option<&Arc<Relation>> {
+        self.relations.get(&oid)
+    }
+
+    /// A relation by its name.
+    #[must_use]
+    pub fn named(&self, schema: &str, name: &str) -> Option<&Arc<Relation>> {
+        self.relation(*self.names.get(&(schema.to_owned(), name.to_owned()))?)
+    }
+
+    /// All relations, in no order.
+    pub fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
+        self.relations.values()
+    }
+
+    /// The tenant column behind a column of a result, as RowDescription names it: that of a table itself, or through a
+    /// view. Returns the table with it.
+    #[must_use]
+    pub fn tenant_column(&self, relation: u32, number: i16) -> Option<(&Arc<Relation>, &Column)> {
+        let found = self.relation(relation)?;
+        let (table, number) = match found.origins.iter().find(|origin| origin.column == number) {
+            Some(origin) => (self.relation(origin.table)?, origin.number),
+            None => (found, number),
+        };
+        let column = table.tenant_column().filter(|column| column.number == number)?;
+        Some((table, column))
+    }
+}
+
+impl Relation {
+    /// Whether somebody has staged policies for it.
+    #[must_use]
+    pub fn is_staged(&self) -> bool {
+        self.policies.iter().any(|policy| policy.staged)
+    }
+
+    /// The column that says whose a row is.
+    #[must_use]
+    pub fn tenant_column(&self) -> Option<&Column> {
+        self.columns.iter().find(|column| Some(column.number) == self.tenant)
+    }
+
+    /// `schema.name`, as reports have it.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
