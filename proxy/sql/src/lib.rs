@@ -29,9 +29,9 @@ mod lexer;
 mod literal;
 mod marks;
 mod mention;
-mod normalise;
 #[cfg(feature = "parser")]
 mod named;
+mod normalise;
 #[cfg(feature = "parser")]
 mod overlooked;
 #[cfg(feature = "parser")]
@@ -61,9 +61,9 @@ pub use lexer::StringSyntax;
 pub use literal::string_literals;
 pub use marks::Marks;
 pub use mention::{Mention, Place, mentions, reads_the_same};
-pub use normalise::{Normaliser, fingerprint};
 #[cfg(feature = "parser")]
 pub use named::{Named, named};
+pub use normalise::{Normaliser, fingerprint};
 #[cfg(feature = "parser")]
 pub use parsed::{Argument, Call, Parsed, parsed};
 #[cfg(feature = "parser")]

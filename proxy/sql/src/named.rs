@@ -55,7 +55,8 @@ pub fn named(text: &str) -> Result<Named, LexError> {
         if matches!(token.kind, Kind::Word | Kind::Quoted | Kind::UnicodeWord) {
             let name = name_of(text.as_bytes(), *token, raw);
             let before = index.checked_sub(1).and_then(|before| tokens.get(before));
-            let is_name = before.is_some_and(|before| matches!(lexer.slice(*before), b"." | b"as" | b"AS" | b"As"));
+            let is_name =
+                before.is_some_and(|before| matches!(lexer.slice(*before), b"." | b"as" | b"AS" | b"As"));
             if token.kind == Kind::Word && !is_name {
                 named.words.insert(name.clone());
             }

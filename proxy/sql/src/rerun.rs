@@ -156,9 +156,7 @@ fn written(select: &SelectStmt) -> Option<String> {
     let again = parse(&text).ok()?;
     let [RawStmt { stmt: Some(again), .. }] = again.stmts.as_slice() else { return None };
     match again.node.as_ref()? {
-        NodeEnum::SelectStmt(again) => {
-            (again.limit_option() == select.limit_option()).then_some(text)
-        }
+        NodeEnum::SelectStmt(again) => (again.limit_option() == select.limit_option()).then_some(text),
         _ => None,
     }
 }
@@ -198,7 +196,8 @@ mod tests {
         ] {
             assert_eq!(rerun(text), Err(NotAgain::Effects), "{text}");
         }
-        for text in ["INSERT INTO t VALUES (1)", "EXPLAIN SELECT 1", "SELECT 1; SELECT 2", "", "FETCH ALL c"] {
+        for text in ["INSERT INTO t VALUES (1)", "EXPLAIN SELECT 1", "SELECT 1; SELECT 2", "", "FETCH ALL c"]
+        {
             assert_eq!(rerun(text), Err(NotAgain::NoQuery), "{text}");
         }
         assert!(matches!(rerun("SELEC 1"), Err(NotAgain::Unread(_))));
@@ -266,11 +265,17 @@ mod tests {
     #[test]
     fn a_limit_is_looked_at_with_its_ties() {
         let found = rerun("SELECT a FROM t WHERE b = $1 ORDER BY a LIMIT $2 OFFSET $3").expect("a query");
-        let texts: Vec<_> = found.bounds.iter().map(|bound| (bound.cut.as_str(), bound.with_ties.as_str())).collect();
+        let texts: Vec<_> =
+            found.bounds.iter().map(|bound| (bound.cut.as_str(), bound.with_ties.as_str())).collect();
         assert_eq!(texts.len(), 2);
         assert!(texts[0].1.contains("WITH TIES") && texts[0].1.contains("OFFSET $3"), "{texts:?}");
         assert!(texts[1].1.contains("WITH TIES") && !texts[1].0.contains("$2"), "{texts:?}");
-        assert!(rerun("SELECT a FROM t ORDER BY a FETCH FIRST 3 ROWS WITH TIES").expect("a query").bounds.is_empty());
+        assert!(
+            rerun("SELECT a FROM t ORDER BY a FETCH FIRST 3 ROWS WITH TIES")
+                .expect("a query")
+                .bounds
+                .is_empty()
+        );
     }
 
     #[test]

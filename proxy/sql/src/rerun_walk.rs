@@ -29,13 +29,37 @@ const CHOOSING: [&str; 14] = [
 ];
 /// Aggregates that add up: floating-point numbers add up to another sum in another order.
 const ADDING: [&str; 18] = [
-    "avg", "corr", "covar_pop", "covar_samp", "regr_avgx", "regr_avgy", "regr_intercept", "regr_r2", "regr_slope",
-    "regr_sxx", "regr_sxy", "regr_syy", "stddev", "stddev_pop", "stddev_samp", "sum", "var_pop", "var_samp",
+    "avg",
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_intercept",
+    "regr_r2",
+    "regr_slope",
+    "regr_sxx",
+    "regr_sxy",
+    "regr_syy",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "sum",
+    "var_pop",
+    "var_samp",
 ];
 /// Functions that hand on what they get, around gathered values.
 const HANDING_ON: [&str; 10] = [
-    "coalesce", "json_build_array", "json_build_object", "jsonb_build_array", "jsonb_build_object", "row_to_json",
-    "to_json", "to_jsonb", "json_strip_nulls", "jsonb_strip_nulls",
+    "coalesce",
+    "json_build_array",
+    "json_build_object",
+    "jsonb_build_array",
+    "jsonb_build_object",
+    "row_to_json",
+    "to_json",
+    "to_jsonb",
+    "json_strip_nulls",
+    "jsonb_strip_nulls",
 ];
 /// `ARRAY_SUBLINK` as the tree has it (`SubLinkType`, one more than in `primnodes.h`).
 const ARRAY_SUBLINK: u64 = 7;
@@ -71,8 +95,8 @@ impl Walk {
         if cuts && !ties {
             self.add(if select.sort_clause.is_empty() { Depends::Plan } else { Depends::Ties });
         }
-        let tree = serde_json::to_value(select)
-            .map_err(|error| ParseError::Syntax { reason: error.to_string() })?;
+        let tree =
+            serde_json::to_value(select).map_err(|error| ParseError::Syntax { reason: error.to_string() })?;
         let Value::Object(fields) = &tree else { return Err(NotAgain::NoQuery) };
         // The limit of the whole was looked at.
         self.select(fields)?;
@@ -180,7 +204,11 @@ impl Walk {
             if is_there(call, "over") {
                 self.add(Depends::Plan);
             } else if !is_ordered_by_itself(call) {
-                self.gathered(if name == "string_agg" && !has_plain_delimiter(call) { Around::Something } else { around });
+                self.gathered(if name == "string_agg" && !has_plain_delimiter(call) {
+                    Around::Something
+                } else {
+                    around
+                });
             }
             return Around::Something;
         }
@@ -207,7 +235,8 @@ fn is_there(fields: &Map<String, Value>, name: &str) -> bool {
 
 fn last_name(call: &Map<String, Value>) -> String {
     let parts = call.get("funcname").and_then(Value::as_array);
-    let last = parts.and_then(|parts| parts.last()).and_then(|part| part.get("node")?.get("String")?.get("sval"));
+    let last =
+        parts.and_then(|parts| parts.last()).and_then(|part| part.get("node")?.get("String")?.get("sval"));
     last.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
@@ -225,7 +254,8 @@ fn is_ordered_by_itself(call: &Map<String, Value>) -> bool {
 /// Whether the pieces stay what they are in whatever order they are put together.
 fn has_plain_delimiter(call: &Map<String, Value>) -> bool {
     let delimiter = call.get("args").and_then(Value::as_array).and_then(|args| args.get(1));
-    let constant = delimiter.and_then(|value| value.get("node")?.get("AConst")?.get("val")?.get("Sval")?.get("sval"));
+    let constant =
+        delimiter.and_then(|value| value.get("node")?.get("AConst")?.get("val")?.get("Sval")?.get("sval"));
     let is_plain = |text: &str| !text.is_empty() && !text.contains(char::is_alphanumeric);
     constant.and_then(Value::as_str).is_some_and(is_plain)
 }

@@ -89,6 +89,8 @@ enum Shape {
     SeveralPermissive,
     WithRestrictive,
     RoleLists,
+    /// Says nothing of what is read: so nothing is.
+    WritesAlone,
 }
 
 /// Policies for the table with this index, which may look at tables before it.
@@ -104,6 +106,7 @@ pub fn random(dice: &mut Dice, schema: &Schema, index: usize) -> Vec<Policy> {
         Shape::SeveralPermissive,
         Shape::WithRestrictive,
         Shape::RoleLists,
+        Shape::WritesAlone,
     ];
     let own = predicate(dice, schema, index);
     let simple = equality(dice, schema, "");
@@ -131,6 +134,9 @@ pub fn random(dice: &mut Dice, schema: &Schema, index: usize) -> Vec<Policy> {
             Policy::new(Command::All, Some("label <> 'grey'"), None).restrictive(),
             Policy::new(Command::Update, None, Some("amount < 15")).restrictive(),
         ],
+        Shape::WritesAlone => {
+            vec![Policy::new(Command::All, None, own), Policy::new(Command::Select, simple, None)]
+        }
         Shape::RoleLists => {
             let for_app = Policy { role: "app", ..Policy::new(Command::All, own, None) };
             let for_others = Policy { role: "auditor", ..Policy::new(Command::Select, Some("true"), None) };

@@ -13,8 +13,14 @@ const ROUNDS: usize = 24;
 /// Words that stand for the role: a query that has one answers another role otherwise.
 const ROLES: [&str; 4] = ["current_role", "current_user", "session_user", "user"];
 /// Functions and relations that look at the role.
-const ASKING: [&str; 6] =
-    ["pg_has_role", "row_security_active", "information_schema", "getpgusername", "current_schema", "current_schemas"];
+const ASKING: [&str; 6] = [
+    "pg_has_role",
+    "row_security_active",
+    "information_schema",
+    "getpgusername",
+    "current_schema",
+    "current_schemas",
+];
 
 /// Why a query is not run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,7 +110,9 @@ impl Closure {
         if found.words.iter().any(|word| ROLES.contains(&word.as_str())) || found.names.iter().any(asks) {
             return Err(Hindrance::Role);
         }
-        let fresh = |found: BTreeSet<String>, asked: &BTreeSet<String>| found.into_iter().filter(|one| !asked.contains(one)).collect::<Vec<_>>();
+        let fresh = |found: BTreeSet<String>, asked: &BTreeSet<String>| {
+            found.into_iter().filter(|one| !asked.contains(one)).collect::<Vec<_>>()
+        };
         self.open.names.extend(fresh(found.names, &self.asked.names));
         self.open.called.extend(fresh(found.called, &self.asked.called));
         self.open.operators.extend(fresh(found.operators, &self.asked.operators));
@@ -176,7 +184,9 @@ mod tests {
         assert_eq!(hindrance("BEGIN EXECUTE x; END", Body::Procedural), Hindrance::Computed);
         assert_eq!(hindrance("SELECT query_to_xml('x', true, true, '')", Body::Sql), Hindrance::Computed);
         assert_eq!(hindrance("SELECT 'x", Body::Sql), Hindrance::Unread);
-        for text in ["SELECT \"user\", t.user, a AS user FROM t", "SELECT 'current_user'", "SELECT execute FROM t"] {
+        for text in
+            ["SELECT \"user\", t.user, a AS user FROM t", "SELECT 'current_user'", "SELECT execute FROM t"]
+        {
             assert_eq!(Closure::default().add(text, Body::Sql), Ok(()), "{text}");
         }
     }

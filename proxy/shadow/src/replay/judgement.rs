@@ -79,10 +79,18 @@ pub fn judge(application: &Run, control: &Run, shadow: &Run, depends: Depends, p
         Err(code) => return failed(code, Judgement::Fails),
     };
     if first == with_policies {
-        return if is_slower(application, control, shadow, pace) { Judgement::Slower } else { Judgement::Same };
+        return if is_slower(application, control, shadow, pace) {
+            Judgement::Slower
+        } else {
+            Judgement::Same
+        };
     }
     if first != second {
-        return if first.count == second.count { by_count(first, with_policies) } else { Judgement::Undecided };
+        return if first.count == second.count {
+            by_count(first, with_policies)
+        } else {
+            Judgement::Undecided
+        };
     }
     match depends {
         Depends::Rows => Judgement::Differs,
@@ -101,7 +109,9 @@ pub fn settle(doubt: Doubt, application: &Run, shadow: &Run, pairs: &[(Run, Run)
     let answers = pairs.iter().map(|(one, other)| one.result.as_ref().ok().zip(other.result.as_ref().ok()));
     let Some(answers) = answers.collect::<Option<Vec<_>>>() else { return by_count(first, with_policies) };
     match doubt {
-        Doubt::Ties if answers.iter().all(|(cut, with_ties)| cut.count == with_ties.count) => Judgement::Differs,
+        Doubt::Ties if answers.iter().all(|(cut, with_ties)| cut.count == with_ties.count) => {
+            Judgement::Differs
+        }
         Doubt::Ties => by_count(first, with_policies),
         Doubt::Pieces if answers.iter().all(|(one, other)| one == other) => Judgement::Same,
         Doubt::Pieces => Judgement::Differs,

@@ -25,8 +25,7 @@ impl Tally {
         query.fingerprint.hash(&mut hasher);
         let part = usize::try_from(hasher.finish() % 16).unwrap_or_default();
         let Some(part) = self.parts.get(part) else { return };
-        let key =
-            (query.fingerprint.clone(), Arc::clone(&site.database), Arc::clone(&site.role), uncovered);
+        let key = (query.fingerprint.clone(), Arc::clone(&site.database), Arc::clone(&site.role), uncovered);
         let mut entries = part.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.entry(key).or_insert_with(|| Coverage {
             query: Arc::clone(query),
