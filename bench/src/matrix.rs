@@ -23,6 +23,10 @@ pub enum Lane {
     PgwardenInject,
     /// The same, sealed, and the policy verifies the seal.
     PgwardenSeal,
+    /// pgwarden in shadow: it injects, and watches all but rows.
+    PgwardenShadow,
+    /// The same, which looks at rows as well.
+    PgwardenRows,
     /// pgwarden that takes the context from a token with every transaction, always the same.
     #[value(name = "pgwarden-tokens-1")]
     PgwardenTokens1,
@@ -67,6 +71,8 @@ pub enum Workload {
     Tpcb,
     /// A result of 1,000 rows.
     Rows1000,
+    /// The same with the tenant's column in it.
+    Tenants1000,
     /// A new connection, one read by key, and the end of the connection.
     Connect,
 }
@@ -99,7 +105,9 @@ impl Lane {
     pub fn context(self) -> Context {
         match self {
             Self::DirectApp | Self::PgbouncerApp => Context::Application,
-            Self::PgwardenInject | Self::PgwardenSeal => Context::Proxy,
+            Self::PgwardenInject | Self::PgwardenSeal | Self::PgwardenShadow | Self::PgwardenRows => {
+                Context::Proxy
+            }
             Self::PgwardenTokens1 => Context::Tokens(1),
             Self::PgwardenTokens1000 => Context::Tokens(1_000),
             Self::PgwardenTokens100000 => Context::Tokens(100_000),
@@ -127,6 +135,8 @@ impl Lane {
             Self::PgwardenPassthrough => "pgwarden-passthrough",
             Self::PgwardenInject => "pgwarden-inject",
             Self::PgwardenSeal => "pgwarden-seal",
+            Self::PgwardenShadow => "pgwarden-shadow",
+            Self::PgwardenRows => "pgwarden-rows",
             Self::PgwardenTokens1 => "pgwarden-tokens-1",
             Self::PgwardenTokens1000 => "pgwarden-tokens-1000",
             Self::PgwardenTokens100000 => "pgwarden-tokens-100000",
@@ -154,12 +164,16 @@ impl Protocol {
 }
 
 impl Workload {
+    /// The workloads that are measured unless others are named.
+    pub const USUAL: [Self; 4] = [Self::Read, Self::Tpcb, Self::Rows1000, Self::Connect];
+
     /// The name on the command line and in the report.
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Tpcb => "tpcb",
             Self::Rows1000 => "rows1000",
+            Self::Tenants1000 => "tenants1000",
             Self::Connect => "connect",
         }
     }
@@ -170,6 +184,7 @@ impl Workload {
             Self::Read => "read by key",
             Self::Tpcb => "TPC-B-like",
             Self::Rows1000 => "1,000-row result",
+            Self::Tenants1000 => "1,000-row result with its tenant",
             Self::Connect => "connect, read, disconnect",
         }
     }

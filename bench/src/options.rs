@@ -110,7 +110,7 @@ impl Plan {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
         let clients = or_default(options.clients, if quick { &[16] } else { &[1, 16, 64] });
         let protocols = or_default(options.protocols, Protocol::value_variants());
-        let workloads = or_default(options.workloads, Workload::value_variants());
+        let workloads = or_default(options.workloads, &Workload::USUAL);
         let mut lanes = or_default(options.lanes, &Lane::ALL);
         lanes.sort_unstable();
         lanes.dedup();

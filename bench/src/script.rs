@@ -292,6 +292,12 @@ fn statements(workload: Workload) -> Vec<Statement> {
             RANGE,
             "SELECT 1000",
         )],
+        Workload::Tenants1000 => vec![Statement::new(
+            "SELECT id, org_id, balance, name FROM accounts WHERE id BETWEEN ? AND ?",
+            &[RangeStart, RangeEnd],
+            RANGE,
+            "SELECT 1000",
+        )],
         Workload::Tpcb => vec![
             update("UPDATE accounts SET balance = balance + ? WHERE id = ?", Account),
             Statement::new(read, &[Account], 1, "SELECT 1"),

@@ -94,9 +94,11 @@ impl TestBed {
                 self.launch(lane, command, address, Prepares::Yes).await
             }
             Lane::Pgbouncer | Lane::PgbouncerApp => self.add_pgbouncer(lane, plan).await,
-            Lane::PgwardenPassthrough | Lane::PgwardenInject | Lane::PgwardenSeal => {
-                self.add_pgwarden(lane, plan).await
-            }
+            Lane::PgwardenPassthrough
+            | Lane::PgwardenInject
+            | Lane::PgwardenSeal
+            | Lane::PgwardenShadow
+            | Lane::PgwardenRows => self.add_pgwarden(lane, plan).await,
             Lane::PgwardenTokens1 | Lane::PgwardenTokens1000 | Lane::PgwardenTokens100000 => {
                 self.add_tokens(lane, plan).await
             }
@@ -202,6 +204,12 @@ impl TestBed {
             command.env("PGWARDEN_MODE", "enforce").env("PGWARDEN_FIXED", fixed);
             let context = "app.current_org_id=tenant:uuid,app.current_user_id=user:uuid";
             command.env("PGWARDEN_CONTEXT", context);
+            if matches!(lane, Lane::PgwardenShadow | Lane::PgwardenRows) {
+                command.env("PGWARDEN_MODE", "shadow");
+            }
+            if lane == Lane::PgwardenRows {
+                command.env("PGWARDEN_TENANT_COLUMNS", "org_id");
+            }
             if lane == Lane::PgwardenSeal {
                 command.env("PGWARDEN_SEAL_KEY", "env:SEAL_KEY").env("SEAL_KEY", "0".repeat(64));
             }

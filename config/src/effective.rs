@@ -1,5 +1,7 @@
 //! The configuration in force, as TOML, with secrets hidden.
 
+mod audit;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
@@ -57,6 +59,7 @@ pub fn effective(settings: &Settings) -> String {
     page.text("level", &settings.log.level);
     page.text("format", settings.log.format.as_str());
     page.text("account_interval", &units::show(settings.log.account_interval));
+    page.audit(&settings.audit);
     page.tcp(&settings.tcp);
     page.limits(&settings.limits);
     page.modes("databases", &settings.databases);
@@ -246,7 +249,12 @@ impl Page {
             self.text("query", &session_token.query);
             self.text("hash", session_token.hash.as_str());
         }
-        for (section, query) in [("resolver", &lookups.resolver), ("membership", &lookups.membership)] {
+        let queries = [
+            ("resolver", &lookups.resolver),
+            ("membership", &lookups.membership),
+            ("tenants", &lookups.tenants),
+        ];
+        for (section, query) in queries {
             if let Some(query) = query {
                 self.section(&format!("context.{section}"));
                 self.text("query", query);

@@ -8,6 +8,7 @@
 //! Precedence: flags, then environment, then file, then default. `reference.toml` beside this crate
 //! lists every key.
 
+mod audit;
 mod auth;
 mod auth_query;
 mod context;
@@ -36,6 +37,7 @@ mod service_reader;
 mod settings;
 mod shadow;
 mod shadow_observer;
+mod shadow_rows;
 mod shadow_writes;
 mod source;
 mod syntax;
@@ -53,6 +55,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use crate::audit::{Audit, Fsync, Required, SecondPlace};
 pub use crate::auth::{Auth, Jwt, KeySource, Method, TrustRemote};
 pub use crate::auth_query::AuthQuery;
 pub use crate::context::{ContextSettings, Missing};
@@ -77,6 +80,7 @@ pub use crate::service::{Pattern, Service, Signs};
 pub use crate::settings::{Admin, Log, LogFormat, Mode, Settings};
 pub use crate::shadow::{Shadow, TenantColumn};
 pub use crate::shadow_observer::ShadowObserver;
+pub use crate::shadow_rows::{RowGuard, RowSight, ShadowRows};
 pub use crate::shadow_writes::ShadowWrites;
 pub use crate::source::Source;
 pub use crate::tcp::{Keepalive, Tcp};

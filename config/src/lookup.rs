@@ -12,8 +12,9 @@ use crate::word::{Word, words};
 const SESSION_TOKEN: &str = "context.session_token.query";
 const RESOLVER: &str = "context.resolver.query";
 const MEMBERSHIP: &str = "context.membership.query";
+const TENANTS: &str = "context.tenants.query";
 /// What pgwarden can ask.
-pub(crate) const QUERIES: [&str; 3] = [SESSION_TOKEN, RESOLVER, MEMBERSHIP];
+pub(crate) const QUERIES: [&str; 4] = [SESSION_TOKEN, RESOLVER, MEMBERSHIP, TENANTS];
 const CLAIM: &str = "context.claim.users";
 const CARRIERS: &str = "context.token.carriers";
 const USER: &str = "context.lookup.user";
@@ -104,6 +105,8 @@ pub struct Lookups {
     pub resolver: Option<String>,
     /// `$1` is a user and `$2` a tenant; there is a row if the user belongs to it.
     pub membership: Option<String>,
+    /// `$1` is a user; each row names a tenant whose rows the user may see, besides the one that is acted for.
+    pub tenants: Option<String>,
     /// Database users whose sessions may say themselves whom they act for.
     pub claimants: BTreeSet<String>,
     /// How tokens come within a session; none: only at login.
@@ -119,6 +122,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, upstream: Option<&Upstream>) -> L
     let session_token = query(SESSION_TOKEN, &["$1"]).map(|query| SessionToken { query, hash });
     let resolver = query(RESOLVER, &["$1"]);
     let membership = query(MEMBERSHIP, &["$1", "$2"]);
+    let tenants = query(TENANTS, &["$1"]);
     let claimants: BTreeSet<String> =
         reader.items(CLAIM).unwrap_or_default().into_iter().map(|item| item.text).collect();
     if !claimants.is_empty() && !reader.is_written(MEMBERSHIP) {
@@ -130,6 +134,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, upstream: Option<&Upstream>) -> L
         session_token,
         resolver,
         membership,
+        tenants,
         claimants,
         carriers: carriers(reader),
         max_token_bytes: reader.size("context.token.max_bytes", 16..=65_535).unwrap_or(MAX_TOKEN_BYTES),

@@ -21,8 +21,8 @@ pub struct FixedKey {
 }
 
 impl Settings {
-    /// The same settings as far as they can come into force while pgwarden runs: sockets, threads, the way of pooling
-    /// and the log stay as they are. `start` is what was written when pgwarden started, `running` what is in force,
+    /// The same settings as far as they can come into force while pgwarden runs: sockets, threads, the way of pooling,
+    /// the log and the place of the trail stay as they are. `start` is what was written when pgwarden started, `running` what is in force,
     /// which differs where sockets were inherited.
     ///
     /// Returns the settings and the keys that were written anew in vain.
@@ -42,6 +42,9 @@ impl Settings {
         self.upstream.downstream_pooler = running.upstream.downstream_pooler;
         self.pool.mode = running.pool.mode;
         self.log = running.log.clone();
+        self.audit.directory.clone_from(&running.audit.directory);
+        self.audit.instance.clone_from(&running.audit.instance);
+        self.audit.sorts = running.audit.sorts;
         let token = self.admin.take().and_then(|admin| admin.token);
         self.admin = running.admin.clone().map(|admin| Admin { token, ..admin });
         let mistakes = self.conflicts();
@@ -87,5 +90,10 @@ const FIXED: &[(&str, Show)] = &[
     ("admin.listen", |settings| address(settings.admin.as_ref())),
     ("log.level", |settings| settings.log.level.clone()),
     ("log.format", |settings| settings.log.format.as_str().to_owned()),
+    ("audit.directory", |settings| {
+        settings.audit.directory.as_ref().map_or_else(String::new, |path| path.display().to_string())
+    }),
+    ("audit.instance", |settings| settings.audit.instance.clone().unwrap_or_default()),
+    ("audit.sorts", |settings| settings.audit.sorts.to_string()),
     ("log.account_interval", |settings| units::show(settings.log.account_interval)),
 ];

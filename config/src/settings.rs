@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::audit::{self, Audit};
 use crate::auth::{self, Auth};
 use crate::context::{self, ContextSettings};
 use crate::endpoint::{self, Endpoint};
@@ -114,6 +115,8 @@ pub struct Settings {
     pub takeover: Option<PathBuf>,
     /// What is logged.
     pub log: Log,
+    /// What is recorded.
+    pub audit: Audit,
     /// How dead peers are noticed.
     pub tcp: Tcp,
     /// What is too much.
@@ -159,6 +162,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
     let workers = workers(reader);
     let takeover = reader.parse("takeover", endpoint::socket_path);
     let log = log(reader);
+    let audit = audit::resolve(reader);
     let tcp = tcp::resolve(reader);
     let limits = limits::resolve(reader);
     let upstream = upstream?;
@@ -181,6 +185,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         workers,
         takeover,
         log,
+        audit,
         tcp,
         limits,
     })

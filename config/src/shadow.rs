@@ -4,6 +4,7 @@ use crate::effective::Page;
 use crate::mistake::Fault;
 use crate::reader::Reader;
 use crate::shadow_observer::{self, ShadowObserver};
+use crate::shadow_rows::{self, ShadowRows};
 use crate::shadow_writes::{self, ShadowWrites};
 use crate::syntax;
 use crate::upstream::Upstream;
@@ -37,6 +38,8 @@ pub struct Shadow {
     pub null_is_global: bool,
     /// Who looks at the catalog; nobody where nothing is said about shadow mode.
     pub observer: Option<ShadowObserver>,
+    /// What is done about rows on their way to clients.
+    pub rows: ShadowRows,
     /// How much a write is looked at.
     pub writes: ShadowWrites,
 }
@@ -51,6 +54,7 @@ impl Shadow {
         if let Some(observer) = &self.observer {
             observer.show(page);
         }
+        self.rows.show(page);
         self.writes.show(page);
     }
 }
@@ -99,6 +103,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, upstream: Option<&Upstream>) -> S
         tenant_columns,
         global_tenants: global_tenants.into_iter().map(|item| item.text).collect(),
         null_is_global,
+        rows: shadow_rows::resolve(reader),
         writes: shadow_writes::resolve(reader),
     }
 }

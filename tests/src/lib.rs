@@ -18,6 +18,9 @@
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
 //! * [`seal`]: a sealed context with its readers;
+//! * [`shadow`]: tables without policies, and a pgwarden that watches;
+//! * [`trail`]: the audit trail as its files are;
+//! * [`staging`]: pending policies, staged and promoted;
 //! * [`tenants`]: two tenants before one pgwarden, and the same tables asked directly.
 //!
 //! Nothing started here outlives its test, not even one that is killed, and nothing waits by
@@ -40,9 +43,12 @@ mod proxy;
 mod relay;
 pub mod reload;
 pub mod seal;
+pub mod shadow;
+pub mod staging;
 mod template;
 pub mod tenants;
 pub mod tokens;
+pub mod trail;
 mod version;
 mod wait;
 pub mod wire;

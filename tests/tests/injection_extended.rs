@@ -329,3 +329,13 @@ fn a_query_in_front_of_sync_in_a_pipeline_keeps_its_context() {
         assert_eq!(values(&stage.like_direct(&messages, 6)), [ACME; 4]);
     });
 }
+
+#[test]
+fn a_statement_that_sql_has_prepared_gets_its_context_in_session_pooling() {
+    for_each_version(async |server| {
+        let stage = Tenants::start_with(server, |pgwarden| pgwarden.env("PGWARDEN_POOL_MODE", "session"));
+        let prepared = Frontend::new().query("PREPARE mine AS SELECT org()");
+        let messages = prepared.bind("", "mine", &[]).execute("", 0).sync();
+        assert_eq!(values(&stage.like_direct(&messages, 2)), [ACME]);
+    });
+}

@@ -82,7 +82,7 @@ fn what_is_missing_is_named_with_its_place() {
     file(
         "context.lookup.user = \"lookup\"",
         &["pgwarden.toml:1:23: context.lookup.user: nothing is looked up; \
-           expected one of context.session_token.query, context.resolver.query, context.membership.query"],
+           expected one of context.session_token.query, context.resolver.query, context.membership.query, context.tenants.query"],
     );
     file(
         "context.lookup.password = \"env:SECRET\"\ncontext.resolver.query = \"SELECT $1\"",
@@ -99,7 +99,7 @@ fn what_is_missing_is_named_with_its_place() {
     file(
         "mode = \"shadow\"\ncontext.variables = \"a.b=column:role\"",
         &["pgwarden.toml:2:21: context.variables: a.b takes a column, but nothing is looked up; \
-           expected one of context.session_token.query, context.resolver.query, context.membership.query"],
+           expected one of context.session_token.query, context.resolver.query, context.membership.query, context.tenants.query"],
     );
 }
 

@@ -69,7 +69,7 @@ fn the_shape_of_the_file() {
     file(
         "[tsl]\ncert = 1",
         &["pgwarden.toml:1:2: tsl: unknown key; \
-           expected one of listen, proxy_protocol, unix_socket_permissions, mode, workers, takeover, upstream, pool, auth, context, guard, shadow, tls, admin, log, tcp, limits, databases, users, service"],
+           expected one of listen, proxy_protocol, unix_socket_permissions, mode, workers, takeover, upstream, pool, auth, context, guard, shadow, tls, admin, log, audit, tcp, limits, databases, users, service"],
     );
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the whole: text in, settings or rendered mistakes out.
 
+mod audit;
 mod auth_query;
 mod context;
 mod context_mistakes;

@@ -4,11 +4,13 @@
 use crate::admin::Readiness;
 use crate::admission::Admission;
 use crate::cancel::Registry;
+use crate::hold::Holds;
 use crate::identity::{self, Identities, Nobody, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
-use crate::observer::Observer;
+use crate::observer::{self, Observer};
+use crate::oversight::Oversight;
 use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
 use crate::seal::Sealing;
@@ -28,8 +30,8 @@ use pgwarden_config::{Method, PoolMode, Settings, TokenCarrier};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_shadow::Reporter;
 use pgwarden_tenant::{
-    Authority, ClaimRules, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared, Stance,
-    TokenRules,
+    Authority, ClaimRules, Gate, Grant, Guard, Missing, Mode, Permission, Protected, RelationCache, Shared,
+    Stance, TokenRules,
 };
 use std::sync::Arc;
 
@@ -67,11 +69,11 @@ pub(crate) struct App {
     pub(crate) suspicion: Arc<Suspicion>,
     pub(crate) faults: Faults,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) holds: Arc<Holds>,
     /// Hears what detectors find.
-    #[allow(dead_code, reason = "the detectors take it from here")]
     pub(crate) reporter: Arc<dyn Reporter>,
+    pub(crate) oversight: Arc<Oversight>,
     /// The same, for whatever else is recorded.
-    #[allow(dead_code, reason = "the observer takes it from here")]
     pub(crate) trail: Arc<Trail>,
 }
 
@@ -86,10 +88,13 @@ impl App {
             Parser::start(Arc::clone(&relations)).map_err(StartError::system("the parser's thread"))?;
         let meters = Arc::new(Meters::new());
         let interval = settings.log.account_interval;
-        let services = Services::new(&settings.services, Arc::clone(&meters.services), interval)
+        let readiness = Arc::new(Readiness::default());
+        let trail = Arc::new(Trail::new(Arc::clone(&loaded.trail), &meters, &readiness));
+        let services = Services::new(&settings.services, (Arc::clone(&meters.services), &trail), interval)
             .map_err(StartError::system("the thread that keeps accounts"))?;
         let connector = loaded.connector.clone();
-        let server = Arc::new(Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters)));
+        let server = Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters));
+        let server = Arc::new(server.signing(observer::nonce(&settings, &loaded.mock_key)));
         let pools = Arc::new(Pools::new(plan(&settings, &loaded, &server)));
         let accounts = accounts(&settings, &loaded, &server, &meters);
         let seal = settings.context.seal.as_ref();
@@ -98,14 +103,16 @@ impl App {
         let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
         let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
-        let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server));
+        let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server, &trail));
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
-        let trail = Arc::new(Trail::unkept(Arc::clone(&meters)));
+        let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(&trail);
+        let oversight = Oversight::start(&settings, &reporter, &observer)
+            .map_err(StartError::system("the thread that tells what was looked at"))?;
         Ok(Self {
-            reporter: Arc::<Trail>::clone(&trail),
-            trail,
+            reporter,
+            oversight: Arc::new(oversight),
             server,
             tenancy: tenancy(
                 (&settings, &names),
@@ -113,6 +120,7 @@ impl App {
                 relations,
                 (&identities, blank, token_rules),
                 ClaimRules::new(&variables),
+                trail.gate(),
             ),
             identities,
             names,
@@ -126,12 +134,14 @@ impl App {
             cancels: Arc::new(Registry::default()),
             workers: Arc::new(workers),
             meters,
-            readiness: Arc::new(Readiness::default()),
+            readiness,
             board: Arc::new(Board::new()),
             shutdown: Shutdown::new(),
             faults: crate::settings::faults(),
             suspicion: Arc::new(Suspicion::new(&settings.limits, loaded.mock_key)),
             admission: Arc::new(Admission::default()),
+            trail,
+            holds: Arc::new(Holds::default()),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
@@ -143,11 +153,13 @@ impl App {
     /// What those share who log in from now on. The pools follow the new settings at once.
     pub(crate) fn renewed(&self, settings: Settings, loaded: Loaded) -> Self {
         let meters = Arc::clone(&self.meters);
-        let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters);
+        let server = Server::new(&settings.upstream, loaded.connector.clone(), &settings.tcp, meters)
+            .signing(observer::nonce(&settings, &loaded.mock_key));
         let server = if server.is_like(&self.server) { Arc::clone(&self.server) } else { Arc::new(server) };
         self.pools.follow(plan(&settings, &loaded, &server));
         let accounts = accounts(&settings, &loaded, &server, &self.meters);
         self.services.follow(&settings.services);
+        self.trail.follow(loaded.trail);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
         self.suspicion.follow(&settings.limits);
@@ -162,12 +174,15 @@ impl App {
                 _ => Arc::new(next),
             });
         let identities = identities(&variables, &settings, &tokens, origin, &self.meters);
-        let observer = self.observer.after(Observer::new(&settings, loaded.observer_secret, &server));
+        let observer =
+            self.observer.after(Observer::new(&settings, loaded.observer_secret, &server, &self.trail));
+        self.oversight.follow(&settings, &self.reporter, &observer);
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
         Self {
             reporter: Arc::clone(&self.reporter),
+            oversight: Arc::clone(&self.oversight),
             trail: Arc::clone(&self.trail),
             server,
             tenancy: tenancy(
@@ -176,6 +191,7 @@ impl App {
                 relations,
                 (&identities, blank, token_rules),
                 ClaimRules::new(&variables),
+                self.trail.gate(),
             ),
             identities,
             names,
@@ -195,6 +211,7 @@ impl App {
             faults: self.faults,
             suspicion: Arc::clone(&self.suspicion),
             admission: Arc::clone(&self.admission),
+            holds: Arc::clone(&self.holds),
             mock_key: loaded.mock_key,
             acceptor: loaded.acceptor,
             accounts,
@@ -343,11 +360,21 @@ fn tenancy(
     relations: Arc<RelationCache>,
     (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
     claims: ClaimRules,
+    gate: Option<Arc<dyn Gate>>,
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
     let claims = Arc::new(claims);
-    Shared { guard: Arc::new(guard(settings, names)), observer, relations, authority, blank, tokens, claims }
+    Shared {
+        guard: Arc::new(guard(settings, names)),
+        observer,
+        relations,
+        authority,
+        blank,
+        tokens,
+        claims,
+        gate,
+    }
 }
 
 /// Passwords and tokens that travel in the clear are worth a word.

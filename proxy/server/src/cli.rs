@@ -1,5 +1,10 @@
 //! The command line: every flag is a `PGWARDEN_*` variable under another name.
 
+mod audit;
+
+pub(crate) use self::audit::{AuditCommand, Tail, Verify};
+
+use crate::stage::arguments;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +14,11 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done: the configuration is right, or serve has drained (SIGTERM, SIGINT, or another process took over),
       whoever was left at the deadline or at a second signal included
-  1   check: something serious was found
+  1   check: something serious was found; stage: something could not be staged; promote, demote: refused;
+      audit verify: the trail is not intact
   2   wrong command line
   64  the configuration, or a file that it names, cannot be used
-  69  status, check: nothing answers
+  69  status, check, stage and its like: nothing answers
   71  the system does not give what is needed: the address is in use, no more threads or files; or, before a
       takeover, the server cannot be used
   77  status: not without the right token";
@@ -35,11 +41,33 @@ pub(crate) enum Command {
     Status(Status),
     /// Ask the server what would let a client past its policies.
     Check(Check),
+    /// Let the server evaluate pending policies, without effect on the application.
+    Stage(Box<arguments::Stage>),
+    /// Show what is staged, and what is in force of it.
+    Staged(arguments::Staged),
+    /// Take away what was staged.
+    Unstage(arguments::Unstage),
+    /// Put staged policies in force.
+    Promote(Box<arguments::Move>),
+    /// Put promoted policies out of force.
+    Demote(Box<arguments::Move>),
     /// Work with sealed contexts: their keys, and the SQL that verifies them.
     Seal {
         /// What to do.
         #[command(subcommand)]
         command: SealCommand,
+    },
+    /// Install the triggers that look at writes, take them away, or say where they are.
+    Writes {
+        /// What to do.
+        #[command(subcommand)]
+        command: WritesCommand,
+    },
+    /// Work with the audit trail.
+    Audit {
+        /// What to do.
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// Work with the configuration.
     Config {
@@ -53,6 +81,45 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: SqlCommand,
     },
+}
+
+/// What can be done about the triggers that look at writes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WritesCommand {
+    /// Install them, or make them anew.
+    Install(Writes),
+    /// Take them away, and what tables have left behind that are gone.
+    Remove(Writes),
+    /// Say where they are, and why not.
+    Status(Writes),
+}
+
+/// Which tables, and who does it.
+#[derive(Debug, Args)]
+pub(crate) struct Writes {
+    /// The tables, `schema.table`; all with staged policies, if none is given.
+    pub(crate) tables: Vec<String>,
+    /// The TOML file, as for serve.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The server, as who owns the tables: in the place of upstream.url.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The database; that of the URL, if it is not given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) database: Option<String>,
+    /// Print the SQL, and do nothing.
+    #[arg(long = "sql", num_args = 0, default_missing_value = "sql", default_value = "done")]
+    pub(crate) sql: Form,
+}
+
+/// Whether something is done, or printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Form {
+    /// It is done.
+    Done,
+    /// It is printed.
+    Sql,
 }
 
 /// SQL for the database.
@@ -247,6 +314,11 @@ impl Settings {
     /// Those of a file and the environment, without a flag.
     pub(crate) fn of_file(config: Option<PathBuf>) -> Self {
         Self { config, ..Self::default() }
+    }
+
+    /// Those of a file and the environment, with another server.
+    pub(crate) fn of_server(config: Option<PathBuf>, upstream: Option<String>) -> Self {
+        Self { config, upstream, ..Self::default() }
     }
 
     /// The flags that were given, as variables.

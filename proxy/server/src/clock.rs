@@ -1,5 +1,6 @@
 //! The time, asked once per wake-up and handed to everything that is pure.
 
+use pgwarden_audit::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -9,6 +10,12 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Seconds since 1970, for what has a date: tokens.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// The time to the microsecond, for records.
+pub(crate) fn timestamp() -> Timestamp {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// Seconds since somebody asked first, for ages: a clock that is put forward or back changes nothing.

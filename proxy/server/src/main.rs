@@ -10,6 +10,7 @@ mod causes;
 mod check;
 mod cli;
 mod clock;
+mod hold;
 mod identity;
 mod keys;
 mod listen;
@@ -20,6 +21,7 @@ mod lookup;
 mod meters;
 mod notify;
 mod observer;
+mod oversight;
 mod packet;
 mod pool;
 mod questions;
@@ -31,6 +33,7 @@ mod services;
 mod settings;
 mod signals;
 mod sockets;
+mod stage;
 mod start_error;
 mod status;
 mod stream;
@@ -70,7 +73,14 @@ fn main() -> ExitCode {
         Command::Serve(flags) => settings::load(&flags).and_then(|settings| run(settings, flags)),
         Command::Status(flags) => status(&flags),
         Command::Check(flags) => check::run(&flags),
+        Command::Stage(flags) => stage::stage(&flags),
+        Command::Staged(flags) => stage::staged(&flags),
+        Command::Unstage(flags) => stage::unstage(&flags),
+        Command::Promote(flags) => stage::promote(&flags),
+        Command::Demote(flags) => stage::demote(&flags),
         Command::Seal { command } => seal(command),
+        Command::Writes { command } => observer::command::run(&command),
+        Command::Audit { command } => trail::command::run(&command),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             settings::load(&flags).and_then(|settings| check_configuration(&settings))
         }

@@ -9,10 +9,11 @@ use crate::loaded::Loaded;
 use crate::logging;
 use crate::notify;
 use crate::reload::{Reloader, Told};
-use crate::signals::Phase;
+use crate::signals::{Phase, Shutdown};
 use crate::sockets::Sockets;
 use crate::start_error::StartError;
 use crate::takeover::{self, Door, Estate, Leaving, Predecessor};
+use crate::trail::Before;
 use crate::upstream::UpstreamError;
 use crate::worker::{self, Workers};
 use arc_swap::ArcSwap;
@@ -30,6 +31,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How long the end waits for the accounts of services.
 const LAST_ACCOUNTS: Duration = Duration::from_secs(2);
+/// How long the end waits for the last records of the audit trail.
+const LAST_RECORDS: Duration = Duration::from_secs(10);
 /// How often the drain looks whether everybody has left.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -52,6 +55,7 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
         None => None,
     };
     let sockets = Sockets::open(inherited, &mut predecessor, &app.settings)?;
+    app.trail.begin(if predecessor.is_some() { Before::Predecessor } else { Before::Nobody })?;
     let shutdown = app.shutdown.clone();
     let current: Current = Arc::new(ArcSwap::from_pointee(app));
     let threads = receivers
@@ -73,6 +77,8 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
         let _panicked = thread.join();
     }
     current.load().services.close_books(LAST_ACCOUNTS);
+    current.load().oversight.close(LAST_ACCOUNTS);
+    current.load().trail.close(LAST_RECORDS);
     tracing::info!("stopped");
     result
 }
@@ -85,6 +91,7 @@ async fn run(
 ) -> Result<(), StartError> {
     let app = current.load_full();
     let shutdown = app.shutdown.clone();
+    Shutdown::outlive_file_limits().map_err(StartError::system("cannot handle signals"))?;
     let signals = shutdown.on_signals().map_err(StartError::system("cannot handle signals"))?;
     tokio::spawn(signals);
     let told = reloader.told();
@@ -216,6 +223,7 @@ fn start_admin(listener: Option<TcpListener>, current: &Current, told: &Told) ->
     let state = AdminState {
         meters: Arc::clone(&app.meters),
         readiness: Arc::clone(&app.readiness),
+        holds: Arc::clone(&app.holds),
         status: Arc::<ArcSwap<App>>::clone(current),
         token: Arc::clone(&told.token),
     };
@@ -232,7 +240,8 @@ async fn watch_upstream(current: Current, changed: Arc<Notify>) {
     let mut look = Look::IfUnready;
     loop {
         let app = current.load_full();
-        if look == Look::Now || app.readiness.reasons().any(|reason| reason != Unready::Draining) {
+        let is_of_server = |reason| matches!(reason, Unready::UpstreamUntried | Unready::UpstreamUnreachable);
+        if look == Look::Now || app.readiness.reasons().any(is_of_server) {
             match try_upstream(&app).await {
                 Ok(()) => app.readiness.upstream_reached(),
                 Err(error) => {

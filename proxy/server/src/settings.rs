@@ -6,7 +6,7 @@ use pgwarden_config::{Mistake, Origin, PREFIX, Settings, Source, config_path, lo
 use pgwarden_session::Faults;
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The real file system and environment.
@@ -66,8 +66,16 @@ pub(crate) fn load(flags: &cli::Settings) -> Result<Settings, ExitCode> {
 /// # Errors
 /// The exit code.
 pub(crate) fn load_for_check(flags: &cli::Check) -> Result<Settings, ExitCode> {
-    let Some(url) = &flags.url else { return load(&cli::Settings::of_file(flags.config.clone())) };
-    let overrides = [("PGWARDEN_UPSTREAM", url.as_str()), ("PGWARDEN_AUTH", "trust")];
+    load_for_server(flags.config.clone(), flags.url.as_deref())
+}
+
+/// The settings for a command that asks the server: those of the configuration, or of an address alone.
+///
+/// # Errors
+/// The exit code.
+pub(crate) fn load_for_server(config: Option<PathBuf>, url: Option<&str>) -> Result<Settings, ExitCode> {
+    let Some(url) = url else { return load(&cli::Settings::of_file(config)) };
+    let overrides = [("PGWARDEN_UPSTREAM", url), ("PGWARDEN_AUTH", "trust")];
     let overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned()));
     resolve(None, &[], &overrides, &System).map_err(|mistakes| {
         mistakes.iter().for_each(|mistake| complain(mistake));

@@ -132,6 +132,17 @@ impl Shutdown {
         })
     }
 
+    /// A file that has reached the limit of sizes (`ulimit -f`) is an error of whoever writes it, and not the end of the
+    /// process. PostgreSQL ignores SIGXFSZ likewise.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stops the handler from being installed. Must be called inside a runtime.
+    pub(crate) fn outlive_file_limits() -> io::Result<()> {
+        // The handler stays when this is dropped.
+        signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+    }
+
     fn advance(&self, next: Phase) {
         self.0.begun.store(true, Ordering::Release);
         self.0.sender.send_if_modified(|phase| {

@@ -3,7 +3,9 @@
 use crate::keys::KeyStoreError;
 use crate::logging::LogError;
 use crate::tls::TlsError;
+use crate::trail::StoreError;
 use crate::upstream::UpstreamError;
+use pgwarden_audit::NotASigningKey;
 use pgwarden_auth::secret::SecretError;
 use pgwarden_auth::users::UserListError;
 use pgwarden_config::Mistake;
@@ -43,6 +45,12 @@ pub(crate) enum StartError {
     /// Configuration: the key that seals contexts.
     #[error("context.seal.key")]
     SealKey(#[from] NotASealKey),
+    /// Configuration: the key that signs the audit trail.
+    #[error("audit.signing_key")]
+    SigningKey(#[from] NotASigningKey),
+    /// Configuration or system: the audit trail cannot be kept.
+    #[error(transparent)]
+    Trail(#[from] StoreError),
     /// Configuration: the password for look-ups.
     #[error("the password for look-ups (context.lookup.password)")]
     LookupPassword(#[source] SecretError),
@@ -106,13 +114,18 @@ impl StartError {
     /// Who has to put it right.
     pub(crate) fn blame(&self) -> Blame {
         match self {
-            Self::System { .. } | Self::Upstream(_) | Self::Log(LogError::Thread(_)) => Blame::System,
+            Self::System { .. }
+            | Self::Upstream(_)
+            | Self::Log(LogError::Thread(_))
+            | Self::Trail(StoreError::Taken(_) | StoreError::Thread(_)) => Blame::System,
             Self::Tls(_)
             | Self::Keys(_)
             | Self::UsersFile { .. }
             | Self::Users { .. }
             | Self::Password(_)
             | Self::SealKey(_)
+            | Self::SigningKey(_)
+            | Self::Trail(StoreError::Directory { .. })
             | Self::LookupPassword(_)
             | Self::ObserverPassword(_)
             | Self::ServicePassword { .. }

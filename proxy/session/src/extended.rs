@@ -23,11 +23,9 @@ pub(crate) enum Gate {
 }
 
 impl<T: Tenancy> Engine<T> {
-    /// Whether it is known what the name stands for; in session pooling it is the server's business.
+    /// Whether it is known what the name stands for: a Parse that was sent may still fail.
     pub(crate) fn is_certain(&self, name: &[u8]) -> bool {
-        self.options.pooling == Pooling::Session
-            || self.queue.is_empty()
-            || self.statements.is_certain(name, self.tx.number())
+        self.queue.is_empty() || self.statements.is_certain(name, self.tx.number())
     }
 
     /// The message waits until nothing is outstanding, what this batch has sent so far included.
@@ -82,11 +80,13 @@ impl<T: Tenancy> Engine<T> {
         {
             return Ok(step);
         }
-        if let Some(statement) = &statement {
-            match self.gate(statement, Purposes::Run, frame, now, out) {
-                Gate::Open(_released) => (),
-                Gate::Shut(step) => return Ok(step),
-            }
+        let gate = match &statement {
+            Some(statement) => self.gate(statement, Purposes::Run, frame, now, out),
+            None => self.gate_of_unknown(out),
+        };
+        match gate {
+            Gate::Open(_released) => (),
+            Gate::Shut(step) => return Ok(step),
         }
         let statement = self.statement_as_role(head.statement);
         let shared = statement.as_ref().filter(|_| self.shares(head.statement));
@@ -354,6 +354,21 @@ impl<T: Tenancy> Engine<T> {
                 Ok(stop) => Step::Stop(stop),
                 Err(refusal) => self.refuse_frame(&refusal, frame, out),
             }),
+        }
+    }
+
+    /// Sees to the context of a statement that only the server knows, in session pooling: one of SQL's PREPARE, say.
+    fn gate_of_unknown(&mut self, out: &mut Output) -> Gate {
+        if self.options.pooling == Pooling::Transaction {
+            return Gate::Open(self.tx.exempt());
+        }
+        match self.decide(None) {
+            Passage::Free(released) => Gate::Open(released),
+            Passage::Inject => {
+                self.tx.sent(Batch::Started);
+                Gate::Open(self.inject(out))
+            }
+            _ => Gate::Shut(self.wait(out)),
         }
     }
 

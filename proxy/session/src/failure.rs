@@ -96,12 +96,12 @@ impl<T: Tenancy> Engine<T> {
     /// again is free.
     fn skip_to_sync(&mut self, failed: &Entry, out: &mut Output) {
         let mut skipped = Vec::new();
-        let synced = self.take_skipped(failed, &mut skipped, out);
+        if !self.take_skipped(failed, &mut skipped, out) {
+            // The server waits for the Sync that is still to come, whatever pgwarden has refused in front of it meanwhile.
+            self.skipping = Skipping::Backend;
+        }
         while let Some(entry) = skipped.pop() {
             self.undo_skipped(entry);
-        }
-        if !synced && self.skipping == Skipping::Nothing {
-            self.skipping = Skipping::Backend;
         }
     }
 

@@ -2,10 +2,11 @@
 
 use crate::reading::{Reading, Unread};
 use pgwarden_sql::{Script, Verb};
+use std::any::Any;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 /// What makes two prepared statements the same on a backend.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -35,6 +36,7 @@ pub struct Statement {
     generation: AtomicU64,
     /// Rises when the definition of anything in a database has changed.
     definitions: Arc<AtomicU64>,
+    memo: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl PartialEq for Statement {
@@ -64,6 +66,7 @@ impl Statement {
             script: reading.read(text),
             generation: AtomicU64::new(0),
             definitions: Arc::default(),
+            memo: OnceLock::new(),
         }
     }
 
@@ -104,6 +107,11 @@ impl Statement {
     pub(crate) fn is_token_among_others(&self) -> bool {
         let statements = self.script().map(Script::statements).unwrap_or_default();
         statements.len() > 1 && statements.iter().any(|one| one.verb == Verb::Token)
+    }
+
+    /// What an overseer makes of the text, once for all who run the statement.
+    pub fn memo(&self, make: impl FnOnce() -> Arc<dyn Any + Send + Sync>) -> &Arc<dyn Any + Send + Sync> {
+        self.memo.get_or_init(make)
     }
 
     /// Rises when every backend has to parse the statement anew.

@@ -52,6 +52,8 @@ mod tests;
 mod token;
 #[cfg(feature = "parser")]
 mod uses;
+#[cfg(feature = "parser")]
+mod writing;
 
 pub use assignment::{Assignment, Given, Lasting, assignments};
 pub use call::{is_catalog_function, runs_text};
@@ -76,3 +78,5 @@ pub use statement::{Script, Setting, Statement, Verb};
 pub use token::{TokenUse, token_use};
 #[cfg(feature = "parser")]
 pub use uses::{Uses, relation_uses};
+#[cfg(feature = "parser")]
+pub use writing::{Reads, Writing, WritingCommand, writings};

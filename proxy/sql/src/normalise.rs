@@ -272,17 +272,22 @@ impl<'a> Reader<'a, '_> {
         digit && !matches!(self.before, Before::Name | Before::Sign(b')' | b']', _))
     }
 
+    /// Whether a constant comes next, behind any further signs.
     fn is_in_front_of_constant(&self) -> bool {
         let mut ahead = self.lexer;
-        match ahead.next() {
-            Ok(Some(Token { kind: Kind::Number | Kind::Parameter, .. })) => true,
-            Ok(Some(Token { kind: Kind::String(literal), .. })) => literal != Literal::National,
-            Ok(Some(token)) => {
-                let dot = ahead.slice(token) == b".";
-                dot && ahead.text().get(token.end).is_some_and(u8::is_ascii_digit)
-            }
-            _ => false,
+        while let Ok(Some(token)) = ahead.next() {
+            return match token.kind {
+                Kind::Number | Kind::Parameter => true,
+                Kind::String(literal) => literal != Literal::National,
+                Kind::Word => constants::is_named(ahead.slice(token)),
+                Kind::Sign if ahead.slice(token) == b"-" => continue,
+                Kind::Sign if ahead.slice(token) == b"." => {
+                    ahead.text().get(token.end).is_some_and(u8::is_ascii_digit)
+                }
+                _ => false,
+            };
         }
+        false
     }
 }
 

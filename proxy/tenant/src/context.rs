@@ -72,6 +72,9 @@ pub struct Context {
     pub presence: Presence,
     /// When the context ends, in seconds since 1970.
     pub expires_at: Option<u64>,
+    /// The tenants whose rows may be seen with it, as far as that is known; the first is the one that is acted for, empty
+    /// where only its user is known.
+    pub tenants: Vec<String>,
 }
 
 /// Whether a client has a context.
@@ -125,7 +128,7 @@ impl Context {
         let presence = if known || !identifies { Presence::Present } else { Presence::Missing };
         let values =
             variables.iter().map(|one| value_of(one, identity, presence)).collect::<Result<_, _>>()?;
-        Ok(Self { values, presence, expires_at })
+        Ok(Self { values, presence, expires_at, tenants: identity.tenant.iter().cloned().collect() })
     }
 }
 

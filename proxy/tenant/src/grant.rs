@@ -100,7 +100,7 @@ mod tests {
     use crate::context::Presence;
 
     fn context(expires_at: Option<u64>) -> Context {
-        Context { values: Vec::new(), presence: Presence::Present, expires_at }
+        Context { values: Vec::new(), presence: Presence::Present, expires_at, tenants: Vec::new() }
     }
 
     #[test]

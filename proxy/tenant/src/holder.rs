@@ -219,7 +219,8 @@ impl Holder {
         Arc::new(Grant::until(self.blank.context.clone(), self.blank.carrier.clone(), 0, 0))
     }
 
-    fn held(&self) -> &Held {
+    /// What is in force, and what it was granted for.
+    pub(crate) fn held(&self) -> &Held {
         self.local.as_ref().or(self.session.as_ref()).unwrap_or(&self.login)
     }
 

@@ -4,6 +4,7 @@ use crate::claims::{ClaimRules, Claimant, disagreement};
 use crate::context::Presence;
 use crate::encode::ROLE;
 use crate::evidence::Evidence;
+use crate::gate::Gate;
 use crate::grant::{Authority, Denial, Grant};
 use crate::guard::{Guard, Inspection, Stance};
 use crate::holder::{Appraisal, Held, Holder};
@@ -49,6 +50,7 @@ pub struct Warden {
     relations: Arc<RelationCache>,
     tokens: TokenRules,
     claims: Arc<ClaimRules>,
+    gate: Option<Arc<dyn Gate>>,
     claimant: Option<Claimant>,
     watch: Option<Box<dyn Watch>>,
 }
@@ -70,6 +72,8 @@ pub struct Shared {
     pub tokens: TokenRules,
     /// What variables say when an application sets them itself.
     pub claims: Arc<ClaimRules>,
+    /// What may keep transactions from beginning.
+    pub gate: Option<Arc<dyn Gate>>,
 }
 
 impl Warden {
@@ -86,6 +90,7 @@ impl Warden {
             relations: Arc::clone(&shared.relations),
             tokens: shared.tokens,
             claims: Arc::clone(&shared.claims),
+            gate: shared.gate.clone(),
             claimant: None,
             watch: None,
         }
@@ -102,6 +107,19 @@ impl Warden {
     pub fn watched_by(self, watch: Box<dyn Watch>) -> Self {
         let watch = Some(watch).filter(|_| self.mode != Mode::Passthrough);
         Self { watch, ..self }
+    }
+
+    /// The same, listened to by somebody who looks at nothing, whatever the mode.
+    #[must_use]
+    pub fn hushed_by(self, watch: Box<dyn Watch>) -> Self {
+        Self { watch: Some(watch), ..self }
+    }
+
+    /// What follows runs in this server process.
+    pub fn runs_on(&mut self, process: u32) {
+        if let Some(watch) = &mut self.watch {
+            watch.runs_on(process);
+        }
     }
 
     /// What has to be looked up before the statement that [`Ruling::Ask`] answered is asked about again; `None` where it
@@ -131,7 +149,7 @@ impl Warden {
 
     fn tell(&mut self, offence: Offence, judgement: Judgement, text: Option<&[u8]>) {
         if let Some(watch) = &mut self.watch {
-            watch.offended(offence, judgement, text, self.holder.grant());
+            watch.offended(offence, judgement, text, self.holder.held());
         }
     }
 
@@ -184,6 +202,11 @@ impl Tenancy for Warden {
 
     fn rule(&mut self, subject: Subject<'_>, place: Place, now: u64) -> Ruling {
         self.holder.enter(place.transaction);
+        if place.moment == Moment::Begins
+            && let Some(refusal) = self.gate.as_ref().and_then(|gate| gate.closed())
+        {
+            return Ruling::Refuse(Box::new(refusal));
+        }
         if self.carrier().is_none() {
             return Ruling::Allow;
         }
@@ -286,7 +309,7 @@ impl Tenancy for Warden {
     }
 
     fn sent(&mut self, sent: &Sent<'_>) -> Option<Ticket> {
-        self.watch.as_mut()?.sent(sent, self.holder.grant())
+        self.watch.as_mut()?.sent(sent, self.holder.held())
     }
 
     fn overseer(&mut self) -> Option<&mut dyn Overseer> {

@@ -105,6 +105,7 @@ impl Everything {
             blank: grant(resolved(&Identity::default())),
             tokens: TokenRules { set: granted, set_config: granted, comment: granted, limit: 100 },
             claims: Arc::new(ClaimRules::new(&variables())),
+            gate: None,
         };
         let held = Held { evidence: None, grant: Arc::clone(&book.own) };
         let warden = Warden::new((Mode::Enforce, Missing::Refuse), held, &shared)

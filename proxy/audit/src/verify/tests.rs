@@ -124,7 +124,8 @@ fn a_trail_made_anew_is_noticed_by_its_signatures() {
             record = Record::of(Life::Stopped);
         }
         let mut written = Vec::new();
-        chain.link(&mut record, Moment { now: record.time, random: [7; 10] }, &mut written);
+        let moment = Moment { now: record.time, random: [7; 10] };
+        chain.link(&mut record, moment, &mut written);
         anew.push(String::from_utf8(written).unwrap().trim_end().to_owned());
     }
     assert!(breaks(&anew, None).contains(&Break::Checkpoint));

@@ -1,19 +1,21 @@
 //! What the admin listener answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use pgwarden_config::SecretText;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
-use super::readiness::{Readiness, Unready};
+use super::readiness::{Degraded, Readiness, Unready};
+use crate::hold::{Holds, LONGEST};
 use crate::meters::Meters;
 use crate::status::Source;
 
@@ -27,6 +29,8 @@ pub(crate) struct AdminState {
     pub(crate) meters: Arc<Meters>,
     /// What `/readyz` shows.
     pub(crate) readiness: Arc<Readiness>,
+    /// What `/hold` holds.
+    pub(crate) holds: Arc<Holds>,
     /// What `/status` shows.
     pub(crate) status: Arc<dyn Source>,
     /// What a caller must bring for everything but `/healthz`; a reload may change it.
@@ -40,6 +44,7 @@ pub(crate) fn router(state: AdminState) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
+        .route("/hold", post(hold).delete(release))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(authorized)
@@ -54,7 +59,11 @@ async fn healthy() -> &'static str {
 async fn ready(State(state): State<AdminState>) -> Response {
     let reasons: Vec<_> = state.readiness.reasons().map(Unready::label).collect();
     match reasons.is_empty() {
-        true => json_response(StatusCode::OK, &json!({ "status": "ready", "reasons": reasons })),
+        true => {
+            let degraded: Vec<_> = state.readiness.degraded().map(Degraded::label).into_iter().collect();
+            let word = if degraded.is_empty() { "ready" } else { "degraded" };
+            json_response(StatusCode::OK, &json!({ "status": word, "reasons": degraded }))
+        }
         false => json_response(
             StatusCode::SERVICE_UNAVAILABLE,
             &json!({ "status": "unready", "reasons": reasons }),
@@ -68,6 +77,45 @@ async fn metrics(State(state): State<AdminState>) -> Response {
 
 async fn status(State(state): State<AdminState>) -> Response {
     json_response(StatusCode::OK, &json!(state.status.report()))
+}
+
+/// Holds the traffic of a database: `POST /hold?database=…&milliseconds=…`.
+async fn hold(State(state): State<AdminState>, uri: Uri) -> Response {
+    let query = uri.query().unwrap_or_default();
+    let milliseconds = parameter(query, "milliseconds").and_then(|text| text.parse().ok());
+    let duration = milliseconds.map(Duration::from_millis).filter(|duration| *duration <= LONGEST);
+    let (Some(database), Some(duration)) = (parameter(query, "database"), duration) else {
+        let expected = format!("expected database, and milliseconds up to {}", LONGEST.as_millis());
+        return json_response(StatusCode::BAD_REQUEST, &json!({ "error": expected }));
+    };
+    state.holds.begin(&database, duration);
+    tracing::info!(database, milliseconds = duration.as_millis(), "traffic is held");
+    json_response(StatusCode::OK, &json!({ "held": database }))
+}
+
+/// Lets it flow again: `DELETE /hold?database=…`.
+async fn release(State(state): State<AdminState>, uri: Uri) -> Response {
+    let Some(database) = parameter(uri.query().unwrap_or_default(), "database") else {
+        return json_response(StatusCode::BAD_REQUEST, &json!({ "error": "expected database" }));
+    };
+    state.holds.end(&database);
+    json_response(StatusCode::OK, &json!({ "released": database }))
+}
+
+/// A parameter of a query, as it is meant; none where it is missing or no text.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let value = query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))?;
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        bytes.push(digit()? * 16 + digit()?);
+    }
+    String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
 }
 
 async fn not_found() -> Response {

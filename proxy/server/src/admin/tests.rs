@@ -37,6 +37,7 @@ async fn serving(token: Option<&str>) -> Served {
     let state = AdminState {
         meters: Arc::clone(&meters),
         readiness: Arc::clone(&readiness),
+        holds: Arc::default(),
         status: Arc::new(Nothing),
         token: Arc::new(ArcSwapOption::from_pointee(token.map(|token| SecretText::new(token.to_owned())))),
     };

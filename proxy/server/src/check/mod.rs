@@ -2,6 +2,7 @@
 
 mod ask;
 mod functions;
+mod promoted;
 mod report;
 mod rights;
 
@@ -82,5 +83,6 @@ async fn look(settings: &Settings, protected: &Protected) -> Result<Vec<Finding>
     let mut findings = rights::of_login(&mut asked).await.map_err(unanswered)?;
     findings.extend(functions::look(&mut asked, protected).await.map_err(unanswered)?);
     findings.extend(rights::look(&mut asked).await.map_err(unanswered)?);
+    findings.extend(promoted::look(&mut asked).await.map_err(unanswered)?);
     Ok(findings)
 }

@@ -65,6 +65,7 @@ pub(crate) fn blank(variables: &Variables) -> Grant {
         values: vec![String::new(); variables.len()],
         presence: pgwarden_tenant::Presence::Missing,
         expires_at: None,
+        tenants: Vec::new(),
     });
     let carrier = carrier(variables, &context);
     Grant::lasting(context, carrier)

@@ -60,6 +60,7 @@ impl Judge {
         let Evidence::Login(identity) = evidence else { return true };
         let Some(directory) = &self.directory else { return false };
         match (&identity.user, &identity.tenant) {
+            (Some(_), _) if directory.knows_sights() => true,
             (Some(_), None) => directory.knows_tenants(),
             (Some(_), Some(_)) => directory.knows_members() && !is_fixed(evidence),
             (None, _) => false,
@@ -99,7 +100,20 @@ impl Judge {
         if case.ends_at.is_some_and(|end| end <= now) {
             return Err(Denied::Surely(refusals::ended_session()));
         }
-        self.context(&identity).map_err(Denied::Surely)
+        let mut context = self.context(&identity).map_err(Denied::Surely)?;
+        self.find_sights(&identity, &mut context).await?;
+        Ok(context)
+    }
+
+    /// The other tenants whose rows the user may see: policies may ask for the user's memberships.
+    async fn find_sights(&self, identity: &Identity, context: &mut Context) -> Result<(), Denied> {
+        let (Some(directory), Some(user)) = (&self.directory, &identity.user) else { return Ok(()) };
+        let seen = directory.tenants_seen_by(user).await?;
+        if context.tenants.is_empty() && !seen.is_empty() {
+            context.tenants.push(String::new());
+        }
+        context.tenants.extend(seen.into_iter().filter(|one| Some(one) != identity.tenant.as_ref()));
+        Ok(())
     }
 
     /// A token that looks like a signed one is taken for nothing else where signed ones are taken.

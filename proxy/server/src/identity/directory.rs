@@ -2,7 +2,7 @@
 
 use crate::identity::answer::{Answer, AnswerError};
 use crate::identity::fingerprint::{hexadecimal, sha256};
-use crate::lookup::{Line, LookupError, Question};
+use crate::lookup::{Line, LookupError, Question, Row};
 use pgwarden_config::{Lookups, TokenHash};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,9 @@ use thiserror::Error;
 
 /// Rows to fetch: the second one only shows that there is one too many.
 const ROWS: u16 = 2;
+
+/// Tenants of one user, at most; with more, nothing is known of them.
+const MOST_TENANTS: u16 = 10_000;
 
 /// Errors of the server about a value that is none of its type: nobody has such a one.
 const NO_SUCH_VALUE: [&str; 3] = ["22P02", "22003", "22007"];
@@ -19,7 +22,7 @@ const NO_SUCH_VALUE: [&str; 3] = ["22P02", "22003", "22007"];
 pub(super) struct Directory {
     line: Arc<Line>,
     queries: Lookups,
-    health: [AtomicBool; 3],
+    health: [AtomicBool; 4],
 }
 
 /// A query of the configuration.
@@ -28,6 +31,7 @@ enum Query {
     SessionToken,
     Resolver,
     Membership,
+    Tenants,
 }
 
 /// Why there is no answer. The text is for the log; it holds no value.
@@ -44,7 +48,7 @@ pub(super) enum DirectoryError {
 impl Directory {
     /// Asks on this line.
     pub(super) fn new(line: Arc<Line>, queries: Lookups) -> Self {
-        Self { line, queries, health: [true, true, true].map(AtomicBool::new) }
+        Self { line, queries, health: [true; 4].map(AtomicBool::new) }
     }
 
     /// Whether opaque tokens are known here.
@@ -100,6 +104,29 @@ impl Directory {
         Ok(answer.filter(|answer| answer.truth != Some(false)))
     }
 
+    /// Whether it is known here which tenants' rows a user may see.
+    pub(super) fn knows_sights(&self) -> bool {
+        self.queries.tenants.is_some()
+    }
+
+    /// The tenants whose rows the user may see, by the first column of each row.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when that cannot be found out.
+    pub(super) async fn tenants_seen_by(&self, user: &str) -> Result<Vec<String>, DirectoryError> {
+        let Some(sql) = &self.queries.tenants else { return Ok(Vec::new()) };
+        let found = match self.line.look_up(Question { sql, values: &[user], rows: MOST_TENANTS }).await {
+            Ok(table) => Ok(table.rows),
+            Err(LookupError::Failed { sqlstate, .. }) if NO_SUCH_VALUE.contains(&sqlstate.as_str()) => {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error.into()),
+        };
+        self.note(Query::Tenants, found.as_ref().err());
+        let first = |row: Row| row.into_iter().next().flatten().map(|text| text.to_string());
+        Ok(found?.into_iter().filter_map(first).collect())
+    }
+
     async fn ask(&self, query: Query, sql: &str, values: &[&str]) -> Result<Option<Answer>, DirectoryError> {
         let answer = match self.line.look_up(Question { sql, values, rows: ROWS }).await {
             Ok(table) => Answer::read(table).and_then(|answer| query.fits(answer)).map_err(Into::into),
@@ -140,6 +167,7 @@ impl Query {
             Self::SessionToken => 0,
             Self::Resolver => 1,
             Self::Membership => 2,
+            Self::Tenants => 3,
         }
     }
 
@@ -148,6 +176,7 @@ impl Query {
             Self::SessionToken => "context.session_token",
             Self::Resolver => "context.resolver",
             Self::Membership => "context.membership",
+            Self::Tenants => "context.tenants",
         }
     }
 }

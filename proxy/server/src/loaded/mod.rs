@@ -7,6 +7,7 @@ use crate::keys::{KeyStore, KeyStoreError};
 use crate::login::Tokens;
 use crate::start_error::StartError;
 use crate::tls::{self, Acceptor, Connector};
+use crate::trail::Terms;
 use crate::users::{Users, Verifiers};
 use pgwarden_auth::jwt::JwtPolicy;
 use pgwarden_auth::secret::Secret;
@@ -45,6 +46,8 @@ pub(crate) struct Loaded {
     pub(crate) query_secret: Option<Secret>,
     /// The secret of the login that looks contexts up.
     pub(crate) lookup_secret: Option<Secret>,
+    /// What the settings say about the audit trail.
+    pub(crate) trail: Arc<Terms>,
     /// The secret of the login that looks at the catalog.
     pub(crate) observer_secret: Option<Secret>,
     /// What the salts of users that do not exist are made of.
@@ -79,14 +82,15 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
     let secrets =
         upstream_secret.zip(query_secret).zip(lookup_secret.zip(observer_secret).zip(service_secrets));
     let seal_key = mistakes.keep(seal_key(settings));
-    match (connector, secrets, acceptor, users, tokens, variables.zip(seal_key)) {
+    let trail = mistakes.keep(Terms::of(settings));
+    match (connector, secrets, acceptor, users, tokens, variables.zip(seal_key).zip(trail)) {
         (
             Some(connector),
             Some(((upstream_secret, query_secret), ((lookup_secret, observer_secret), service_secrets))),
             Some(acceptor),
             Some(users),
             Some(tokens),
-            Some((variables, seal_key)),
+            Some(((variables, seal_key), trail)),
         ) => Ok(Loaded {
             connector,
             acceptor,
@@ -98,6 +102,7 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
             service_secrets,
             query_secret,
             lookup_secret,
+            trail: Arc::new(trail),
             observer_secret,
             mock_key,
         }),

@@ -13,6 +13,7 @@ use crate::login::permitted;
 use crate::login::rules::Newcomer;
 use crate::login::service::{self, Lane, Recognised};
 use crate::meters::LoginOutcome;
+use crate::oversight::Party;
 use crate::packet;
 use crate::pool::{AcquireError, Lent, Link, Pool};
 use crate::relay::Relay;
@@ -20,6 +21,7 @@ use crate::stream::{Peer, Stream};
 use pgwarden_auth::throttle::Suspect;
 use pgwarden_config::PoolMode;
 use pgwarden_session::{Engine, Profile, Refusal};
+use pgwarden_shadow::{Actor, Token};
 use pgwarden_tenant::{Mode, Warden};
 use pgwarden_wire::{PROTOCOL_3_0, PROTOCOL_3_2, Startup, Status, Writer};
 use std::sync::Arc;
@@ -128,7 +130,11 @@ impl Acting {
     ) -> Result<Self, Denied> {
         let asked = permitted::settings(startup, Mode::Passthrough, app)?;
         let lane = service.admit(newcomer, &asked, app)?;
-        Ok(Self { warden: lane.warden(app), settings: lane.settings(asked, app), lane: Some(lane) })
+        Ok(Self {
+            warden: app.hushed(lane.warden(app)),
+            settings: lane.settings(asked, app),
+            lane: Some(lane),
+        })
     }
 
     async fn client(
@@ -138,9 +144,32 @@ impl Acting {
         app: &Arc<App>,
     ) -> Result<Self, Denied> {
         let mode = app.mode_for(newcomer.database, newcomer.user, shown.claims());
+        let party = party(mode, newcomer, &shown, startup, app);
         let warden = identify(newcomer.user, shown, mode, app).await?;
+        let warden = match mode {
+            Mode::Passthrough => app.hushed(warden),
+            Mode::Shadow | Mode::Enforce => warden.watched_by(app.watch(party)),
+        };
         Ok(Self { warden, settings: permitted::settings(startup, mode, app)?, lane: None })
     }
+}
+
+/// Who it is, for findings. A token tells issuer, subject and number, and nothing else of itself.
+fn party(mode: Mode, newcomer: &Newcomer<'_>, shown: &Shown, startup: &Startup, app: &App) -> Party {
+    let token = shown.claims().map(|claims| {
+        let claim = |name: &str| claims.json.get(name).and_then(|value| value.as_str()).map(str::to_owned);
+        Token { iss: claim("iss"), sub: claim("sub"), jti: claim("jti") }
+    });
+    let actor = Actor {
+        user: newcomer.user.to_owned(),
+        service: None,
+        application_name: startup.parameter("application_name").map(str::to_owned),
+        client_addr: Some(newcomer.peer.address().map_or_else(|| "unix".to_owned(), |one| one.to_string())),
+        certificate: None,
+        token,
+    };
+    let role = app.settings.upstream.user.clone().unwrap_or_else(|| newcomer.user.to_owned());
+    Party { mode, actor, database: newcomer.database.to_owned(), role }
 }
 
 /// How a client's backends are shared.

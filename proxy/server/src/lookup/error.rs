@@ -35,7 +35,7 @@ const NOT_ABOUT_VALUES: [&str; 5] = ["28", "3D", "42", "53", "57"];
 
 impl LookupError {
     /// What an ErrorResponse says.
-    pub(super) fn refused(payload: &[u8]) -> Self {
+    pub(crate) fn refused(payload: &[u8]) -> Self {
         let fields = ErrorFields::new(payload);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self::failed(&text(&fields.sqlstate()), &text(fields.find(b'M').unwrap_or_default()))

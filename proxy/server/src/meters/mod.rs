@@ -15,6 +15,7 @@ mod sqlstate;
 #[cfg(test)]
 mod tests;
 mod timings;
+mod trail;
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use self::logins::Logins;
 pub(crate) use self::services::{ServiceCounts, ServiceMeters};
 use self::sqlstate::ErrorClass;
 use self::timings::Timings;
+use self::trail::TrailMeters;
 
 /// One more of what a gauge shows, until it is dropped.
 #[derive(Debug)]
@@ -94,6 +96,8 @@ pub(crate) struct Meters {
     pub(crate) identities: IdentityMeters,
     /// How long things take.
     pub(crate) timings: Timings,
+    /// What is recorded.
+    pub(crate) trail: TrailMeters,
     /// What services do.
     pub(crate) services: Arc<ServiceMeters>,
 }
@@ -155,6 +159,7 @@ impl Meters {
             ),
             identities: IdentityMeters::new(r),
             timings: Timings::default(),
+            trail: TrailMeters::new(r),
             services: Arc::default(),
         }
     }

@@ -2,6 +2,10 @@
 
 use crate::lookup::{Line, LookupError, Question};
 use crate::observer::Snapshot;
+use crate::observer::journal::Journal;
+use crate::observer::upkeep::{Done, Upkeep};
+use crate::trail::Trail;
+use pgwarden_audit::Event;
 use pgwarden_shadow::{Catalog, LOOK, TenantRule, Unreadable};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +20,8 @@ pub(super) struct Watched {
     pub(super) line: Line,
     pub(super) rules: Arc<[TenantRule]>,
     pub(super) interval: Duration,
+    pub(super) upkeep: Upkeep,
+    pub(super) trail: Arc<Trail>,
 }
 
 /// Why a look has failed.
@@ -41,25 +47,21 @@ enum Sight {
 
 impl Watched {
     /// Looks, waits for a change to be told or for the next time, and looks again.
-    pub(super) async fn look_for_ever(self, told: Arc<Notify>) {
+    pub(super) async fn look_for_ever(mut self, told: Arc<Notify>) {
         let (mut known, mut sight) = (String::new(), None);
+        let mut journal = Journal::new(&self.name, &self.trail);
         loop {
-            match self.look(&known).await {
-                Ok(seen) => {
-                    if sight != Some(Sight::Clear) {
-                        tracing::info!(database = self.name, "the tables of the database are known");
+            let looked = match self.look(&mut known).await {
+                Ok(()) => journal.follow(&self.line, &self.trail).await.map_err(LookError::from),
+                failed => failed,
+            };
+            let now = if looked.is_ok() { Sight::Clear } else { Sight::Lost };
+            if sight.replace(now) != Some(now) {
+                match looked {
+                    Ok(()) => tracing::info!(database = self.name, "the tables of the database are known"),
+                    Err(error) => {
+                        tracing::warn!(%error, database = self.name, "the database cannot be looked at");
                     }
-                    sight = Some(Sight::Clear);
-                    if let Some((hash, catalog)) = seen {
-                        known = hash;
-                        self.snapshot.store(Arc::new(catalog));
-                    }
-                }
-                Err(error) => {
-                    if sight != Some(Sight::Lost) {
-                        tracing::warn!(%error, database = self.name, "the tables of the database cannot be looked at");
-                    }
-                    sight = Some(Sight::Lost);
                 }
             }
             tokio::select! {
@@ -69,8 +71,27 @@ impl Watched {
         }
     }
 
+    /// Looks until nothing is left to do about what was seen.
+    async fn look(&mut self, known: &mut String) -> Result<(), LookError> {
+        while let Some((hash, catalog)) = self.seen(known).await? {
+            *known = hash;
+            let catalog = Arc::new(catalog);
+            let before = self.snapshot.swap(Arc::clone(&catalog));
+            if before.policy_hash != catalog.policy_hash {
+                self.trail.record(Event::PoliciesChanged {
+                    database: self.name.clone(),
+                    policy_hash: catalog.policy_hash.clone(),
+                });
+            }
+            if self.upkeep.keep(&catalog).await == Done::Nothing {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Looks once; nothing where it is the document of this hash still.
-    async fn look(&self, known: &str) -> Result<Option<(String, Catalog)>, LookError> {
+    async fn seen(&self, known: &str) -> Result<Option<(String, Catalog)>, LookError> {
         let question = Question { sql: LOOK, values: &[known], rows: 1 };
         let mut rows = self.line.ask(question).await?;
         let mut row = rows.pop().ok_or(LookError::Nothing)?.into_iter();

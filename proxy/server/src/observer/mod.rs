@@ -4,19 +4,27 @@
 //! (`NOTIFY pgwarden_shadow`). What it saw last is a [`Catalog`] that sessions read without waiting. The observer outlives
 //! a reload that changes nothing of it.
 
+pub(crate) mod command;
 mod database;
+mod journal;
 mod listening;
+mod script;
+mod upkeep;
 
 use crate::lookup::Line;
+use crate::trail::Trail;
 use crate::upstream::{Credentials, Server};
 use arc_swap::ArcSwap;
+use aws_lc_rs::digest;
 use database::Watched;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::{Settings, ShadowObserver};
 use pgwarden_shadow::{Catalog, TenantRule};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use tokio::task::JoinSet;
+use upkeep::Upkeep;
 
 /// The last look at a database; the next one takes its place.
 pub(crate) type Snapshot = Arc<ArcSwap<Catalog>>;
@@ -24,15 +32,27 @@ pub(crate) type Snapshot = Arc<ArcSwap<Catalog>>;
 /// The longest message of an answer: a catalog of some ten thousand tables.
 const LONGEST: usize = 256 * 1024 * 1024;
 
+/// How triggers sign what they say, in this process; nothing where nobody looks.
+pub(crate) fn nonce(settings: &Settings, key: &[u8; 32]) -> Option<Arc<str>> {
+    settings.shadow.observer.as_ref()?;
+    let digest = digest::digest(&digest::SHA256, &[b"signed notices".as_slice(), key].concat());
+    let mut nonce = String::with_capacity(32);
+    for byte in digest.as_ref().iter().take(16) {
+        let _fits = write!(nonce, "{byte:02x}");
+    }
+    Some(nonce.into())
+}
+
 /// Looks at databases.
 #[derive(Debug)]
 pub(crate) struct Observer {
     settings: Option<ShadowObserver>,
     login: Option<Credentials>,
     rules: Arc<[TenantRule]>,
+    terms: Arc<upkeep::Terms>,
+    trail: Arc<Trail>,
     server: Arc<Server>,
     databases: BTreeMap<String, Snapshot>,
-    #[allow(dead_code, reason = "detectors read it")]
     /// For a database that nobody looks at.
     nothing: Snapshot,
     tasks: std::sync::Mutex<JoinSet<()>>,
@@ -40,7 +60,13 @@ pub(crate) struct Observer {
 
 impl Observer {
     /// Nobody looks yet.
-    pub(crate) fn new(settings: &Settings, secret: Option<Secret>, server: &Arc<Server>) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        secret: Option<Secret>,
+        server: &Arc<Server>,
+        trail: &Arc<Trail>,
+    ) -> Self {
+        let (terms, trail) = (Arc::new(upkeep::Terms::of(settings)), Arc::clone(trail));
         let rules = settings.shadow.tenant_columns.iter().map(rule).collect();
         let settings = settings.shadow.observer.clone();
         let login = settings.as_ref().map(|settings| {
@@ -51,7 +77,7 @@ impl Observer {
         let databases = names.map(|name| (name, Snapshot::default())).collect();
         let server = Arc::clone(server);
         let (nothing, tasks) = (Snapshot::default(), std::sync::Mutex::default());
-        Self { settings, login, rules, server, databases, nothing, tasks }
+        Self { settings, login, rules, terms, trail, server, databases, nothing, tasks }
     }
 
     /// Who looks behind a reload: still this one, if the other would look at the same in the same way.
@@ -60,11 +86,11 @@ impl Observer {
     }
 
     fn is_like(&self, other: &Self) -> bool {
-        (&self.settings, &self.login, &self.rules) == (&other.settings, &other.login, &other.rules)
+        (&self.settings, &self.login, &self.rules, &self.terms)
+            == (&other.settings, &other.login, &other.rules, &other.terms)
             && Arc::ptr_eq(&self.server, &other.server)
     }
 
-    #[allow(dead_code, reason = "detectors read it")]
     /// What is known of a database; an empty catalog of one that nobody looks at.
     pub(crate) fn catalog(&self, database: &str) -> Snapshot {
         Arc::clone(self.databases.get(database).unwrap_or(&self.nothing))
@@ -85,6 +111,11 @@ impl Observer {
                 line: line.of_at_most(1).reading(LONGEST),
                 rules: Arc::clone(&self.rules),
                 interval: settings.interval,
+                upkeep: Upkeep::new(
+                    Arc::clone(&self.terms),
+                    (Arc::clone(&self.server), login.clone(), name.clone()),
+                ),
+                trail: Arc::clone(&self.trail),
             };
             let told = Arc::default();
             tasks.spawn(listening::listen(
@@ -97,7 +128,7 @@ impl Observer {
     }
 }
 
-fn rule(column: &pgwarden_config::TenantColumn) -> TenantRule {
+pub(super) fn rule(column: &pgwarden_config::TenantColumn) -> TenantRule {
     match column {
         pgwarden_config::TenantColumn::Anywhere(column) => TenantRule::Anywhere(column.clone()),
         pgwarden_config::TenantColumn::Of { schema, table, column } => {

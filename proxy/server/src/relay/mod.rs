@@ -75,6 +75,8 @@ pub(crate) enum Event {
     Backend,
     /// The backend can go, but a cancel is still on its way to it.
     Releasing,
+    /// The traffic of the database is held, and the session keeps a backend of its own.
+    Held,
     /// Nobody has looked at this text yet.
     Question(Vec<u8>),
     /// The client said goodbye, or hung up.

@@ -1,9 +1,10 @@
 //! The life of a session after login: what the relay cannot do by itself, and the end.
 
+use crate::app::App;
 use crate::cancel::BackendKey;
 use crate::clock;
 use crate::meters::CloseReason;
-use crate::pool::{AcquireError, Link};
+use crate::pool::{AcquireError, Link, Pool};
 use crate::relay::deadlines::{Deadlines, Doing, Overdue};
 use crate::relay::{Event, Relay, Resume, TERMINATE};
 use crate::signals::{Phase, Shutdown};
@@ -176,6 +177,7 @@ impl Relay {
                 self.resume = self.wait_for_backend().await?;
             }
             Event::Releasing => self.registration.target.finished().await,
+            Event::Held => self.app.holds.passed(&self.pool.key.database).await,
             Event::Question(text) => {
                 self.answer(text).await;
                 self.resume = Resume::Input;
@@ -205,7 +207,7 @@ impl Relay {
             biased;
             gone = poll_fn(|cx| self.poll_waiting(cx)) => return Err(gone),
             () = target.cancelled() => Box::new(cancelled_while_waiting()),
-            acquired = pool.acquire(&app) => match acquired {
+            acquired = acquire_unheld(&pool, &app) => match acquired {
                 Ok(link) => return Ok(Resume::Attach(Box::new(link))),
                 Err(AcquireError::Exhausted(refusal)) => refusal,
                 Err(AcquireError::Upstream(error)) => return Err(Event::Refused(error.refusal())),
@@ -291,6 +293,12 @@ impl Relay {
             });
         }
     }
+}
+
+/// A backend, as soon as the database's traffic is not held any more. Cancel safe.
+async fn acquire_unheld(pool: &Arc<Pool>, app: &App) -> Result<Link, AcquireError> {
+    app.holds.passed(&pool.key.database).await;
+    pool.acquire(app).await
 }
 
 fn shutting_down() -> Refusal {

@@ -143,6 +143,7 @@ impl Relay {
         if !self.to_backend.is_empty() || (waits && self.from_client.len() >= READ_AHEAD) {
             return Ok(false);
         }
+        self.pause()?;
         with_scratch(|scratch| {
             let Scratch { buffer, out, from_client, .. } = scratch;
             let read = match read(&mut self.client, buffer, cx) {
@@ -169,6 +170,15 @@ impl Relay {
             sample.end(|duration| self.app.meters.timings.from_client.record(duration));
             Ok(true)
         })
+    }
+
+    /// A session that keeps its backend begins no transaction while its database is held.
+    fn pause(&self) -> Result<(), Event> {
+        let begins = self.link.is_some() && self.to_client.is_empty() && self.engine.is_idle();
+        match begins && self.app.holds.holds(&self.pool.key.database) {
+            true => Err(Event::Held),
+            false => Ok(()),
+        }
     }
 
     fn resume_client(&mut self, cx: &mut Context<'_>) -> Result<(), Event> {
@@ -220,7 +230,8 @@ impl Relay {
             rest = rest.get(taken.consumed..).unwrap_or_default();
             out.clear();
             self.stop = taken.stop;
-            let idle = if self.stop == Stop::Backend { self.pool.take_idle(&self.app) } else { None };
+            let is_free = self.stop == Stop::Backend && !self.app.holds.holds(&self.pool.key.database);
+            let idle = if is_free { self.pool.take_idle(&self.app) } else { None };
             if let Some(link) = idle {
                 self.attach(link, out);
                 continue;
@@ -252,6 +263,7 @@ impl Relay {
             self.engine.attach(state, out);
         }
         self.app.meters.checkout();
+        self.engine.tenancy().runs_on(link.key.pid);
         self.registration.target.hold(&link.target.server, &link.key);
         self.link = Some(link);
     }

@@ -7,6 +7,7 @@
 mod books;
 mod lane;
 mod log;
+mod recorded;
 mod session;
 
 pub(crate) use books::{Books, Open};
@@ -16,6 +17,7 @@ pub(crate) use session::ServiceSession;
 use crate::clock;
 use crate::meters::ServiceMeters;
 use crate::status::{ServiceReport, ServiceSessionReport};
+use crate::trail::Trail;
 use pgwarden_account::Party;
 use pgwarden_config::{Moment, Service};
 use pgwarden_session::{Interner, Refusal};
@@ -33,16 +35,17 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// The services of a configuration; accounts are logged every so often while a session lasts.
+    /// The services of a configuration; accounts are logged and recorded every so often while a session lasts.
     ///
     /// # Errors
     /// When the thread that keeps the books cannot be started.
     pub(crate) fn new(
         configured: &BTreeMap<String, Service>,
-        meters: Arc<ServiceMeters>,
+        (meters, trail): (Arc<ServiceMeters>, &Arc<Trail>),
         interval: Duration,
     ) -> io::Result<Self> {
-        let books = Arc::new(Books::start(interval, Box::new(log::Log))?);
+        let sink = recorded::Recorded(Arc::clone(trail));
+        let books = Arc::new(Books::start(interval, Box::new(sink))?);
         let services = Self { lanes: Mutex::default(), meters, books };
         services.follow(configured);
         Ok(services)

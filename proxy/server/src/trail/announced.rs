@@ -52,35 +52,7 @@ impl Announced {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pgwarden_shadow::{
-        Actor, Decision, Detector, Kind, Outcome, Query, Rows, Rule, Site, Target, WouldHave,
-    };
-    use pgwarden_tenant::Mode;
-    use std::sync::Arc;
-
-    fn finding(fingerprint: &str, table: &str) -> Finding {
-        let query = Query { fingerprint: fingerprint.to_owned(), text: None };
-        Finding {
-            kind: Kind::RowsForeign,
-            detector: Detector::Rows,
-            mode: Mode::Shadow,
-            decision: Decision::Allowed,
-            would_have: WouldHave::Filtered(1),
-            rule: Rule::Primary,
-            outcome: Outcome::Committed,
-            count: 1,
-            tenant: None,
-            actor: Arc::new(Actor::default()),
-            site: Site::default(),
-            target: Target { table: Some(table.to_owned()), ..Target::default() },
-            command: None,
-            rows: Rows::default(),
-            foreign_tenants: Vec::new(),
-            query: Some(Arc::new(query)),
-            origin: None,
-            evidence: None,
-        }
-    }
+    use crate::trail::tests::finding;
 
     #[test]
     fn each_sort_is_news_once() {

@@ -11,6 +11,7 @@ use pgwarden_auth::scram_keys::ScramKeys;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::Pooler;
 use pgwarden_session::{Process, Settings};
+use pgwarden_shadow::writes::NONCE;
 use pgwarden_tenant::ROLE;
 use pgwarden_wire::{Fields, PROTOCOL_3_0, Writer, parameter_status};
 use std::sync::Arc;
@@ -117,6 +118,10 @@ impl Server {
             let blank = if self.pooler == Pooler::No { variables } else { &[] };
             for name in blank.iter().filter(|name| *name != ROLE) {
                 p.string(name.as_bytes()).string(b"");
+            }
+            // Connections of pgwarden's own have no variables, and are not looked at.
+            if let Some(nonce) = self.nonce().filter(|_| !blank.is_empty()) {
+                p.string(NONCE.as_bytes()).string(nonce.as_bytes());
             }
             for (name, value) in settings {
                 p.string(name.as_bytes()).string(value.as_bytes());

@@ -63,6 +63,8 @@ pub(crate) struct Server {
     /// Databases of which it is known whether sealed contexts are verified there.
     pub(super) asked_for_readers: DashSet<String>,
     meters: Arc<Meters>,
+    /// How triggers sign what they say, if anybody listens.
+    pub(super) nonce: Option<Arc<str>>,
     /// By login and database: who may execute a function is said in each database.
     facts: DashMap<(String, String), Facts>,
     /// What the last connection reported; 0 before the first.
@@ -86,15 +88,26 @@ impl Server {
             pooler: upstream.downstream_pooler,
             asked_for_readers: DashSet::new(),
             meters,
+            nonce: None,
             facts: DashMap::new(),
             version: AtomicU32::new(0),
         }
     }
 
+    /// The same server, whose triggers are told how to sign what they say.
+    pub(crate) fn signing(self, nonce: Option<Arc<str>>) -> Self {
+        Self { nonce, ..self }
+    }
+
+    /// How triggers sign what they say. None of them speaks behind a pooler, which would refuse the setting.
+    pub(crate) fn nonce(&self) -> Option<&Arc<str>> {
+        self.nonce.as_ref().filter(|_| self.pooler == pgwarden_config::Pooler::No)
+    }
+
     /// Whether these settings describe the same server, reached in the same way.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        (&self.endpoint, &self.tcp, self.timeout, self.pooler, self.binding)
-            == (&other.endpoint, &other.tcp, other.timeout, other.pooler, other.binding)
+        (&self.endpoint, &self.tcp, self.timeout, self.pooler, self.binding, &self.nonce)
+            == (&other.endpoint, &other.tcp, other.timeout, other.pooler, other.binding, &other.nonce)
             && self.connector.is_like(&other.connector)
     }
 

@@ -2,7 +2,7 @@
 
 use super::origin;
 use super::{Catalog, Column, Origin, Policy, Relation, RelationKind, RowSecurity, TenantRule, Triggers};
-use crate::writes::TRIGGERS;
+use crate::writes;
 use aws_lc_rs::digest;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
@@ -39,6 +39,7 @@ struct Found {
     policies: Vec<Policy>,
     triggers: Vec<Trigger>,
     foreign_children: bool,
+    cascades: bool,
     definition: Option<String>,
 }
 
@@ -46,8 +47,9 @@ struct Found {
 struct Trigger {
     name: String,
     enabled: char,
+    events: u16,
     own: bool,
-    source: Option<String>,
+    digest: Option<String>,
 }
 
 impl Catalog {
@@ -66,6 +68,7 @@ impl Catalog {
             let origins = origin::resolved(found.oid, &shown);
             let relation = found.relation(rules, origins);
             catalog.names.insert((relation.schema.clone(), relation.name.clone()), relation.oid);
+            catalog.has_tenants |= relation.tenant.is_some();
             catalog.relations.insert(relation.oid, Arc::new(relation));
         }
         Ok(catalog)
@@ -76,7 +79,9 @@ impl Found {
     fn relation(self, rules: &[TenantRule], origins: Vec<Origin>) -> Relation {
         Relation {
             tenant: self.tenant(rules),
-            writes: triggers(&self.triggers),
+            writes: triggers(self.oid, &self.triggers),
+            later_trigger: later(self.oid, &self.triggers),
+            has_cascades: self.cascades,
             row_security: match (self.row_security, self.forced) {
                 (false, _) => RowSecurity::Off,
                 (true, false) => RowSecurity::On,
@@ -115,16 +120,30 @@ impl Found {
 }
 
 /// Enabled is `O`: fires except for a replica. `A` would fire for a replica as well, which nobody asked for, and is as good.
-fn triggers(found: &[Trigger]) -> Triggers {
-    let own = |name: &str| found.iter().find(|trigger| trigger.own && trigger.name == name);
-    let ours: Vec<&Trigger> = TRIGGERS.iter().filter_map(|name| own(name)).collect();
-    if ours.len() < TRIGGERS.len() {
+fn triggers(table: u32, found: &[Trigger]) -> Triggers {
+    let names = writes::triggers(table);
+    let own = |name: &String| found.iter().find(|trigger| trigger.own && trigger.name == *name);
+    let ours: Vec<&Trigger> = names.iter().filter_map(own).collect();
+    if ours.len() < names.len() {
         return Triggers::Missing;
     }
     if ours.iter().any(|trigger| !matches!(trigger.enabled, 'O' | 'A')) {
         return Triggers::Disabled;
     }
-    Triggers::Installed(ours.iter().find_map(|trigger| trigger.source.clone()).unwrap_or_default())
+    Triggers::Installed(ours.iter().find_map(|trigger| trigger.digest.clone()).unwrap_or_default())
+}
+
+/// A trigger that may change a row behind the one of pgwarden's: BEFORE INSERT FOR EACH ROW (`pg_trigger.h`), with a name
+/// that comes later.
+fn later(table: u32, found: &[Trigger]) -> Option<String> {
+    const BEFORE_INSERT_ROW: u16 = 1 | 2 | 4;
+    let own = writes::proposed(table);
+    let is_later = |trigger: &&Trigger| {
+        trigger.events & BEFORE_INSERT_ROW == BEFORE_INSERT_ROW
+            && !trigger.own
+            && trigger.name.as_bytes() > own.as_bytes()
+    };
+    found.iter().find(is_later).map(|trigger| trigger.name.clone())
 }
 
 /// The hash of all policies, whatever order the server tells them in.
@@ -152,12 +171,14 @@ mod tests {
     const DOCUMENT: &str = r#"{"shadow": ["pgwarden_shadow"], "relations": [
         {"oid": 1, "schema": "public", "name": "items", "kind": "r", "partition": false, "row_security": true,
          "forced": false, "root": null, "columns": [
-            {"number": 2, "name": "org_id", "type": 2950, "base": 2950, "category": "b", "generated": ""}],
-         "policies": [], "triggers": [], "foreign_children": false, "definition": null},
+            {"number": 2, "name": "org_id", "type": 2950, "base": 2950, "category": "b",
+             "type_name": "uuid", "generated": ""}],
+         "policies": [], "triggers": [], "foreign_children": false, "cascades": false, "definition": null},
         {"oid": 2, "schema": "public", "name": "v", "kind": "v", "partition": false, "row_security": false,
          "forced": false, "root": null, "columns": [
-            {"number": 1, "name": "org_id", "type": 2950, "base": 2950, "category": "b", "generated": ""}],
-         "policies": [], "triggers": [], "foreign_children": false,
+            {"number": 1, "name": "org_id", "type": 2950, "base": 2950, "category": "b",
+             "type_name": "uuid", "generated": ""}],
+         "policies": [], "triggers": [], "foreign_children": false, "cascades": false,
          "definition": "({QUERY :targetList ({TARGETENTRY :resno 1 :resorigtbl 1 :resorigcol 2})})"}]}"#;
 
     fn rules(column: &str) -> Vec<TenantRule> {

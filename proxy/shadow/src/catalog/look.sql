@@ -16,7 +16,7 @@ WITH shadow AS (
                'number', a.attnum, 'name', a.attname, 'type', a.atttypid::pg_catalog.int8,
                'base', CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE a.atttypid END::pg_catalog.int8,
                'category', t.typtype,
-               'generated', a.attgenerated) ORDER BY a.attnum) AS columns
+               'type_name', pg_catalog.format_type(a.atttypid, -1), 'generated', a.attgenerated) ORDER BY a.attnum) AS columns
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid IN (SELECT oid FROM relation) AND a.attnum > 0 AND NOT a.attisdropped
@@ -61,7 +61,7 @@ WITH shadow AS (
            pg_catalog.json_agg(pg_catalog.json_build_object(
                'name', t.tgname, 'enabled', t.tgenabled, 'events', t.tgtype,
                'own', f.pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'pgwarden'),
-               'source', CASE WHEN t.tgname = '~pgwarden_writes_update' THEN pg_catalog.md5(f.prosrc) END
+               'digest', pg_catalog.substring(f.prosrc, 'digest ([0-9a-f]{64})')
            ) ORDER BY t.tgname) AS triggers
     FROM pg_catalog.pg_trigger t
     JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
@@ -83,6 +83,10 @@ WITH shadow AS (
                     SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = r.oid
                     UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN child c ON i.inhparent = c.inhrelid)
                 SELECT FROM child JOIN pg_catalog.pg_class f ON f.oid = child.inhrelid WHERE f.relkind = 'f') END,
+            'cascades', p.policies IS NOT NULL AND EXISTS (
+                SELECT FROM pg_catalog.pg_constraint f
+                WHERE f.contype = 'f' AND f.conrelid = r.oid
+                  AND (f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd'))),
             'definition', CASE WHEN r.relkind = 'v' THEN (
                 SELECT w.ev_action::pg_catalog.text FROM pg_catalog.pg_rewrite w
                 WHERE w.ev_class = r.oid AND w.ev_type = '1') END

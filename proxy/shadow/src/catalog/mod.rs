@@ -19,6 +19,7 @@ use std::sync::Arc;
 pub struct Catalog {
     relations: HashMap<u32, Arc<Relation>>,
     names: HashMap<(String, String), u32>,
+    has_tenants: bool,
     /// The roles that stand for the application when policies are tried (`pgwarden_shadow`, `pgwarden_shadow_2` …).
     pub shadow_roles: Vec<String>,
     /// Of all policies, staged and in force, as 64 hexadecimal digits; empty before the first look.
@@ -50,6 +51,10 @@ pub struct Relation {
     pub origins: Vec<Origin>,
     /// Whether writes are looked at.
     pub writes: Triggers,
+    /// A trigger that may change a row behind those of pgwarden's.
+    pub later_trigger: Option<String>,
+    /// Whether referential actions write to it (ON DELETE CASCADE, SET NULL …).
+    pub has_cascades: bool,
     /// Whether rows of it or of a child are kept elsewhere: then nothing can be told of a statement's rows.
     pub has_foreign_children: bool,
 }
@@ -98,6 +103,8 @@ pub struct Column {
     /// The OID of the type below, for a domain; else the same.
     #[serde(rename = "base")]
     pub base_oid: u32,
+    /// The type's name as it may stand in a declaration, without modifiers.
+    pub type_name: String,
     /// `pg_type.typtype`: `b`ase, `e`num, `d`omain …
     pub category: char,
     /// `pg_attribute.attgenerated`: empty, `s`tored or `v`irtual.
@@ -122,7 +129,7 @@ pub enum Triggers {
     Missing,
     /// There are, but they do not fire, or not always.
     Disabled,
-    /// There are; the hash is that of what they run.
+    /// There are; the digest is that of what they run.
     Installed(String),
 }
 
@@ -153,6 +160,25 @@ impl Catalog {
     #[must_use]
     pub fn named(&self, schema: &str, name: &str) -> Option<&Arc<Relation>> {
         self.relation(*self.names.get(&(schema.to_owned(), name.to_owned()))?)
+    }
+
+    /// A relation by a name that may lack its schema: then the one in `public`, or the only one of that name.
+    #[must_use]
+    pub fn find(&self, schema: Option<&str>, name: &str) -> Option<&Arc<Relation>> {
+        if let Some(schema) = schema {
+            return self.named(schema, name);
+        }
+        self.named("public", name).or_else(|| {
+            let mut found = self.relations().filter(|relation| relation.name == name);
+            let first = found.next();
+            first.filter(|_| found.next().is_none())
+        })
+    }
+
+    /// Whether any table has a column that says whose a row is.
+    #[must_use]
+    pub fn has_tenants(&self) -> bool {
+        self.has_tenants
     }
 
     /// All relations, in no order.

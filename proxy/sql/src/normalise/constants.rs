@@ -14,12 +14,17 @@ pub(super) fn without_place(word: &[u8]) -> (&[u8], bool) {
     }
 }
 
+/// Whether a word is the name of a constant, in any case.
+pub(super) fn is_named(word: &[u8]) -> bool {
+    matches!(Shape::lower(word).as_bytes(), b"true" | b"false" | b"null")
+}
+
 /// Whether a word stands for a constant, behind these words (the nearest first).
 pub(super) fn is_constant(word: &[u8], [last, earlier]: [&[u8]; 2], before: Before) -> bool {
     match word {
         b"true" | b"false" | b"null" => {
             let behind_is = last == b"is" || (last == b"not" && earlier == b"is");
-            !(behind_is && before == Before::Keyword) && !matches!(before, Before::Sign(b'.', _))
+            !(behind_is && before == Before::Keyword || matches!(before, Before::Sign(b'.', _)))
         }
         b"all" => last == b"limit" && before == Before::Keyword,
         b"nfc" | b"nfd" | b"nfkc" | b"nfkd" => true,
@@ -107,9 +112,7 @@ impl List<'_> {
             }
             Kind::Word => {
                 let word = self.lexer.slice(token);
-                if without_place(word).1
-                    || matches!(Shape::lower(word).as_bytes(), b"true" | b"false" | b"null")
-                {
+                if without_place(word).1 || is_named(word) {
                     return Some(());
                 }
                 let typed = self.lexer.next().ok()??;

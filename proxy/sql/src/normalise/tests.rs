@@ -99,6 +99,8 @@ fn what_the_statistics_show_has_the_fingerprint_of_the_text() {
         ),
         ("SELECT true, NULL LIMIT ALL", "SELECT $1, $2 LIMIT $3"),
         ("SELECT $1, 5", "SELECT $1, $2"),
+        ("SELECT a -NULL FROM t", "SELECT a -$1 FROM t"),
+        ("SELECT a - -5 FROM t", "SELECT a - $1 FROM t"),
     ] {
         assert_eq!(number(text), number(shown), "{text}");
     }

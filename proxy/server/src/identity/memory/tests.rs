@@ -24,7 +24,12 @@ fn about(user: &str) -> Subjects {
 }
 
 fn granted(user: &str) -> Verdict {
-    let context = Context { values: vec![user.to_owned()], presence: Presence::Present, expires_at: None };
+    let context = Context {
+        values: vec![user.to_owned()],
+        presence: Presence::Present,
+        expires_at: None,
+        tenants: Vec::new(),
+    };
     Verdict { outcome: Ok(context), subjects: about(user), ends_at: None }
 }
 

@@ -29,6 +29,16 @@ impl Place {
         Ok(Self { address, token })
     }
 
+    /// `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What it demands, as a header.
+    pub(crate) fn bearer(&self) -> Option<String> {
+        self.token.as_ref().map(|token| format!("Bearer {}", token.expose()))
+    }
+
     /// The one at `http://host:port` or `host:port`, with a token behind `file:PATH` or `env:NAME`.
     ///
     /// # Errors

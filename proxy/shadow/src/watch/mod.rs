@@ -1,0 +1,404 @@
+//! Who watches one session: hears of every statement and of what comes back, and tells a [`Reporter`] what the policies
+//! would have changed. Nothing in here waits, and in shadow nothing that passes is altered.
+
+mod acting;
+mod findings;
+mod running;
+mod transaction;
+
+use crate::book::{Book, Seen};
+use crate::catalog::Catalog;
+use crate::coverage::Uncovered;
+use crate::denied::denied;
+use crate::finding::{Actor, Decision, Site};
+use crate::kind::Kind;
+use crate::queries::{Queries, Text};
+use crate::rows::{self, Columns, Sight, is_standard};
+use crate::writes::{self, Heard, Ledger};
+use crate::{Reporter, bulk};
+use acting::Acting;
+use arc_swap::ArcSwap;
+use findings::Place;
+use pgwarden_session::{
+    Description, Formats, Interest, Look, Notice, Overseer, Refusal, Sent, Statement, Ticket,
+};
+use pgwarden_sql::{Normaliser, StringSyntax, Verb, analyse};
+use pgwarden_tenant::{Held, Judgement, Mode, Offence, Watch};
+use pgwarden_wire::Status;
+use running::Running;
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use transaction::Transaction;
+
+/// Offences of statements that have not been sent, at most: some never are.
+const MOST_PENDING: usize = 32;
+
+/// What happens to a foreign row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RowGuard {
+    /// It goes on its way, and is a finding.
+    #[default]
+    Off,
+    /// In `enforce`, the result is cut off in front of it, on tables whose policy is the standard one.
+    Block,
+}
+
+/// What is said of rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowRules {
+    /// Whether they are looked at.
+    pub sight: RowSight,
+    /// What happens to a foreign one.
+    pub guard: RowGuard,
+    /// Tenants whose rows everybody may see.
+    pub global_tenants: Vec<String>,
+    /// Whom a client acts for of whom nothing else is known.
+    pub default_tenant: Option<String>,
+}
+
+/// Whether rows are looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RowSight {
+    /// They are.
+    #[default]
+    On,
+    /// They are not.
+    Off,
+}
+
+/// What all sessions share.
+#[derive(Debug, Clone)]
+pub struct Post {
+    /// Who is told.
+    pub reporter: Arc<dyn Reporter>,
+    /// What is known of statements.
+    pub queries: Arc<Queries>,
+    /// Where executions are counted.
+    pub book: Arc<Book>,
+    /// What is said of rows.
+    pub rows: Arc<RowRules>,
+    /// How triggers sign what they tell, and who judges it; nothing where they do not.
+    pub writes: Option<(Arc<str>, Arc<dyn writes::Judge>)>,
+}
+
+/// Who watches one session.
+#[derive(Debug)]
+pub struct Watcher {
+    post: Post,
+    catalog: Arc<ArcSwap<Catalog>>,
+    mode: Mode,
+    actor: Arc<Actor>,
+    site: Arc<Site>,
+    process: Option<u32>,
+    session: usize,
+    normaliser: Normaliser,
+    acting: Option<Arc<Acting>>,
+    pending: VecDeque<(u64, Offence)>,
+    running: VecDeque<Running>,
+    tickets: u64,
+    transaction: Transaction,
+    /// What the triggers have told.
+    writes: Option<Ledger>,
+}
+
+impl Watcher {
+    /// For a session of `actor` in this mode, which has this number; `catalog` is that of its database.
+    #[must_use]
+    pub fn new(
+        post: Post,
+        catalog: Arc<ArcSwap<Catalog>>,
+        mode: Mode,
+        (actor, site): (Arc<Actor>, Arc<Site>),
+        session: usize,
+    ) -> Self {
+        let writes = post.writes.clone().map(|(nonce, judge)| Ledger::new(nonce, judge));
+        Self {
+            writes,
+            post,
+            catalog,
+            mode,
+            actor,
+            site,
+            process: None,
+            session,
+            normaliser: Normaliser::default(),
+            acting: None,
+            pending: VecDeque::new(),
+            running: VecDeque::new(),
+            tickets: 0,
+            transaction: Transaction::default(),
+        }
+    }
+
+    fn acting(&mut self, held: &Held) -> Arc<Acting> {
+        if let Some(acting) = self.acting.as_ref().filter(|acting| acting.is_of(held)) {
+            return Arc::clone(acting);
+        }
+        let RowRules { global_tenants, default_tenant, .. } = &*self.post.rows;
+        let acting = Arc::new(Acting::new(held, global_tenants, default_tenant.as_deref()));
+        self.acting = Some(Arc::clone(&acting));
+        acting
+    }
+
+    fn read(&mut self, sent: &Sent<'_>) -> Arc<Text> {
+        let Self { post, normaliser, .. } = self;
+        let statements = sent.script.map(pgwarden_sql::Script::statements);
+        let mut read = || Arc::new(post.queries.read(sent.text, statements, sent.strings, normaliser));
+        let Some(bound) = sent.bound else { return read() };
+        // Every overseer makes the same of a text.
+        let memo = bound.statement.memo(|| read());
+        Arc::clone(memo).downcast().unwrap_or_else(|_| Arc::new(Text::unread()))
+    }
+
+    /// The text that replies come for; those in front of it were skipped by the server.
+    fn running(&mut self, ticket: Ticket) -> Option<&mut Running> {
+        while self.running.front().is_some_and(|running| running.ticket < ticket) {
+            self.running.pop_front();
+        }
+        self.running.front_mut().filter(|running| running.ticket == ticket)
+    }
+
+    /// A statement has come to an end, whatever that is: what was seen of it is told.
+    fn conclude(&mut self, ticket: Ticket) {
+        let Some(running) = self.running(ticket) else { return };
+        let result = running.result.take();
+        let seen = std::mem::replace(&mut running.seen, Seen::Nothing);
+        let seen = match &result {
+            // Whether a row could not be read is known only behind it.
+            Some(result) => match (result.uncovered, seen) {
+                (Some(reason), Seen::Rows(_)) => Seen::Not(reason),
+                (_, seen) => seen,
+            },
+            None => seen,
+        };
+        let known = running.known().cloned();
+        if let Some(known) = known {
+            self.post.book.note(self.session, &known, &self.site, &seen);
+        }
+        if let Some(result) = result {
+            self.foreign_rows(&result, Decision::Allowed);
+        }
+    }
+
+    /// What a TRUNCATE or COPY FROM that was completed has done to tenants' tables.
+    fn bulk(&mut self, ticket: Ticket, tag: &[u8]) {
+        let Some(running) = self.running(ticket) else { return };
+        let Some(known) = running.known() else { return };
+        let kind = match known.verb {
+            _ if tag == b"TRUNCATE TABLE" => Kind::Truncate,
+            Verb::CopyFrom => Kind::CopyFrom,
+            _ => return,
+        };
+        let named = known.query.text.as_deref().map(bulk::targets).unwrap_or_default();
+        let catalog = self.catalog.load_full();
+        for (schema, name) in named {
+            let relation = catalog.find(schema.as_deref(), &name).cloned();
+            if let Some(relation) = relation.filter(|relation| relation.tenant.is_some()) {
+                self.bulk_done(kind, &relation, tag);
+            }
+        }
+    }
+
+    fn take_pending(&mut self, text: &[u8]) -> Vec<Offence> {
+        if self.pending.is_empty() {
+            return Vec::new();
+        }
+        let hash = hash(text);
+        let found = self.pending.iter().filter(|(of, _)| *of == hash).map(|(_, offence)| *offence).collect();
+        self.pending.retain(|(of, _)| *of != hash);
+        found
+    }
+}
+
+impl Watch for Watcher {
+    fn sent(&mut self, sent: &Sent<'_>, held: &Held) -> Option<Ticket> {
+        let text = self.read(sent);
+        let acting = self.acting(held);
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let offences = self.take_pending(sent.text);
+        let running = Running { ticket, text, acting, index: 0, result: None, seen: Seen::Nothing };
+        for offence in offences {
+            let place = Place::of(&running);
+            self.offence(offence, Judgement::Allowed, &place);
+        }
+        self.running.push_back(running);
+        Some(ticket)
+    }
+
+    fn offended(&mut self, offence: Offence, judgement: Judgement, text: Option<&[u8]>, held: &Held) {
+        if let (Judgement::Allowed, Some(text)) = (judgement, text) {
+            // The same statement is asked about at Parse, at Bind and at Execute, and again when it had to wait.
+            let entry = (hash(text), offence);
+            if !self.pending.contains(&entry) {
+                if self.pending.len() >= MOST_PENDING {
+                    self.pending.pop_front();
+                }
+                self.pending.push_back(entry);
+            }
+            return;
+        }
+        let acting = self.acting(held);
+        let text = text.map(|text| {
+            let script = analyse(text, StringSyntax::Standard).ok();
+            let statements = script.as_ref().map(pgwarden_sql::Script::statements);
+            let Self { post, normaliser, .. } = self;
+            Arc::new(post.queries.read(text, statements, StringSyntax::Standard, normaliser))
+        });
+        let place = match text {
+            Some(text) => {
+                let (ticket, result, seen) = (Ticket(0), None, Seen::Nothing);
+                Place::of(&Running { ticket, text, acting, index: 0, result, seen })
+            }
+            None => Place::nowhere(&acting),
+        };
+        self.offence(offence, judgement, &place);
+    }
+
+    fn runs_on(&mut self, process: u32) {
+        self.process = Some(process);
+    }
+}
+
+impl Overseer for Watcher {
+    fn describe(&mut self, description: &[u8]) -> Description {
+        Arc::new(Columns::read(description))
+    }
+
+    fn columns(&mut self, ticket: Ticket, columns: Option<&Description>, formats: &Formats) -> Interest {
+        let (sight, catalog) = (self.post.rows.sight, self.catalog.load_full());
+        if sight == RowSight::Off || !catalog.has_tenants() {
+            return Interest::End;
+        }
+        let Some(running) = self.running(ticket) else { return Interest::End };
+        let Some(columns) = columns.and_then(|columns| columns.downcast_ref::<Columns>()) else {
+            running.seen = Seen::Not(Uncovered::NotDescribed);
+            return Interest::End;
+        };
+        let plan = columns.plan(&catalog);
+        let without = running.acting.seen.is_empty().then_some(Uncovered::NoContext);
+        let result = rows::Result::new(plan, formats, without);
+        running.seen = match result.uncovered {
+            Some(reason) => Seen::Not(reason),
+            None => Seen::Rows(Arc::clone(&result.plan.tables)),
+        };
+        let interest = if result.is_covered() { Interest::Rows } else { Interest::End };
+        running.result = Some(result);
+        interest
+    }
+
+    fn row(&mut self, ticket: Ticket, available: &[u8], length: usize) -> Look {
+        let cuts = self.post.rows.guard == RowGuard::Block && self.mode == Mode::Enforce;
+        let Some(running) = self.running(ticket) else { return Look::Enough };
+        let Running { result: Some(result), acting, .. } = running else { return Look::Enough };
+        let place = match result.look(available, length, &acting.seen) {
+            Sight::Own => return Look::Pass,
+            Sight::More => return Look::More,
+            Sight::Blind => return Look::Enough,
+            Sight::Foreign(place) => place,
+        };
+        let relation = result.plan.columns.get(place).map(|column| &column.relation);
+        let Some(name) = relation.filter(|one| cuts && is_standard(one)).map(|one| one.full_name()) else {
+            return Look::Pass;
+        };
+        let result = running.result.take();
+        if let Some(result) = result {
+            self.foreign_rows(&result, Decision::Cut);
+        }
+        Look::Cut(Box::new(cut(&name)))
+    }
+
+    fn copies(&mut self, ticket: Ticket) {
+        let sight = self.post.rows.sight;
+        let is_looked_at = sight == RowSight::On && self.catalog.load().has_tenants();
+        if let Some(running) = self.running(ticket).filter(|_| is_looked_at) {
+            let is_from = running.known().is_some_and(|known| known.verb == Verb::CopyFrom);
+            running.seen = if is_from { Seen::Nothing } else { Seen::Not(Uncovered::Copy) };
+        }
+    }
+
+    fn completed(&mut self, ticket: Ticket, tag: &[u8]) {
+        self.conclude(ticket);
+        self.bulk(ticket, tag);
+        let Some(running) = self.running(ticket) else { return };
+        let verb = running.known().map(|known| known.verb);
+        running.index += 1;
+        if let Some(verb) = verb {
+            self.transaction.completed(verb, tag, &*self.post.reporter);
+        }
+        if let Some(writes) = &mut self.writes {
+            writes.completed(tag);
+        }
+    }
+
+    fn paused(&mut self, ticket: Ticket) {
+        self.conclude(ticket);
+    }
+
+    fn failed(&mut self, ticket: Ticket, error: &[u8]) {
+        self.conclude(ticket);
+        self.transaction.failed();
+        if let Some(writes) = &mut self.writes {
+            writes.failed();
+        }
+        if let (Some(denied), Some(running)) = (denied(error), self.running(ticket)) {
+            let place = Place::of(running);
+            self.denied(denied, &place);
+        }
+    }
+
+    fn reads_notices(&self) -> bool {
+        self.writes.is_some()
+    }
+
+    fn notice(&mut self, ticket: Option<Ticket>, notice: &[u8]) -> Notice {
+        let Some(mut writes) = self.writes.take() else { return Notice::Pass };
+        let heard = writes.notice(notice, || self.writing(ticket?));
+        self.writes = Some(writes);
+        match heard {
+            Heard::Ours => Notice::Take,
+            Heard::Theirs => Notice::Pass,
+        }
+    }
+
+    fn reads_bind(&self, _: &Statement) -> bool {
+        false
+    }
+
+    fn ready(&mut self, status: Status) {
+        self.transaction.ready(status, &*self.post.reporter);
+        if let Some(writes) = &mut self.writes {
+            writes.ready(status);
+        }
+    }
+}
+
+/// What has reached a client before its connection was lost has reached it.
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        while let Some(running) = self.running.front() {
+            let ticket = running.ticket;
+            if running.result.is_some() {
+                self.conclude(ticket);
+            }
+            self.running.pop_front();
+        }
+        self.transaction.lost(&*self.post.reporter);
+    }
+}
+
+fn hash(text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn cut(table: &str) -> Refusal {
+    Refusal::new(
+        "42501",
+        format!("row of another tenant in the result of a query on \"{table}\""),
+        "The result was cut off in front of the row, and the connection ends.",
+        "See the finding rows_foreign in the audit trail; shadow.rows.guard decides about this.",
+    )
+}

@@ -1,0 +1,23 @@
+CREATE OR REPLACE FUNCTION pgwarden.writes_begin_{oid}() RETURNS trigger
+LANGUAGE plpgsql STABLE AS $body$
+-- Made by pgwarden: notes that a statement has begun to write. An INSERT is one for which proposed rows count, and not one
+-- half of an UPDATE that moves a row to another partition; UPDATE and DELETE may be a referential action's.
+DECLARE
+    noted text;
+    place text;
+BEGIN
+    IF coalesce(pg_catalog.current_setting('pgwarden.nonce', true), '') = '' THEN
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'INSERT' THEN
+        noted := pg_catalog.set_config('pgwarden.writes_{oid}',
+            pg_catalog.concat(pg_catalog.current_setting('pgwarden.writes_{oid}', true), E'\n', pg_catalog.pg_trigger_depth(), ' '), true);
+        RETURN NULL;
+    END IF;
+    GET DIAGNOSTICS place = PG_CONTEXT;
+    noted := pg_catalog.set_config('pgwarden.cascades_{oid}',
+        pg_catalog.concat(pg_catalog.current_setting('pgwarden.cascades_{oid}', true),
+            CASE WHEN place ~ E'^[^\n]*\n[^\n]*(DELETE FROM|UPDATE) (ONLY )?"([^"\n]|"")+"\\."([^"\n]|"")+" (SET [^\n]*)?WHERE \\$[0-9]+ OPERATOR\\('
+                 THEN 'c' ELSE 'd' END), true);
+    RETURN NULL;
+END $body$;

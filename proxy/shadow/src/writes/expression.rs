@@ -1,0 +1,95 @@
+//! What the policies of a table come to for one role and one command, as one expression.
+//!
+//! As `get_policies_for_relation` and `add_with_check_options` of PostgreSQL's `rowsecurity.c` have it: one permissive
+//! policy must let the row through, and no restrictive one may keep it back; without a permissive one, nothing passes.
+
+use crate::catalog::{Policy, PolicyCommand};
+
+/// Which of a policy's expressions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// USING: of rows that are there.
+    Using,
+    /// WITH CHECK, or USING in its place: of rows as they will be.
+    Check,
+}
+
+/// The expression that a row has to make true.
+pub(super) fn combined<'a>(
+    policies: impl Iterator<Item = &'a Policy>,
+    command: PolicyCommand,
+    side: Side,
+) -> String {
+    let (mut permissive, mut restrictive) = (Vec::new(), Vec::new());
+    for policy in policies.filter(|policy| policy.is_for(command)) {
+        let using = policy.using.as_deref();
+        let expression = match side {
+            Side::Using => using,
+            Side::Check => policy.check.as_deref().or(using),
+        };
+        let list = if policy.permissive { &mut permissive } else { &mut restrictive };
+        list.push(expression.unwrap_or("true"));
+    }
+    if permissive.is_empty() {
+        return "false".to_owned();
+    }
+    let mut all: Vec<String> = Vec::new();
+    if !permissive.contains(&"true") {
+        all.push(joined(&permissive, " OR "));
+    }
+    restrictive.retain(|expression| *expression != "true");
+    if !restrictive.is_empty() {
+        all.push(joined(&restrictive, " AND "));
+    }
+    if all.is_empty() { "true".to_owned() } else { format!("({})", all.join(" AND ")) }
+}
+
+fn joined(expressions: &[&str], word: &str) -> String {
+    format!("(({}))", expressions.join(&format!("){word}(")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(permissive: bool, command: PolicyCommand, using: Option<&str>, check: Option<&str>) -> Policy {
+        let text = |text: &str| text.to_owned();
+        Policy {
+            name: text("p"),
+            command,
+            permissive,
+            roles: vec![text("public")],
+            binds: vec![text("pgwarden_shadow")],
+            staged: true,
+            using: using.map(text),
+            check: check.map(text),
+            columns: Vec::new(),
+            volatile: None,
+            volatile_built_in: None,
+        }
+    }
+
+    #[test]
+    fn permissive_policies_are_alternatives_and_restrictive_ones_conditions() {
+        use PolicyCommand::{All, Insert, Select, Update};
+        let policies = [
+            policy(true, All, Some("a"), None),
+            policy(true, Update, Some("b"), Some("c")),
+            policy(false, Insert, None, Some("d")),
+            policy(false, Update, Some("e"), None),
+        ];
+        let of = |command, side| combined(policies.iter(), command, side);
+        assert_eq!(of(Select, Side::Using), "(((a)))");
+        assert_eq!(of(Update, Side::Using), "(((a) OR (b)) AND ((e)))");
+        assert_eq!(of(Update, Side::Check), "(((a) OR (c)) AND ((e)))");
+        assert_eq!(of(Insert, Side::Check), "(((a)) AND ((d)))");
+    }
+
+    #[test]
+    fn without_a_permissive_policy_nothing_passes() {
+        let restrictive = [policy(false, PolicyCommand::All, Some("true"), None)];
+        assert_eq!(combined(restrictive.iter(), PolicyCommand::Select, Side::Using), "false");
+        let open = [policy(true, PolicyCommand::All, Some("true"), None)];
+        assert_eq!(combined(open.iter().chain(&restrictive), PolicyCommand::Select, Side::Using), "true");
+    }
+}

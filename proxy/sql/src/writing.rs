@@ -1,0 +1,216 @@
+//! Which tables a text writes to, and whether it reads them while it does: then the policies for SELECT count as well
+//! (`get_row_security_policies` in PostgreSQL's `rowsecurity.c` asks for ACL_SELECT).
+
+use crate::relation::{MAX_PARSE_BYTES, ParseError};
+use serde_json::Value;
+
+/// A table that a text writes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writing {
+    /// Its schema, where it is given.
+    pub schema: Option<String>,
+    /// Its name.
+    pub table: String,
+    /// How it is written to.
+    pub command: WritingCommand,
+    /// Whether columns of it are read.
+    pub reads: Reads,
+}
+
+/// How a table is written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WritingCommand {
+    /// INSERT, also with ON CONFLICT DO NOTHING.
+    Insert,
+    /// INSERT with ON CONFLICT DO UPDATE.
+    Upsert,
+    /// UPDATE.
+    Update,
+    /// DELETE.
+    Delete,
+    /// MERGE.
+    Merge,
+    /// COPY FROM.
+    Copy,
+    /// TRUNCATE.
+    Truncate,
+}
+
+/// Whether columns of the table are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reads {
+    /// They are.
+    Yes,
+    /// They are not.
+    No,
+    /// A column is named that may be another table's.
+    Unknown,
+}
+
+/// The tables that a text writes to, in the statements and in their WITH.
+///
+/// As [`user_relations`](crate::user_relations), for a thread with a deep stack.
+///
+/// # Errors
+/// [`ParseError`] when the text is too long or is not PostgreSQL's SQL.
+pub fn writings(text: &str) -> Result<Vec<Writing>, ParseError> {
+    if text.len() > MAX_PARSE_BYTES {
+        return Err(ParseError::TooLong { bytes: text.len() });
+    }
+    let syntax = |reason: String| ParseError::Syntax { reason };
+    let tree = pg_query::parse(text, pg_query::ParserOptions::default())
+        .map_err(|error| syntax(error.to_string()))?;
+    let tree = serde_json::to_value(&tree.protobuf).map_err(|error| syntax(error.to_string()))?;
+    let mut writings = Vec::new();
+    walk(&tree, &mut writings);
+    Ok(writings)
+}
+
+fn walk(value: &Value, writings: &mut Vec<Writing>) {
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| walk(value, writings)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                statement(name, value, writings);
+                walk(value, writings);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn statement(node: &str, fields: &Value, writings: &mut Vec<Writing>) {
+    let target = fields.get("relation");
+    let (command, reads) = match node {
+        "InsertStmt" => insert(fields),
+        "UpdateStmt" => (WritingCommand::Update, reads(fields, "from_clause")),
+        "DeleteStmt" => (WritingCommand::Delete, reads(fields, "using_clause")),
+        "MergeStmt" => (WritingCommand::Merge, Reads::Yes),
+        "CopyStmt" if fields.get("is_from") == Some(&Value::Bool(true)) => (WritingCommand::Copy, Reads::No),
+        "TruncateStmt" => {
+            let relations = fields.get("relations").and_then(Value::as_array).into_iter().flatten();
+            let ranges = relations.filter_map(|relation| relation.get("node")?.get("RangeVar"));
+            writings.extend(ranges.filter_map(|range| named(range, WritingCommand::Truncate, Reads::No)));
+            return;
+        }
+        _ => return,
+    };
+    writings.extend(target.and_then(|target| named(target, command, reads)));
+}
+
+fn named(range: &Value, command: WritingCommand, reads: Reads) -> Option<Writing> {
+    let text = |name: &str| range.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    Some(Writing {
+        schema: text("schemaname").map(str::to_owned),
+        table: text("relname")?.to_owned(),
+        command,
+        reads,
+    })
+}
+
+/// ON CONFLICT reads the columns by which it finds the conflict.
+fn insert(fields: &Value) -> (WritingCommand, Reads) {
+    const UPDATE: u64 = 3;
+    let conflict = fields.get("on_conflict_clause").filter(|clause| !clause.is_null());
+    let does_update = conflict
+        .and_then(|clause| clause.get("action"))
+        .and_then(Value::as_u64)
+        .is_some_and(|action| action == UPDATE);
+    if does_update {
+        return (WritingCommand::Upsert, Reads::Yes);
+    }
+    let infers = conflict.and_then(|clause| clause.get("infer")).is_some_and(|infer| !infer.is_null());
+    let returns = ["returning_list", "returning_clause"].iter().any(|list| has_column(fields.get(list)));
+    (WritingCommand::Insert, if infers || returns { Reads::Yes } else { Reads::No })
+}
+
+/// Of UPDATE and DELETE: where no other table is in sight, each column is the target's own.
+fn reads(fields: &Value, others: &str) -> Reads {
+    let clauses = ["where_clause", "target_list", "returning_list", "returning_clause"];
+    if !clauses.iter().any(|clause| has_column(fields.get(clause))) {
+        return Reads::No;
+    }
+    let is_alone = fields.get(others).and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let outside = |clause: &&str| has_own_column(fields.get(clause));
+    match is_alone && clauses.iter().any(|clause| outside(&clause)) {
+        true => Reads::Yes,
+        false => Reads::Unknown,
+    }
+}
+
+/// Whether a column is named anywhere in there.
+fn has_column(value: Option<&Value>) -> bool {
+    match value {
+        Some(Value::Array(values)) => values.iter().any(|value| has_column(Some(value))),
+        Some(Value::Object(fields)) => {
+            fields.contains_key("ColumnRef") || fields.values().any(|value| has_column(Some(value)))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a column is named outside of sub-selects, which have tables of their own.
+fn has_own_column(value: Option<&Value>) -> bool {
+    match value {
+        Some(Value::Array(values)) => values.iter().any(|value| has_own_column(Some(value))),
+        Some(Value::Object(fields)) => {
+            fields.contains_key("ColumnRef")
+                || fields.iter().any(|(name, value)| name != "subselect" && has_own_column(Some(value)))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> (WritingCommand, Reads) {
+        let writings = writings(text).expect("SQL");
+        assert_eq!(writings.len(), 1, "{text}: {writings:?}");
+        assert_eq!(writings[0].table, "t", "{text}");
+        (writings[0].command, writings[0].reads)
+    }
+
+    #[test]
+    fn a_statement_reads_what_it_names() {
+        use Reads::{No, Unknown, Yes};
+        use WritingCommand::{Copy, Delete, Insert, Merge, Truncate, Update, Upsert};
+        for (text, expected) in [
+            ("INSERT INTO t VALUES (1)", (Insert, No)),
+            ("INSERT INTO t SELECT a FROM u", (Insert, No)),
+            ("INSERT INTO t VALUES (1) RETURNING 1", (Insert, No)),
+            ("INSERT INTO t VALUES (1) RETURNING id", (Insert, Yes)),
+            ("INSERT INTO t VALUES (1) RETURNING *", (Insert, Yes)),
+            ("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", (Insert, No)),
+            ("INSERT INTO t VALUES (1) ON CONFLICT (id) DO NOTHING", (Insert, Yes)),
+            ("INSERT INTO t VALUES (1) ON CONFLICT ON CONSTRAINT k DO NOTHING", (Insert, Yes)),
+            ("INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET a = 1", (Upsert, Yes)),
+            ("UPDATE t SET a = 1", (Update, No)),
+            ("UPDATE t SET a = $1", (Update, No)),
+            ("UPDATE t SET a = a + 1", (Update, Yes)),
+            ("UPDATE t SET a = 1 WHERE id = 2", (Update, Yes)),
+            ("UPDATE t SET a = 1 RETURNING id", (Update, Yes)),
+            ("UPDATE t SET a = (SELECT max(b) FROM u)", (Update, Unknown)),
+            ("UPDATE t SET a = 1 FROM u WHERE u.id = 2", (Update, Unknown)),
+            ("UPDATE t SET a = 1 WHERE CURRENT OF c", (Update, No)),
+            ("DELETE FROM t", (Delete, No)),
+            ("DELETE FROM s.t WHERE id = 1", (Delete, Yes)),
+            ("DELETE FROM t USING u WHERE t.id = u.id", (Delete, Unknown)),
+            ("MERGE INTO t USING u ON t.id = u.id WHEN MATCHED THEN DELETE", (Merge, Yes)),
+            ("COPY t FROM STDIN", (Copy, No)),
+            ("TRUNCATE t", (Truncate, No)),
+            ("WITH x AS (DELETE FROM t RETURNING id) SELECT * FROM x", (Delete, Yes)),
+        ] {
+            assert_eq!(one(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_query_writes_nothing() {
+        for text in ["SELECT * FROM t", "COPY t TO STDOUT", "CREATE TABLE t (a int)", "BEGIN"] {
+            assert_eq!(writings(text).expect("SQL"), [], "{text}");
+        }
+        assert!(writings("UPDATE").is_err());
+    }
+}
