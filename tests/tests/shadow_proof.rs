@@ -32,38 +32,55 @@ mod staged_form;
 mod statement;
 #[path = "shadow_proof/truth.rs"]
 mod truth;
+#[path = "shadow_proof/write_form.rs"]
+mod write_form;
 #[path = "shadow_proof/writes.rs"]
 mod writes;
 
 use case::{Case, create_roles};
-use pgwarden_tests::{Version, for_each_version};
+use pgwarden_tests::{Server, Version, for_each_version};
+use staged_form::Form;
 
 const STATEMENTS_PER_CASE: usize = 40;
 
-/// As many statements as `PGWARDEN_PROOF_STATEMENTS` says, in cases.
-fn cases(version: Version, statements: usize) -> impl Iterator<Item = Case> {
+/// As many statements as `PGWARDEN_PROOF_STATEMENTS` says, in cases of so many.
+fn cases(version: Version, statements: usize, each: usize) -> impl Iterator<Item = Case> {
     let number = |name: &str, otherwise: usize| {
         let asked =
             std::env::var(name).map(|asked| asked.parse().unwrap_or_else(|_| panic!("{name}: {asked:?}")));
         asked.unwrap_or(otherwise)
     };
-    let count = number("PGWARDEN_PROOF_STATEMENTS", statements).div_ceil(STATEMENTS_PER_CASE);
+    let count = number("PGWARDEN_PROOF_STATEMENTS", statements).div_ceil(each);
     let first = number("PGWARDEN_PROOF_SEED", 1);
-    (first..first + count).map(move |seed| Case::random(seed as u64, version, STATEMENTS_PER_CASE))
+    (first..first + count).map(move |seed| Case::random(seed as u64, version, each))
 }
 
 #[test]
 fn the_role_of_the_staged_form_gets_what_the_policies_give_in_force() {
     for_each_version(async |server| {
         create_roles(server);
-        let staging = |case: &Case| policy::staging(&case.schema, case.version);
-        let comparison = staged_form::compare(server, cases(server.version(), 400), staging);
-        println!("PostgreSQL {}\n{}", server.version(), comparison.table());
-        if let Some(case) = comparison.first_wrong {
-            let first = staged_form::explain(server, case, staging);
-            panic!("{} statements differ; the first of them:\n{first}", comparison.wrong);
-        }
+        agrees(server, 400, &Form::described(server));
     });
+}
+
+#[test]
+fn what_the_command_stages_answers_as_the_policies_in_force() {
+    for_each_version(async |server| {
+        create_roles(server);
+        agrees(server, 400, &Form::of_the_command(server));
+    });
+}
+
+/// Nothing differs between the staged form and enforcement, nor for the application.
+#[track_caller]
+fn agrees(server: &Server, statements: usize, form: &Form) {
+    let comparison =
+        staged_form::compare(server, cases(server.version(), statements, STATEMENTS_PER_CASE), form);
+    println!("PostgreSQL {}\n{}", server.version(), comparison.table());
+    if let Some(case) = comparison.first_wrong {
+        let first = staged_form::explain(server, case, form);
+        panic!("{} statements differ; the first of them:\n{first}", comparison.wrong);
+    }
 }
 
 #[test]
@@ -71,13 +88,13 @@ fn a_staged_form_without_one_of_its_policies_is_noticed() {
     for_each_version(async |server| {
         create_roles(server);
         for forgotten in ["shadow_select", "shadow_insert", "shadow_update", "shadow_delete"] {
-            let staging = |case: &Case| {
-                let whole = policy::staging(&case.schema, case.version);
+            let form = Form::script(server, |case| {
+                let whole = policy::staging(&case.schema, case.version, "shadow");
                 let lines: Vec<_> = whole.lines().filter(|line| !line.contains(forgotten)).collect();
                 lines.join("\n")
-            };
+            });
             let few = (1..=3).map(|seed| Case::random(seed, server.version(), STATEMENTS_PER_CASE));
-            let comparison = staged_form::compare(server, few, staging);
+            let comparison = staged_form::compare(server, few, &form);
             assert!(comparison.wrong > 0, "nothing differs without {forgotten}");
         }
     });
@@ -87,7 +104,7 @@ fn a_staged_form_without_one_of_its_policies_is_noticed() {
 fn a_query_run_again_as_the_shadow_role_tells_what_the_policies_change() {
     for_each_version(async |server| {
         create_roles(server);
-        let (rates, wrong) = replay_form::measure(server, cases(server.version(), 400));
+        let (rates, wrong) = replay_form::measure(server, cases(server.version(), 400, STATEMENTS_PER_CASE));
         println!("PostgreSQL {}: {rates}", server.version());
         assert!(wrong.is_empty(), "{} were judged wrongly; the first of them:\n{}", wrong.len(), wrong[0]);
         assert!(rates.true_positives * 4 > rates.judged(), "the statements are too harmless: {rates}");
@@ -95,16 +112,40 @@ fn a_query_run_again_as_the_shadow_role_tells_what_the_policies_change() {
 }
 
 #[test]
+fn triggers_tell_what_the_policies_change_in_what_is_written() {
+    for_each_version(async |server| {
+        create_roles(server);
+        let (rates, wrong) = write_form::measure(server, cases(server.version(), 600, STATEMENTS_PER_CASE));
+        println!("PostgreSQL {}: {rates}", server.version());
+        show("were judged wrongly, or disturbed", &wrong);
+        assert!(rates.true_positives * 10 > rates.judged(), "the statements are too harmless: {rates}");
+    });
+}
+
+#[test]
 fn what_differs_is_found_and_what_does_not_is_not() {
     for_each_version(async |server| {
         create_roles(server);
-        let proof = proof::prove(server, cases(server.version(), 1_000));
+        let proof = proof::prove(server, cases(server.version(), 1_000, 100));
         println!("PostgreSQL {}, {} statements\n{}", server.version(), proof.statements, proof.table());
-        let show = |what: &str, texts: &[String]| {
-            assert!(texts.is_empty(), "{} {what}; the first:\n{}", texts.len(), texts[0]);
-        };
         show("statements did something else through pgwarden", &proof.disturbed);
         show("statements were judged wrongly", &proof.wrong);
         show("records are about no statement", &proof.strays);
     });
+}
+
+/// Fails with the first of them whole, and what is said of others.
+#[track_caller]
+fn show(what: &str, texts: &[String]) {
+    let others: String = texts.iter().skip(1).take(20).map(|text| last_lines(text)).collect();
+    assert!(texts.is_empty(), "{} {what}; the first:\n{}\nothers:\n{others}", texts.len(), texts[0]);
+}
+
+/// Of a description, what is said there of the statement.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<_> = text.trim_end().lines().collect();
+    let statement = lines.iter().rposition(|line| line.starts_with("SELECT * FROM unnest"));
+    let statement = statement.map_or("", |place| lines[place - 1]);
+    let first = lines.iter().find(|line| line.starts_with("-- case")).unwrap_or(&"");
+    format!("{first}\n{statement}\n{}\n", lines[lines.len().saturating_sub(2)..].join("\n"))
 }

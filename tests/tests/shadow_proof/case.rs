@@ -51,7 +51,7 @@ impl Case {
             self.version,
             self.schema.today(),
             self.schema.migration(),
-            commented(&policy::staging(&self.schema, self.version)),
+            commented(&policy::staging(&self.schema, self.version, "shadow")),
             self.context(statement),
             statement.script(),
         )

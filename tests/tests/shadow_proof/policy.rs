@@ -202,13 +202,10 @@ pub fn write_migration(sql: &mut String, table: &Table) {
 }
 
 /// The staged form, written down from its description and not by pgwarden.
-pub fn staging(schema: &Schema, version: Version) -> String {
-    let mut sql = String::from("CREATE ROLE shadow NOLOGIN;\n");
-    sql.push_str(if version >= Version(16) {
-        "GRANT app TO shadow WITH INHERIT TRUE, SET FALSE;\n"
-    } else {
-        "GRANT app TO shadow;\n"
-    });
+pub fn staging(schema: &Schema, version: Version, role: &'static str) -> String {
+    let mut sql = format!("CREATE ROLE {role} NOLOGIN;\n");
+    let grant = if version >= Version(16) { " WITH INHERIT TRUE, SET FALSE" } else { "" };
+    let _ = writeln!(sql, "GRANT app TO {role}{grant};");
     for table in &schema.tables {
         let name = table.name;
         if !table.secured_today {
@@ -216,11 +213,11 @@ pub fn staging(schema: &Schema, version: Version) -> String {
             let _ = writeln!(sql, "CREATE POLICY today ON {name} USING (true) WITH CHECK (true);");
         }
         for command in [Command::Select, Command::Insert, Command::Update, Command::Delete] {
-            let _ = writeln!(sql, "{}", staged(&table.policies, command).create(name));
+            let _ = writeln!(sql, "{}", staged(&table.policies, command, role).create(name));
         }
         let kept = table.policies.iter().filter(|policy| policy.restrictive);
         for (number, policy) in kept.enumerate() {
-            let policy = Policy { name: format!("shadow_also_{number}"), role: "shadow", ..policy.clone() };
+            let policy = Policy { name: format!("shadow_also_{number}"), role, ..policy.clone() };
             let _ = writeln!(sql, "{}", policy.create(name));
         }
     }
@@ -228,7 +225,7 @@ pub fn staging(schema: &Schema, version: Version) -> String {
 }
 
 /// What the permissive policies allow together, as one restrictive policy.
-fn staged(policies: &[Policy], command: Command) -> Policy {
+fn staged(policies: &[Policy], command: Command, role: &'static str) -> Policy {
     let permissive: Vec<_> =
         policies.iter().filter(|policy| !policy.restrictive && policy.is_for(command)).collect();
     let any = |expressions: Vec<&String>| {
@@ -241,5 +238,5 @@ fn staged(policies: &[Policy], command: Command) -> Policy {
     let name = format!("shadow_{}", command.sql().to_lowercase());
     let using = (command != Command::Insert).then_some(using);
     let check = matches!(command, Command::Insert | Command::Update).then_some(check);
-    Policy { name, command, restrictive: true, role: "shadow", using, check }
+    Policy { name, command, restrictive: true, role, using, check }
 }

@@ -24,7 +24,7 @@ pub fn measure(server: &Server, cases: impl Iterator<Item = Case>) -> (Rates, Ve
 fn measure_case(server: &Server, case: &Case, rates: &mut Rates, wrong: &mut Vec<String>) {
     case.create(server, "today");
     case.copy(server, "today", "enforced", &case.schema.migration());
-    case.copy(server, "today", "staged", &policy::staging(&case.schema, case.version));
+    case.copy(server, "today", "staged", &policy::staging(&case.schema, case.version, "shadow"));
     let (mut today, mut enforced) = (Copy::open(server, "today"), Copy::open(server, "enforced"));
     let (mut application, mut shadow) =
         (Copy::open(server, "staged"), Copy::open_as(server, "staged", "shadow"));

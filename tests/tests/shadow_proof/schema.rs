@@ -52,6 +52,22 @@ impl TenantType {
         }
     }
 
+    /// A tenant as it may stand in a result, as text or binary.
+    pub fn encoded(self, tenant: &str) -> Vec<Vec<u8>> {
+        let number = || tenant.parse::<i64>().expect("a number");
+        let binary = match self {
+            TenantType::Integer | TenantType::Domain => {
+                i32::try_from(number()).expect("small").to_be_bytes().to_vec()
+            }
+            TenantType::Bigint => number().to_be_bytes().to_vec(),
+            TenantType::Uuid => {
+                u128::from_str_radix(&tenant.replace('-', ""), 16).expect("a UUID").to_be_bytes().to_vec()
+            }
+            TenantType::Text | TenantType::Varchar | TenantType::Enum => tenant.as_bytes().to_vec(),
+        };
+        vec![tenant.as_bytes().to_vec(), binary]
+    }
+
     fn tenant(self, number: usize) -> String {
         match self {
             TenantType::Integer | TenantType::Domain => (7001 + number).to_string(),

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::case::Case;
 use crate::rates::Said;
+use crate::statement::Statement;
 
 /// What the detectors have said about one statement.
 #[derive(Debug, Clone, Default)]
@@ -21,8 +22,11 @@ pub struct Sighting {
 /// Findings of these kinds say that a statement would do something else.
 const DIFFERENCES: [&str; 5] =
     ["rows_foreign", "result_differs", "write_refused", "write_hidden", "copy_from"];
-/// And these that it could not be told.
-const ERRORS: [&str; 2] = ["policy_error", "replay_error"];
+/// And these that it could not be told for certain.
+const DOUBTS: [&str; 3] = ["policy_error", "replay_error", "result_unstable"];
+
+/// Statements that are nobody's: they stand around those that write.
+const BLOCK: [&str; 2] = ["begin", "rollback"];
 
 impl Sighting {
     /// Whether somebody has found this.
@@ -36,7 +40,7 @@ impl Sighting {
         if kinds().any(|kind| DIFFERENCES.contains(&kind)) {
             return Said::Differs;
         }
-        if let Some(kind) = kinds().find(|kind| ERRORS.contains(kind)) {
+        if let Some(kind) = kinds().find(|kind| DOUBTS.contains(kind)) {
             return Said::NotEvaluated(kind.to_owned());
         }
         let Some(coverage) = self.coverage.get(detector) else {
@@ -80,7 +84,9 @@ pub fn sightings<'a>(case: &Case, records: &'a [Value]) -> (Vec<Sighting>, Vec<&
             text("/coverage/detector").map(|detector| (detector, Some(text("/coverage/uncovered"))));
         let Some((detector, coverage)) = coverage.or(finding) else { continue };
         let Some(number) = about else {
-            strays.push(record);
+            if !text("/query/text").is_some_and(|text| BLOCK.contains(&text)) {
+                strays.push(record);
+            }
             continue;
         };
         let detector = detector.to_owned();
@@ -109,7 +115,12 @@ fn statement_of(case: &Case, text: &str) -> Option<usize> {
     let number = numbered.into_iter().next();
     number.filter(|&number| number < case.statements.len()).or_else(|| {
         // COPY FROM has no names of its own, but its list of columns.
-        let same = |statement: &&crate::statement::Statement| statement.text.eq_ignore_ascii_case(text);
+        let same = |statement: &&Statement| letters(&statement.text) == letters(text);
         case.statements.iter().find(same).map(|statement| statement.number)
     })
+}
+
+fn letters(text: &str) -> String {
+    let letters = text.chars().filter(|letter| letter.is_alphanumeric() || *letter == ',');
+    letters.flat_map(char::to_lowercase).collect()
 }

@@ -5,8 +5,16 @@ use std::collections::BTreeMap;
 use pgwarden_tests::Server;
 
 use crate::case::Case;
+use crate::policy;
 use crate::statement::{Class, Statement};
 use crate::truth::{Copy, Difference, Outcome};
+
+/// How policies are staged, and the role that they are staged for.
+pub struct Form<'a> {
+    pub role: &'static str,
+    /// Makes the database `staged` of the database `today`.
+    pub stage: Box<dyn Fn(&Case) + 'a>,
+}
 
 const DATABASES: [&str; 3] = ["today", "enforced", "staged"];
 
@@ -18,15 +26,27 @@ pub struct Comparison {
     pub first_wrong: Option<Case>,
 }
 
-/// Runs each case with the staged form that `staging` says.
-pub fn compare(
-    server: &Server,
-    cases: impl Iterator<Item = Case>,
-    staging: impl Fn(&Case) -> String,
-) -> Comparison {
+impl<'a> Form<'a> {
+    /// Staged by a script, in which the role is called `shadow`.
+    pub fn script(server: &'a Server, script: impl Fn(&Case) -> String + 'a) -> Form<'a> {
+        let stage = move |case: &Case| {
+            server.psql("DROP ROLE IF EXISTS shadow");
+            case.copy(server, "today", "staged", &script(case));
+        };
+        Form { role: "shadow", stage: Box::new(stage) }
+    }
+
+    /// The form as it is described, written down without pgwarden.
+    pub fn described(server: &'a Server) -> Form<'a> {
+        Form::script(server, |case| policy::staging(&case.schema, case.version, "shadow"))
+    }
+}
+
+/// Runs each case with the policies staged in this form.
+pub fn compare(server: &Server, cases: impl Iterator<Item = Case>, form: &Form) -> Comparison {
     let mut comparison = Comparison::default();
     for case in cases {
-        let (seen, wrong) = compare_case(server, &case, &staging);
+        let (seen, wrong) = compare_case(server, &case, form);
         for what in seen {
             *comparison.seen.entry(what).or_default() += 1;
         }
@@ -40,25 +60,21 @@ pub fn compare(
 }
 
 /// What disagrees in a case with one statement, with as little data as it needs.
-pub fn explain(server: &Server, case: Case, staging: impl Fn(&Case) -> String) -> String {
-    let smallest = case.shrink(|case| !compare_case(server, case, &staging).1.is_empty());
-    compare_case(server, &smallest, &staging).1.swap_remove(0).1
+pub fn explain(server: &Server, case: Case, form: &Form) -> String {
+    let smallest = case.shrink(|case| !compare_case(server, case, form).1.is_empty());
+    compare_case(server, &smallest, form).1.swap_remove(0).1
 }
 
 type Seen = Vec<(Class, Difference)>;
 
-fn compare_case(
-    server: &Server,
-    case: &Case,
-    staging: &impl Fn(&Case) -> String,
-) -> (Seen, Vec<(usize, String)>) {
+fn compare_case(server: &Server, case: &Case, form: &Form) -> (Seen, Vec<(usize, String)>) {
     case.create(server, "today");
     case.copy(server, "today", "enforced", &case.schema.migration());
-    case.copy(server, "today", "staged", &staging(case));
+    (form.stage)(case);
     let mut copies = [
         Copy::open(server, "today"),
         Copy::open(server, "enforced"),
-        Copy::open_as(server, "staged", "shadow"),
+        Copy::open_as(server, "staged", form.role),
         Copy::open(server, "staged"),
     ];
     let (mut seen, mut wrong) = (Vec::new(), Vec::new());
@@ -75,7 +91,6 @@ fn compare_case(
     for database in DATABASES {
         server.psql(&format!("DROP DATABASE {database} WITH (FORCE)"));
     }
-    server.psql("DROP ROLE shadow");
     (seen, wrong)
 }
 

@@ -125,6 +125,13 @@ impl Statement {
         messages.bind_formats("", statement, &[], &values, &[result_format])
     }
 
+    /// Whether what it writes depends on rows that it reads elsewhere, or in the same table a second time.
+    pub fn reads_elsewhere(&self) -> bool {
+        let own = usize::from(self.class == Class::WritingCte);
+        let joins = matches!(self.class, Class::UpdateFrom | Class::DeleteUsing | Class::Merge);
+        self.class.writes() && (joins || self.text.matches("SELECT ").count() > own)
+    }
+
     fn simple(&self) -> Frontend {
         let messages = Frontend::new().query(&self.text);
         match &self.copy_data {

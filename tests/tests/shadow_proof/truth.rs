@@ -21,6 +21,8 @@ pub struct Outcome {
     pub message: String,
     /// All rows of all tables behind it; only of statements that write, and have not failed.
     pub effect: Option<String>,
+    /// Bodies of NoticeResponses.
+    pub notices: Vec<Vec<u8>>,
 }
 
 /// How two outcomes differ.
@@ -105,6 +107,11 @@ impl Outcome {
             message: error.as_ref().map_or_else(String::new, ToString::to_string),
             error: error.map(|error| error.code().to_owned()),
             effect: None,
+            notices: messages
+                .iter()
+                .filter(|message| message.tag == b'N')
+                .map(|message| message.body.clone())
+                .collect(),
         }
     }
 }
@@ -125,7 +132,7 @@ impl fmt::Display for Outcome {
 /// A database with the tables of a case, and a connection to it.
 #[derive(Debug)]
 pub struct Copy {
-    wire: Wire,
+    pub wire: Wire,
     role: Option<&'static str>,
 }
 
