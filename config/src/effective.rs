@@ -1,6 +1,7 @@
 //! The configuration in force, as TOML, with secrets hidden.
 
 mod audit;
+mod sinks;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -60,6 +61,7 @@ pub fn effective(settings: &Settings) -> String {
     page.text("format", settings.log.format.as_str());
     page.text("account_interval", &units::show(settings.log.account_interval));
     page.audit(&settings.audit);
+    page.sinks(&settings.sinks);
     page.tcp(&settings.tcp);
     page.limits(&settings.limits);
     page.modes("databases", &settings.databases);

@@ -20,6 +20,7 @@ use crate::secret::SecretText;
 use crate::service::Service;
 use crate::service_reader;
 use crate::shadow::{self, Shadow};
+use crate::sinks::{self, Sinks};
 use crate::tcp::{self, Tcp};
 use crate::tls::{self, ClientTls};
 use crate::upstream::{self, Upstream};
@@ -105,6 +106,8 @@ pub struct Settings {
     pub shadow: Shadow,
     /// Who acts for no tenant, by name.
     pub services: BTreeMap<String, Service>,
+    /// Who follows the audit trail.
+    pub sinks: Sinks,
     /// TLS towards clients.
     pub tls: ClientTls,
     /// The listener for health checks and metrics, unless it is off.
@@ -154,6 +157,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         upstream: upstream.as_ref(),
     };
     let services = service_reader::resolve(reader, &around);
+    let sinks = sinks::resolve(reader);
     let mode = mode(reader);
     let databases = modes(reader, "databases");
     let users = modes(reader, "users");
@@ -180,6 +184,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>) -> Option<Settings> {
         guard,
         shadow,
         services,
+        sinks,
         tls,
         admin,
         workers,

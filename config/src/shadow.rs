@@ -4,6 +4,7 @@ use crate::effective::Page;
 use crate::mistake::Fault;
 use crate::reader::Reader;
 use crate::shadow_observer::{self, ShadowObserver};
+use crate::shadow_replay::{self, ShadowReplay};
 use crate::shadow_rows::{self, ShadowRows};
 use crate::shadow_writes::{self, ShadowWrites};
 use crate::syntax;
@@ -42,6 +43,8 @@ pub struct Shadow {
     pub rows: ShadowRows,
     /// How much a write is looked at.
     pub writes: ShadowWrites,
+    /// How many queries are run again.
+    pub replay: ShadowReplay,
 }
 
 impl Shadow {
@@ -56,6 +59,7 @@ impl Shadow {
         }
         self.rows.show(page);
         self.writes.show(page);
+        self.replay.show(page);
     }
 }
 
@@ -105,6 +109,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, upstream: Option<&Upstream>) -> S
         null_is_global,
         rows: shadow_rows::resolve(reader),
         writes: shadow_writes::resolve(reader),
+        replay: shadow_replay::resolve(reader),
     }
 }
 

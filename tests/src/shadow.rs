@@ -26,6 +26,9 @@ coverage_window = \"100ms\"
 fsync = \"off\"
 ";
 
+/// The tenant of a row that nobody may see.
+const STRANGER: &str = "00000000-0000-4000-8000-0000000000ff";
+
 /// Rows of `acme` and `globex`, and no policy that would keep them apart.
 const SCHEMA: &str = "
 CREATE TABLE things (id int PRIMARY KEY, org_id uuid, name text);
@@ -62,7 +65,7 @@ impl Watched {
         for (id, org) in rows {
             server.psql(&format!("INSERT INTO things VALUES ({id}, '{org}', 'number {id}')"));
         }
-        server.psql(&format!("INSERT INTO marker VALUES ('{GLOBEX}', 'seen')"));
+        server.psql(&format!("INSERT INTO marker VALUES ('{STRANGER}', 'seen')"));
         if !schema.is_empty() {
             server.psql(schema);
         }

@@ -16,6 +16,9 @@ struct Family {
     samples: Vec<Sample>,
 }
 
+/// A trail with a sink; nobody listens there.
+const SINK: &str = "[audit]\ndirectory = \"{dir}/trail\"\n[audit.syslog]\naddress = \"udp://127.0.0.1:9\"\n";
+
 /// One line: name, labels as (name, value), value.
 #[derive(Debug, Clone, PartialEq)]
 struct Sample {
@@ -104,8 +107,9 @@ fn traffic(stage: &Tenants<'_>) {
 #[test]
 fn the_metrics_are_valid_prometheus_text_with_the_names_of_the_readme() {
     for_each_version(async |server| {
-        // What services do is shown while there are any.
-        let stage = Tenants::start_with(server, |builder| builder.config(MIGRATIONS));
+        // What services and sinks do is shown while there are any.
+        let config = format!("{MIGRATIONS}{SINK}");
+        let stage = Tenants::start_with(server, |builder| builder.config(&config));
         for round in 0..2 {
             let families = parse(&stage.pgwarden.admin("/metrics").1);
             for (name, family) in &families {

@@ -257,7 +257,9 @@ fn whoever_creates_the_shadow_role_does_not_inherit_it() {
 fn the_observer_may_become_the_shadow_role_and_never_inherits_it() {
     for_each_version(async |server| {
         let staging = Staging::new(server, "staged", OPEN);
-        staging.sql("CREATE ROLE observer LOGIN");
+        staging.sql(
+            "CREATE ROLE observer LOGIN; CREATE SCHEMA pgwarden; CREATE TABLE pgwarden.seal_key (id text)",
+        );
         let arguments = ["stage", "--column", "org_id", "--observer"];
         if server.version() < Version(16) {
             staging.refused(
@@ -275,6 +277,10 @@ fn the_observer_may_become_the_shadow_role_and_never_inherits_it() {
         let client = pgwarden_tests::connect(&staging.url("observer")).await;
         assert_eq!(probe(&client, "pgwarden_shadow", &[A], "SELECT count(*) FROM items").await, "5\n1 rows");
         client.batch_execute("SELECT FROM pgwarden.journal").await.expect("it may read the journal");
+        client
+            .batch_execute("SELECT FROM pgwarden.seal_key")
+            .await
+            .expect_err("and not the keys of sealed contexts");
     });
 }
 
@@ -400,5 +406,51 @@ fn functions_of_a_migration_are_made_and_those_that_exist_stay_as_they_are() {
         assert_eq!(exit.status.code(), Some(1), "{}", exit.stderr);
         assert!(exit.stderr.contains("changes functions that exist: public.mine()"), "{}", exit.stderr);
         assert_eq!(probe(&client, "pgwarden_shadow", &[], "SELECT id FROM items").await, "4\n1 rows");
+    });
+}
+
+#[test]
+fn a_function_that_asks_for_the_role_keeps_its_policy_from_being_staged() {
+    for_each_version(async |server| {
+        let staging = Staging::new(server, "staged", OPEN);
+        let migration = "CREATE OR REPLACE FUNCTION inner_one() RETURNS text LANGUAGE plpgsql STABLE AS $$ BEGIN \
+                         RETURN current_user; END $$;
+                         CREATE OR REPLACE FUNCTION mine() RETURNS text LANGUAGE sql STABLE AS 'SELECT inner_one()';
+                         CREATE OR REPLACE FUNCTION owners() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT current_user';
+                         DROP POLICY everything ON items; CREATE POLICY own ON items USING (owned_by = mine());
+                         CREATE POLICY own ON parts USING (note = owners())";
+        let exit = staging.migrate(migration, &[]);
+        assert_eq!(exit.status.code(), Some(1), "{}", exit.stderr);
+        let refused = "public.items: not staged: its policies ask who the role is (current_user in function public.inner_one)";
+        assert!(exit.stderr.contains(refused), "{}", exit.stderr);
+        assert!(
+            exit.stderr.contains("public.parts: staged"),
+            "within SECURITY DEFINER it is the owner: {}",
+            exit.stderr
+        );
+    });
+}
+
+#[test]
+fn the_configuration_says_which_columns_hold_a_tenant_and_what_is_everybodys() {
+    for_each_version(async |server| {
+        let staging = Staging::new(server, "staged", OPEN);
+        staging.sql("INSERT INTO items VALUES (11, NULL), (12, '00000000-0000-4000-8000-00000000000c')");
+        let config = format!(
+            "[upstream]\nurl = \"{}\"\n[auth]\nmethod = \"trust\"\n[context]\nvariables = \"app.tenant=tenant:uuid\"\n[shadow]\n\
+             tenant_columns = [\"public.items.org_id\"]\nnull_is_global = true\n\
+             global_tenants = [\"00000000-0000-4000-8000-00000000000c\"]\n",
+            staging.url("app")
+        );
+        let file = staging.file("pgwarden.toml", &config);
+        let said = staging.done(&["stage", "--config", &file.to_string_lossy()]);
+        assert!(said.contains("the observer logs in as \"app\", which is the application"), "{said}");
+        let client = staging.connect().await;
+        let context = [("app.tenant", A.1)];
+        let count = probe(&client, "pgwarden_shadow", &context, "SELECT count(*) FROM items").await;
+        assert_eq!(count, "7\n1 rows", "its own five, and two that are everybody's");
+        let changed =
+            probe(&client, "pgwarden_shadow", &context, "UPDATE items SET note = 'x' WHERE id > 10").await;
+        assert_eq!(changed, "0 rows", "what is everybody's is nobody's to write");
     });
 }

@@ -2,7 +2,7 @@
 //! application, and promoting them is applying the migration.
 
 use pgwarden_tests::staging::{Staging, probe};
-use pgwarden_tests::{Server, examples, for_each_version};
+use pgwarden_tests::{Server, Version, examples, for_each_version};
 use tokio_postgres::Client;
 
 const ORGANISATIONS: [&str; 2] =
@@ -25,22 +25,24 @@ fn platform<'a>(server: &'a Server) -> Staging<'a> {
     staging
 }
 
-/// Reading, changing, removing and adding rows of a table.
-async fn statements(client: &Client) -> Vec<String> {
-    let sql = "SELECT c.oid::regclass::text, (SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum = 1), \
-         (xpath('/row/r/text()', query_to_xml(format('SELECT to_jsonb(t) AS r FROM %s t ORDER BY 1 LIMIT 1', \
-         c.oid::regclass), false, true, '')))[1]::text \
-         FROM pg_class c WHERE relnamespace = 'platform'::regnamespace AND relkind IN ('r', 'v') ORDER BY 1";
-    let rows = client.query(sql, &[]).await.expect("the tables can be listed");
+/// Reading, changing, removing and adding rows of each table. Before PostgreSQL 15, a view reads as its owner, whom staged
+/// policies do not bind: `stage` says so.
+async fn statements(client: &Client, version: Version) -> Vec<String> {
+    let kinds = if version < Version(15) { "'r'" } else { "'r', 'v'" };
+    let sql = format!(
+        "SELECT c.oid::regclass::text, a.attname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid \
+         WHERE a.attnum = 1 AND c.relnamespace = 'platform'::regnamespace AND c.relkind IN ({kinds}) ORDER BY 1"
+    );
+    let rows = client.query(&sql, &[]).await.expect("the tables can be listed");
     let mut statements = Vec::new();
     for row in rows {
         let (table, column): (String, String) = (row.get(0), row.get(1));
         statements.push(format!("SELECT t::text FROM {table} t ORDER BY 1"));
         statements.push(format!("UPDATE {table} SET {column} = {column}"));
         statements.push(format!("DELETE FROM {table}"));
-        if let Some(json) = row.get::<_, Option<String>>(2) {
-            let json =
-                json.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").replace('\'', "''");
+        let one = format!("SELECT to_jsonb(t)::text FROM {table} t ORDER BY 1 LIMIT 1");
+        if let Some(row) = client.query_opt(&one, &[]).await.expect("a table can be read") {
+            let json = row.get::<_, String>(0).replace('\'', "''");
             statements.push(format!(
                 "INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, '{json}') ON CONFLICT DO NOTHING"
             ));
@@ -74,7 +76,7 @@ fn the_platforms_migration_answers_the_shadow_role_as_it_answers_the_application
         ]);
         assert_eq!(staging.policies(), before, "what is in force stays in force: {said}");
         let (shadow, truth) = (staging.connect().await, enforced.connect().await);
-        let statements = statements(&truth).await;
+        let statements = statements(&truth, server.version()).await;
         let mut probes = 0;
         for user in USERS.iter().map(Some).chain([None]) {
             for organisation in ORGANISATIONS.iter().map(Some).chain([None]) {

@@ -15,6 +15,7 @@ mod seal;
 mod secrets;
 mod services;
 mod shadow;
+mod sinks;
 mod token_mistakes;
 mod variables;
 

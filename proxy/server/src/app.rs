@@ -13,9 +13,11 @@ use crate::observer::{self, Observer};
 use crate::oversight::Oversight;
 use crate::pool::{Logins, Plan, Pool, Pools, ServiceLogin};
 use crate::questions::Parser;
+use crate::replay::{Replays, Terms};
 use crate::seal::Sealing;
 use crate::services::Services;
 use crate::signals::Shutdown;
+use crate::sinks::Sinks;
 use crate::start_error::StartError;
 use crate::status::Board;
 use crate::tls::Acceptor;
@@ -55,8 +57,11 @@ pub(crate) struct App {
     pub(crate) tenancy: Shared,
     pub(crate) parser: Parser,
     pub(crate) services: Arc<Services>,
+    pub(crate) sinks: Arc<Sinks>,
     /// What is known of the databases' tables and policies.
     pub(crate) observer: Arc<Observer>,
+    /// Who runs queries again beside their clients; nobody without an observer.
+    pub(crate) replays: Option<Arc<Replays>>,
     pub(crate) interner: Arc<Interner>,
     pub(crate) pools: Arc<Pools>,
     pub(crate) cancels: Arc<Registry>,
@@ -92,6 +97,8 @@ impl App {
         let trail = Arc::new(Trail::new(Arc::clone(&loaded.trail), &meters, &readiness));
         let services = Services::new(&settings.services, (Arc::clone(&meters.services), &trail), interval)
             .map_err(StartError::system("the thread that keeps accounts"))?;
+        let sinks = Sinks::new(&trail, Arc::clone(&meters));
+        sinks.follow(loaded.sinks.clone()).map_err(StartError::system("the thread of the sinks"))?;
         let connector = loaded.connector.clone();
         let server = Server::new(&settings.upstream, connector, &settings.tcp, Arc::clone(&meters));
         let server = Arc::new(server.signing(observer::nonce(&settings, &loaded.mock_key)));
@@ -108,9 +115,11 @@ impl App {
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(&trail);
+        let terms = replay_terms(&settings, &observer, &server, sealing.as_ref());
         let oversight = Oversight::start(&settings, &reporter, &observer)
             .map_err(StartError::system("the thread that tells what was looked at"))?;
         Ok(Self {
+            replays: Replays::after(None, terms, &reporter),
             reporter,
             oversight: Arc::new(oversight),
             server,
@@ -128,6 +137,7 @@ impl App {
             sealing,
             parser,
             services: Arc::new(services),
+            sinks: Arc::new(sinks),
             observer,
             interner: Arc::new(Interner::default()),
             pools,
@@ -159,6 +169,9 @@ impl App {
         self.pools.follow(plan(&settings, &loaded, &server));
         let accounts = accounts(&settings, &loaded, &server, &self.meters);
         self.services.follow(&settings.services);
+        if let Err(error) = self.sinks.follow(loaded.sinks) {
+            tracing::warn!(%error, "the audit trail goes to no sink until the next reload");
+        }
         self.trail.follow(loaded.trail);
         // Who waits may be due to have what idles elsewhere by now.
         self.workers.send_to_others(worker::home(), || Command::MakeRoom);
@@ -180,7 +193,9 @@ impl App {
         let blank = Arc::new(identity::blank(&variables));
         let token_rules = token_rules(&settings);
         let relations = Arc::clone(&self.tenancy.relations);
+        let terms = replay_terms(&settings, &observer, &server, sealing.as_ref());
         Self {
+            replays: Replays::after(self.replays.as_ref(), terms, &self.reporter),
             reporter: Arc::clone(&self.reporter),
             oversight: Arc::clone(&self.oversight),
             trail: Arc::clone(&self.trail),
@@ -199,6 +214,7 @@ impl App {
             sealing,
             parser: self.parser.clone(),
             services: Arc::clone(&self.services),
+            sinks: Arc::clone(&self.sinks),
             observer,
             interner: Arc::clone(&self.interner),
             pools: Arc::clone(&self.pools),
@@ -310,6 +326,21 @@ fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -> Plan {
     });
     let services = services.collect();
     Plan { server: Arc::clone(server), logins, services, pool: settings.pool.clone(), max_backends }
+}
+
+/// What queries are run again with.
+fn replay_terms(
+    settings: &Settings,
+    observer: &Observer,
+    server: &Arc<Server>,
+    sealing: Option<&Arc<Sealing>>,
+) -> Option<Terms> {
+    Some(Terms {
+        settings: settings.shadow.replay.clone(),
+        login: observer.login()?.clone(),
+        server: Arc::clone(server),
+        seals: if sealing.is_some() { Seals::On } else { Seals::Off },
+    })
 }
 
 /// How tokens may come within a session.

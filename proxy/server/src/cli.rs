@@ -2,7 +2,7 @@
 
 mod audit;
 
-pub(crate) use self::audit::{AuditCommand, Tail, Verify};
+pub(crate) use self::audit::{AuditCommand, Export, ExportFormat, Tail, Verify};
 
 use crate::stage::arguments;
 use clap::{Args, Parser, Subcommand};
@@ -127,6 +127,8 @@ pub(crate) enum Form {
 pub(crate) enum SqlCommand {
     /// Triggers that tell pgwarden when something changes that it looks up.
     Invalidation,
+    /// The table of the audit trail, for [audit.postgres].
+    Audit,
 }
 
 /// What can be done about sealed contexts.

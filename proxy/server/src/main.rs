@@ -27,11 +27,13 @@ mod pool;
 mod questions;
 mod relay;
 mod reload;
+mod replay;
 mod seal;
 mod serve;
 mod services;
 mod settings;
 mod signals;
+mod sinks;
 mod sockets;
 mod stage;
 mod start_error;
@@ -89,6 +91,10 @@ fn main() -> ExitCode {
         }
         Command::Sql { command: SqlCommand::Invalidation } => {
             say(identity::INVALIDATION);
+            Ok(())
+        }
+        Command::Sql { command: SqlCommand::Audit } => {
+            say(sinks::SCRIPT);
             Ok(())
         }
         Command::Config { command: ConfigCommand::Reference } => {

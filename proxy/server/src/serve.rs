@@ -31,6 +31,10 @@ const RETRY: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How long the end waits for the accounts of services.
 const LAST_ACCOUNTS: Duration = Duration::from_secs(2);
+/// How long the end waits for what is being replayed.
+const LAST_REPLAYS: Duration = Duration::from_secs(2);
+/// How long the end waits for sinks of the audit trail; what they have not got by then, they get after the next start.
+const LAST_DELIVERIES: Duration = Duration::from_secs(5);
 /// How long the end waits for the last records of the audit trail.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 /// How often the drain looks whether everybody has left.
@@ -76,9 +80,13 @@ pub(crate) fn serve(settings: Settings, loaded: Loaded, flags: cli::Settings) ->
     for thread in threads {
         let _panicked = thread.join();
     }
-    current.load().services.close_books(LAST_ACCOUNTS);
-    current.load().oversight.close(LAST_ACCOUNTS);
-    current.load().trail.close(LAST_RECORDS);
+    let app = current.load();
+    app.services.close_books(LAST_ACCOUNTS);
+    app.replays.iter().for_each(|replays| replays.close(LAST_REPLAYS));
+    app.oversight.close(LAST_ACCOUNTS);
+    app.trail.close(LAST_RECORDS);
+    app.sinks.finish(LAST_DELIVERIES);
+    drop(app);
     tracing::info!("stopped");
     result
 }

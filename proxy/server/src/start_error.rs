@@ -54,6 +54,9 @@ pub(crate) enum StartError {
     /// Configuration: the password for look-ups.
     #[error("the password for look-ups (context.lookup.password)")]
     LookupPassword(#[source] SecretError),
+    /// Configuration: the password for the table of the audit trail.
+    #[error("the password for the table of the audit trail (audit.postgres.url or audit.postgres.password)")]
+    SinkPassword(#[source] SecretError),
     /// Configuration: the password of who looks at the catalog.
     #[error("the password of who looks at the catalog (shadow.observer.password)")]
     ObserverPassword(#[source] SecretError),
@@ -127,6 +130,7 @@ impl StartError {
             | Self::SigningKey(_)
             | Self::Trail(StoreError::Directory { .. })
             | Self::LookupPassword(_)
+            | Self::SinkPassword(_)
             | Self::ObserverPassword(_)
             | Self::ServicePassword { .. }
             | Self::Variable(_)

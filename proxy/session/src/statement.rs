@@ -114,6 +114,12 @@ impl Statement {
         self.memo.get_or_init(make)
     }
 
+    /// What an overseer has made of it.
+    #[must_use]
+    pub fn known(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.memo.get()
+    }
+
     /// Rises when every backend has to parse the statement anew.
     #[must_use]
     pub fn generation(&self) -> u64 {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// Longer texts are known by their fingerprints alone.
 const LONGEST_TEXT: usize = 16 * 1024;
 /// Statements that are known at most, in each of the parts of the memory.
-const MOST_KNOWN: usize = 4_096;
+const MOST_KNOWN: usize = 1_024;
 const PARTS: usize = 16;
 
 /// One statement, the same for all texts that differ in nothing but literals.
@@ -34,7 +34,7 @@ impl Known {
     fn new(number: u64, text: Option<String>, verb: Verb, sample: &[u8]) -> Self {
         let command = text.as_deref().map_or(Command::Other, |text| command(verb, text));
         let text = text.filter(|text| text.len() <= LONGEST_TEXT);
-        let sample = Some(sample).filter(|sample| sample.len() <= pgwarden_sql::MAX_PARSE_BYTES);
+        let sample = Some(sample).filter(|sample| sample.len() <= LONGEST_TEXT);
         Self {
             number,
             query: Arc::new(Query { fingerprint: fingerprint(number), text }),
@@ -52,6 +52,8 @@ impl Known {
         self.tables.get_or_init(|| {
             let sample = self.sample.lock().unwrap_or_else(PoisonError::into_inner).take();
             let text = sample.and_then(|sample| String::from_utf8(sample.into_vec()).ok());
+            // Nearly every text without literals parses too.
+            let text = text.or_else(|| self.query.text.clone());
             let relations =
                 text.and_then(|text| pgwarden_sql::user_relations(&text).ok()).unwrap_or_default();
             relations.iter().map(ToString::to_string).collect()

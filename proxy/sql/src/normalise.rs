@@ -21,6 +21,9 @@ mod spacing;
 /// A place in the text, before the places are numbered: no byte of a token in PostgreSQL's grammar.
 const PLACE: u8 = 1;
 
+/// Bytes of memory that are kept between statements, at most.
+const MOST_KEPT: usize = 64 * 1024;
+
 /// Reads statements; keeps its memory between them.
 #[derive(Debug, Default)]
 pub struct Normaliser {
@@ -55,6 +58,9 @@ struct Rows {
 impl Normaliser {
     /// Reads one statement; its fingerprint, or `None` where it cannot be tokenised.
     pub fn read(&mut self, text: &[u8], strings: StringSyntax) -> Option<u64> {
+        if self.text.capacity() > MOST_KEPT {
+            self.text = Vec::new();
+        }
         self.text.clear();
         self.subtracted.clear();
         let lexer = Lexer::new(text, 0, strings);

@@ -5,6 +5,7 @@ use crate::assemble;
 use crate::causes::WithCauses;
 use crate::keys::{KeyStore, KeyStoreError};
 use crate::login::Tokens;
+use crate::sinks::Prepared;
 use crate::start_error::StartError;
 use crate::tls::{self, Acceptor, Connector};
 use crate::trail::Terms;
@@ -46,6 +47,8 @@ pub(crate) struct Loaded {
     pub(crate) query_secret: Option<Secret>,
     /// The secret of the login that looks contexts up.
     pub(crate) lookup_secret: Option<Secret>,
+    /// Who follows the audit trail.
+    pub(crate) sinks: Option<Prepared>,
     /// What the settings say about the audit trail.
     pub(crate) trail: Arc<Terms>,
     /// The secret of the login that looks at the catalog.
@@ -74,6 +77,7 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
     let query = settings.auth.query.as_ref();
     let query_secret = mistakes.keep(secret(query.and_then(|query| query.password.as_ref())));
     let lookup_secret = mistakes.keep(lookup_secret(settings));
+    let sinks = mistakes.keep(Prepared::new(settings));
     let observer_secret = mistakes.keep(observer_secret(settings));
     let acceptor = mistakes.keep(tls::acceptor(&settings.tls));
     let users = mistakes.keep(users(settings, &mock_key, purpose));
@@ -83,14 +87,14 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
         upstream_secret.zip(query_secret).zip(lookup_secret.zip(observer_secret).zip(service_secrets));
     let seal_key = mistakes.keep(seal_key(settings));
     let trail = mistakes.keep(Terms::of(settings));
-    match (connector, secrets, acceptor, users, tokens, variables.zip(seal_key).zip(trail)) {
+    match (connector, secrets, acceptor, users, tokens, variables.zip(seal_key).zip(trail.zip(sinks))) {
         (
             Some(connector),
             Some(((upstream_secret, query_secret), ((lookup_secret, observer_secret), service_secrets))),
             Some(acceptor),
             Some(users),
             Some(tokens),
-            Some(((variables, seal_key), trail)),
+            Some(((variables, seal_key), (trail, sinks))),
         ) => Ok(Loaded {
             connector,
             acceptor,
@@ -102,6 +106,7 @@ pub(crate) fn load(settings: &Settings, purpose: Purpose<'_>) -> Result<Loaded, 
             service_secrets,
             query_secret,
             lookup_secret,
+            sinks,
             trail: Arc::new(trail),
             observer_secret,
             mock_key,

@@ -17,6 +17,7 @@ mod tests;
 mod timings;
 mod trail;
 
+use crate::sinks::SinkMeters;
 use std::fmt;
 use std::sync::Arc;
 #[cfg(test)]
@@ -100,6 +101,8 @@ pub(crate) struct Meters {
     pub(crate) trail: TrailMeters,
     /// What services do.
     pub(crate) services: Arc<ServiceMeters>,
+    /// What sinks of the audit trail do.
+    pub(crate) sinks: SinkMeters,
 }
 
 impl Meters {
@@ -161,6 +164,7 @@ impl Meters {
             timings: Timings::default(),
             trail: TrailMeters::new(r),
             services: Arc::default(),
+            sinks: SinkMeters::default(),
         }
     }
 
@@ -290,6 +294,7 @@ impl Meters {
         let mut text = self.rendered.render();
         self.timings.render(&mut text);
         self.services.render(&mut text);
+        self.sinks.render(&mut text);
         text
     }
 }

@@ -96,6 +96,11 @@ impl Observer {
         Arc::clone(self.databases.get(database).unwrap_or(&self.nothing))
     }
 
+    /// Who looks.
+    pub(crate) fn login(&self) -> Option<&Credentials> {
+        self.login.as_ref()
+    }
+
     /// Begins to look, unless it does already. Must be called inside a runtime. Ends when dropped.
     pub(crate) fn start(&self) {
         let (Some(settings), Some(login)) = (&self.settings, &self.login) else { return };

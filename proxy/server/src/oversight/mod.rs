@@ -6,18 +6,23 @@ use crate::app::App;
 use crate::observer::Observer;
 use arc_swap::ArcSwap;
 use pgwarden_config::{RowSight, Settings};
+use pgwarden_shadow::replay::Replayer;
 use pgwarden_shadow::writes::{Hush, Judge};
 use pgwarden_shadow::{Actor, Book, Post, Queries, Reporter, RowGuard, RowRules, Site, Watcher};
 use pgwarden_tenant::{Mode, Warden, Watch};
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use writes::Writes;
 
 /// Bytes of stack for deeply nested statements, which are parsed to see which tables they name.
 const STACK: usize = 64 * 1024 * 1024;
+
+/// Sites that are known at once: names of databases are the clients' to give.
+const MOST_SITES: usize = 1_000;
 
 /// What all watchers share. It outlives reloads.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub(crate) struct Oversight {
     book: Arc<Book>,
     writes: Arc<Writes>,
     sessions: AtomicUsize,
+    /// Sessions at one site are counted together.
+    sites: Mutex<HashMap<(String, String), Arc<Site>>>,
     around: Arc<ArcSwap<Around>>,
     close: SyncSender<SyncSender<()>>,
 }
@@ -68,7 +75,25 @@ impl Oversight {
             .stack_size(STACK)
             .spawn(move || tell_for_ever(&told, &known, &closing))?;
         let writes = Arc::new(Writes::start(Arc::clone(reporter))?);
-        Ok(Self { queries: Arc::default(), book, writes, sessions: AtomicUsize::new(0), around, close })
+        Ok(Self {
+            queries: Arc::default(),
+            book,
+            writes,
+            sessions: AtomicUsize::new(0),
+            sites: Mutex::default(),
+            around,
+            close,
+        })
+    }
+
+    fn site(&self, database: String, role: String) -> Arc<Site> {
+        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let (name, user) = (database.as_str().into(), role.as_str().into());
+        let fresh = || Arc::new(Site { database: name, role: user, pid: None });
+        if sites.len() >= MOST_SITES {
+            sites.clear();
+        }
+        Arc::clone(sites.entry((database, role)).or_insert_with(fresh))
     }
 
     /// The settings have changed; sessions that are on keep theirs.
@@ -108,11 +133,15 @@ impl App {
                 let judge: Arc<dyn Judge> = Arc::<Writes>::clone(&oversight.writes);
                 (Arc::clone(nonce), judge)
             }),
+            replayer: self.replays.clone().map(|replays| {
+                let replayer: Arc<dyn Replayer> = replays;
+                replayer
+            }),
         };
         let catalog = self.observer.catalog(&party.database);
-        let site = Site { database: party.database.into(), role: party.role.into(), pid: None };
+        let site = oversight.site(party.database, party.role);
         let session = oversight.sessions.fetch_add(1, Ordering::Relaxed);
-        Box::new(Watcher::new(post, catalog, party.mode, (Arc::new(party.actor), Arc::new(site)), session))
+        Box::new(Watcher::new(post, catalog, party.mode, (Arc::new(party.actor), site), session))
     }
 }
 

@@ -22,37 +22,45 @@ pub(crate) struct Whom {
     pub(crate) patience: Duration,
 }
 
-/// What is staged. Without --from, --column and --existing, the tenant columns of the configuration.
+/// What is staged, and for whom.
 #[derive(Debug, Args)]
 pub(crate) struct Stage {
     /// The database.
     #[command(flatten)]
     pub(crate) whom: Whom,
+    /// What is pending.
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    /// A role that the application acts as; without it, whoever has rights on the tables.
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) app: Vec<String>,
+    /// The login of the observer, which may become the shadow roles; without it, that of the configuration.
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) observer: Option<String>,
+    /// Switch row level security on where it is off. The application would notice some of that: read what is said.
+    #[arg(long)]
+    pub(crate) enable_rls: bool,
+}
+
+/// Where pending policies are written. Without any, the tenant columns of the configuration are taken.
+#[derive(Debug, Args)]
+pub(crate) struct Sources {
     /// A migration with CREATE POLICY statements.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["column", "existing"])]
     pub(crate) from: Option<PathBuf>,
     /// What the migration's DO blocks drop: the name of a policy, * stands for anything.
     #[arg(long, value_name = "NAME", requires = "from")]
     pub(crate) drops: Vec<String>,
     /// A tenant column: a name means every table that has it, `schema.table.column` one table.
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", conflicts_with = "existing")]
     pub(crate) column: Vec<String>,
-    /// Policies that exist and are not in force: row level security is off, or does not bind the owner.
-    #[arg(long)]
-    pub(crate) existing: bool,
-    /// A role that the application acts as; without it, whoever has rights on the tables.
-    #[arg(long, value_name = "ROLE")]
-    pub(crate) app: Vec<String>,
-    /// The login of the observer, which may become the shadow roles.
-    #[arg(long, value_name = "ROLE")]
-    pub(crate) observer: Option<String>,
     /// The setting that holds the tenant; without it, the variable of the configuration that does, else
     /// `app.current_org_id`.
     #[arg(long, value_name = "NAME")]
     pub(crate) setting: Option<String>,
-    /// Switch row level security on where it is off. The application would notice some of that: read what is said.
+    /// Policies that exist and are not in force: row level security is off, or does not bind the owner.
     #[arg(long)]
-    pub(crate) enable_rls: bool,
+    pub(crate) existing: bool,
 }
 
 /// What is taken away again.

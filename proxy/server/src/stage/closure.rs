@@ -2,7 +2,7 @@
 
 use super::administrator::Administrator;
 use super::failure::Failure;
-use pgwarden_shadow::policy::{Switch, Used, Word, role_in, words};
+use pgwarden_shadow::policy::{Called, Switch, Used, Word, role_in, words};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,19 +128,28 @@ impl Graph {
         lines.collect()
     }
 
-    /// Functions whose answer the shadow role cannot stand for, or that have a snapshot of their own.
+    /// The function that asks who the role is, of those called by these names and of all that they call.
+    pub(crate) fn asks_role(&self, called: &[Called]) -> Option<String> {
+        let fits = |function: &&Function| {
+            let is_named = |one: &Called| {
+                one.name == function.name
+                    && one.schema.as_ref().is_none_or(|schema| *schema == function.schema)
+            };
+            called.iter().any(is_named)
+        };
+        let start = self.functions.values().filter(fits).map(|function| function.oid).collect();
+        self.followed(start).into_iter().find_map(|function| {
+            let found = words(&function.body).unwrap_or_default();
+            let word = role_in(&found, function.definer)?;
+            Some(format!("{} in function {}.{}", word, function.schema, function.name))
+        })
+    }
+
+    /// Functions that have a snapshot of their own.
     pub(crate) fn doubts(&self) -> Vec<String> {
         let mut lines = BTreeSet::new();
         for oid in self.policies.keys() {
             for function in self.called(*oid) {
-                let found = words(&function.body).unwrap_or_default();
-                if let Some(word) = role_in(&found, function.definer) {
-                    lines.insert(format!(
-                        "function {}.{} asks who the role is ({word}), and a policy calls it: what is found may differ \
-                         from what will be",
-                        function.schema, function.name
-                    ));
-                }
                 if function.volatility == 'v' {
                     lines.insert(format!(
                         "function {}.{} is VOLATILE, and a policy calls it: it is run for every row, and cannot be \
@@ -155,8 +164,13 @@ impl Graph {
 
     /// All functions that the policies of a table call, directly or not.
     fn called(&self, table: u32) -> Vec<&Function> {
+        self.followed(self.policies.get(&table).into_iter().flatten().copied().collect())
+    }
+
+    /// These functions, and all that they call.
+    fn followed(&self, start: Vec<u32>) -> Vec<&Function> {
         let mut seen = BTreeSet::new();
-        let mut next: Vec<u32> = self.policies.get(&table).into_iter().flatten().copied().collect();
+        let mut next = start;
         while let Some(oid) = next.pop() {
             let Some(function) = self.functions.get(&oid) else { continue };
             if seen.insert(oid) {

@@ -1,17 +1,15 @@
-//! `pgwarden stage`, `staged` and `unstage`.
+//! `pgwarden stage`.
 
 use super::administrator::{Administrator, Effect};
-use super::arguments::{Stage, Staged, Tables, Unstage, Whom};
+use super::arguments::{Stage, Whom};
 use super::catalog::{self, StagedTable};
 use super::failure::Failure;
-use super::plan::{self, Planned, entry};
+use super::plan::{self, Planned};
 use super::roles::{self, ShadowRole};
 use super::{closure, install, lock, moved, neutral, preflight, source};
 use crate::{BAD_SYSTEM, cli, complain, say, settings};
-use pgwarden_shadow::policy::{Weight, identifier};
-use serde_json::json;
+use pgwarden_shadow::policy::Weight;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -59,15 +57,52 @@ pub(crate) fn stage(flags: &Stage) -> Result<(), ExitCode> {
     }
 }
 
-/// How many tables could not be staged.
+/// How many tables, and statements about policies, could not be staged.
 async fn stage_in(session: &mut Administrator, flags: &Stage) -> Result<usize, Failure> {
-    let pending = source::pending(session, flags).await?;
+    let pending = source::pending(session, &flags.sources).await?;
     for one in &pending.unread {
         let word = if one.weight == Weight::Aside { "note" } else { "left out" };
         remark(session, &format!("{word}: {}, line {}: {}", pending.source, one.line, one.why));
     }
     let before = catalog::staged(session).await?;
-    let promoted = |oid: u32| before.iter().any(|row| row.oid == oid && row.state == "promoted");
+    let roles = prepare(session, flags, &pending).await?;
+    let unread = pending.unread.iter().filter(|one| one.weight == Weight::Policies);
+    let unread: Vec<String> = unread.map(|one| format!("line {}: {}", one.line, one.why)).collect();
+    let mut left_out = unread.len();
+    // A dry run has no schema to read from, unless something was staged before.
+    let graph = match session.text("SELECT to_regclass('pgwarden.staged')").await?.is_empty() {
+        true => None,
+        false => Some(closure::Graph::read(session).await?),
+    };
+    let owners: Vec<&str> =
+        roles.iter().flat_map(|role| role.acting.acts.iter().map(String::as_str)).collect();
+    let are_bound = roles.iter().all(|role| role.acting.attributes.is_empty());
+    for (relation, mut change) in pending.tables {
+        if before.iter().any(|row| row.oid == relation.oid && row.state == "promoted") {
+            remark(
+                session,
+                &format!("{}: promoted already; demote it first to stage it anew", relation.label()),
+            );
+            continue;
+        }
+        if are_bound {
+            source::force(&mut change, &relation, &owners);
+        }
+        let words = (pending.source.clone(), unread.clone());
+        let enable = flags.enable_rls.into();
+        let planned = plan::plan((relation, change), words, (&roles, graph.as_ref()), enable).await?;
+        left_out += usize::from(!table(session, (planned, &before), &roles, flags.whom.patience).await?);
+    }
+    conclude(session, &roles).await?;
+    Ok(left_out)
+}
+
+/// Makes what staging needs: the schema, the shadow roles and their rights, the functions of the migration.
+async fn prepare(
+    session: &mut Administrator,
+    flags: &Stage,
+    pending: &source::Pending,
+) -> Result<Vec<ShadowRole>, Failure> {
     let relations: Vec<_> = pending.tables.iter().map(|(relation, _)| relation.clone()).collect();
     let created = pending.tables.iter().flat_map(|(_, change)| &change.created);
     let listed: BTreeSet<String> = created.flat_map(|policy| policy.roles.iter().cloned()).collect();
@@ -79,33 +114,20 @@ async fn stage_in(session: &mut Administrator, flags: &Stage) -> Result<usize, F
     session.change(&setup).await?;
     roles::verify(session).await?;
     install::helpers(session, &pending.helpers).await?;
-    let owners: Vec<&str> =
-        roles.iter().flat_map(|role| role.acting.acts.iter().map(String::as_str)).collect();
-    let mut left_out = pending.unread.iter().filter(|one| one.weight == Weight::Policies).count();
-    for (relation, mut change) in pending.tables {
-        if promoted(relation.oid) {
-            remark(
-                session,
-                &format!("{}: promoted already; demote it first to stage it anew", relation.label()),
-            );
-            continue;
-        }
-        if roles.iter().all(|role| role.acting.attributes.is_empty()) {
-            source::force(&mut change, &relation, &owners);
-        }
-        let source = pending.source.clone();
-        let planned = plan::plan((relation, change, source), &roles, flags.enable_rls).await?;
-        left_out += usize::from(!table(session, (planned, &before), &roles, flags.whom.patience).await?);
-    }
-    for line in preflight::of_roles(&roles).iter().map(String::as_str).chain([preflight::BLOCKED]) {
+    Ok(roles)
+}
+
+/// Says what has to be known besides.
+async fn conclude(session: &mut Administrator, roles: &[ShadowRole]) -> Result<(), Failure> {
+    for line in preflight::of_roles(roles).iter().map(String::as_str).chain([preflight::BLOCKED]) {
         remark(session, line);
     }
     if !session.only_prints() {
         let graph = closure::Graph::read(session).await?;
         graph.recursions().iter().for_each(|line| remark(session, &format!("blocker: {line}")));
-        graph.doubts().iter().for_each(|line| remark(session, &format!("left out: {line}")));
+        graph.doubts().iter().for_each(|line| remark(session, &format!("note: {line}")));
     }
-    Ok(left_out)
+    Ok(())
 }
 
 /// What the observer needs: the one that is named, or that of the configuration unless it is the application itself.
@@ -223,168 +245,4 @@ async fn carry_out(
     }
     session.read("COMMIT").await?;
     Ok(Ok(()))
-}
-
-/// Takes away what was staged.
-///
-/// # Errors
-/// The exit code.
-pub(crate) fn unstage(flags: &Unstage) -> Result<(), ExitCode> {
-    in_session(&flags.whom, async |session| {
-        let rows = chosen(session, &flags.tables).await?;
-        for row in &rows {
-            take_away(session, row, flags.whom.patience).await?;
-        }
-        if flags.tables.all {
-            forget(session).await?;
-        }
-        Ok(())
-    })
-}
-
-/// The rows of the tables that are named.
-///
-/// # Errors
-/// [`Failure::Caller`] when one of them is not staged.
-pub(crate) async fn chosen(
-    session: &mut Administrator,
-    tables: &Tables,
-) -> Result<Vec<StagedTable>, Failure> {
-    let rows = catalog::staged(session).await?;
-    if tables.all {
-        return Ok(rows);
-    }
-    let mut chosen = Vec::new();
-    for name in &tables.tables {
-        let oid = catalog::find(session, name, None).await?;
-        let Some(row) = rows.iter().find(|row| row.oid == oid) else {
-            return Err(Failure::caller(
-                format!("nothing is staged for {name}"),
-                "pgwarden staged lists what is.",
-            ));
-        };
-        chosen.push(row.clone());
-    }
-    Ok(chosen)
-}
-
-async fn take_away(
-    session: &mut Administrator,
-    row: &StagedTable,
-    patience: Duration,
-) -> Result<(), Failure> {
-    if row.state == "promoted" {
-        return Err(Failure::refused(
-            format!("the policies of {} are in force", row.label),
-            "To take away what is staged would leave them without a way back.",
-            format!("pgwarden demote {}", row.label),
-        ));
-    }
-    let mut statements = Vec::new();
-    let relation = catalog::relations(session, &[row.oid]).await?.into_iter().next();
-    if let Some(relation) = &relation {
-        let table = relation.sql();
-        // First what everybody would notice, had it gone before what keeps the table open.
-        if relation.staged.iter().any(|name| name == pgwarden_shadow::policy::OPEN) {
-            statements.push(format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"));
-        }
-        let drop = |name: &String| format!("DROP POLICY IF EXISTS {} ON {table}", identifier(name));
-        statements.extend(relation.staged.iter().map(drop));
-    }
-    statements.push(format!("DELETE FROM pgwarden.staged WHERE relation::oid = {}", row.oid));
-    statements.push(entry("unstage", &[row.label.clone()], None, &json!({ "source": row.source })));
-    if session.only_prints() {
-        return session.change(&statements).await;
-    }
-    let tables: Vec<String> = relation
-        .iter()
-        .filter(|relation| !relation.staged.is_empty())
-        .map(|relation| relation.sql())
-        .collect();
-    lock::begin(session, &tables, patience).await?;
-    lock::finish(session, &statements).await?;
-    remark(session, &format!("{}: not staged any more", row.label));
-    Ok(())
-}
-
-/// Takes away what nothing staged needs any more; what something else needs stays, and is named.
-async fn forget(session: &mut Administrator) -> Result<(), Failure> {
-    if session.text("SELECT to_regclass('pgwarden.helper')").await?.is_empty() {
-        return Ok(());
-    }
-    for signature in session.texts("SELECT signature FROM pgwarden.helper ORDER BY signature").await? {
-        let row = pgwarden_shadow::policy::literal(&signature);
-        let is_gone = session.text(&format!("SELECT to_regprocedure({row})")).await?.is_empty();
-        let mut statements = vec![format!("DELETE FROM pgwarden.helper WHERE signature = {row}")];
-        if !is_gone {
-            statements.insert(0, format!("DROP ROUTINE {signature}"));
-        }
-        let dropped = session.change(&statements).await;
-        unless_needed(session, &format!("function {signature}"), dropped)?;
-    }
-    for role in session.texts("SELECT role FROM pgwarden.shadow_role ORDER BY role").await? {
-        let quoted = identifier(&role);
-        let statements = [
-            format!("DROP OWNED BY {quoted}"),
-            format!(
-                "DELETE FROM pgwarden.shadow_role WHERE role = {}",
-                pgwarden_shadow::policy::literal(&role)
-            ),
-            format!("DROP ROLE {quoted}"),
-        ];
-        let dropped = session.change(&statements).await;
-        unless_needed(session, &format!("role {role}"), dropped)?;
-    }
-    Ok(())
-}
-
-fn unless_needed(session: &Administrator, what: &str, done: Result<(), Failure>) -> Result<(), Failure> {
-    match done {
-        Err(Failure::Server(error)) if error.sqlstate == "2BP01" => {
-            remark(session, &format!("{what} stays: something else needs it"));
-            Ok(())
-        }
-        done => done,
-    }
-}
-
-/// Shows what is staged and promoted.
-///
-/// # Errors
-/// The exit code.
-pub(crate) fn staged(flags: &Staged) -> Result<(), ExitCode> {
-    in_session(&flags.whom, async |session| {
-        let rows = catalog::staged(session).await?;
-        say(&if flags.json { as_json(&rows) } else { as_table(&rows) });
-        Ok(())
-    })
-}
-
-fn as_json(rows: &[StagedTable]) -> String {
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            json!({ "table": row.label, "state": row.state, "source": row.source, "reason": row.reason,
-                    "at": row.at, "by": row.by_user, "change": row.change })
-        })
-        .collect();
-    format!("{}\n", serde_json::to_string_pretty(&rows).unwrap_or_default())
-}
-
-fn as_table(rows: &[StagedTable]) -> String {
-    let widest = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0);
-    let mut page = String::new();
-    for row in rows {
-        let about = row.reason.as_deref().unwrap_or(&row.source);
-        let _fits = writeln!(page, "{:<widest$}  {:<8}  {}  {about}", row.label, row.state, row.at);
-    }
-    let count = |state: &str| rows.iter().filter(|row| row.state == state).count();
-    let _fits = writeln!(
-        page,
-        "{} staged, {} promoted, {} could not be staged",
-        count("staged"),
-        count("promoted"),
-        count("refused")
-    );
-    page
 }

@@ -1,11 +1,12 @@
 //! What staging does to one table.
 
 use super::catalog::{Relation, StagedTable};
+use super::closure::Graph;
 use super::failure::Failure;
 use super::roles::ShadowRole;
 use super::source::deep;
 use pgwarden_shadow::policy::{
-    Change, NotStaged, OPEN, Policy, PolicyCommand, Shape, Switch, identifier, literal, staged,
+    Called, Change, NotStaged, OPEN, Policy, PolicyCommand, Shape, Switch, asked, identifier, literal, staged,
 };
 use serde_json::json;
 
@@ -18,6 +19,8 @@ pub(crate) struct Planned {
     pub(crate) change: Change,
     /// Where it comes from.
     pub(crate) source: String,
+    /// What the migration says besides, and could not be read.
+    pub(crate) left_out: Vec<String>,
     /// What has to be done, or why nothing can be.
     pub(crate) work: Result<Work, String>,
 }
@@ -36,17 +39,18 @@ pub(crate) struct Work {
 /// # Errors
 /// [`Failure::System`] when the parser cannot be run.
 pub(crate) async fn plan(
-    (relation, change, source): (Relation, Change, String),
-    roles: &[ShadowRole],
-    enable: bool,
+    (relation, change): (Relation, Change),
+    (source, left_out): (String, Vec<String>),
+    (roles, graph): (&[ShadowRole], Option<&Graph>),
+    enable: Switch,
 ) -> Result<Planned, Failure> {
-    if relation.today.enabled == Switch::Off && !enable {
+    if relation.today.enabled == Switch::Off && enable == Switch::Off {
         let work = Err(
             "row level security is off, and to switch it on is not without effect: --enable-rls does it. \
                         The detectors of rows and writes need no policies"
                 .to_owned(),
         );
-        return Ok(Planned { relation, change, source, work });
+        return Ok(Planned { relation, change, source, left_out, work });
     }
     let (today, pending) = (relation.today.clone(), change.clone());
     let shadows: Vec<_> = roles.iter().map(|role| role.shadow.clone()).collect();
@@ -55,14 +59,30 @@ pub(crate) async fn plan(
         each.collect::<Result<Vec<_>, _>>().map(|lists| lists.into_iter().flatten().collect())
     })
     .await?;
-    let work = match policies {
-        Ok(policies) => Ok(work(&relation, policies)),
-        Err(reason) => Err(reason.to_string()),
+    let expressions: Vec<String> = relation
+        .today
+        .after(&change)
+        .into_iter()
+        .flat_map(|policy| [policy.using, policy.check])
+        .flatten()
+        .collect();
+    let called = deep(move || {
+        let each = expressions.iter().filter_map(|expression| asked(expression).ok());
+        each.flat_map(|asked| asked.functions).collect::<Vec<Called>>()
+    })
+    .await?;
+    let asks = graph.and_then(|graph| graph.asks_role(&called));
+    let work = match (policies, asks) {
+        (Ok(policies), None) => Ok(work(&relation, &policies)),
+        (Ok(_), Some(what)) => Err(format!(
+            "its policies ask who the role is ({what}): they would not answer the shadow role as the application"
+        )),
+        (Err(reason), _) => Err(reason.to_string()),
     };
-    Ok(Planned { relation, change, source, work })
+    Ok(Planned { relation, change, source, left_out, work })
 }
 
-fn work(relation: &Relation, policies: Vec<Policy>) -> Work {
+fn work(relation: &Relation, policies: &[Policy]) -> Work {
     let table = relation.sql();
     let mut statements = Vec::new();
     let mut names: Vec<String> = policies.iter().map(|policy| policy.name.clone()).collect();
@@ -95,7 +115,7 @@ impl Planned {
         match &self.work {
             Ok(work) => {
                 row.state == "staged"
-                    && row.sql == work.statements.join(";\n")
+                    && row.sql == self.text(work)
                     && row.today == self.relation.today
                     && row.change == self.change
                     && self.relation.staged == work.names
@@ -117,10 +137,16 @@ impl Planned {
         statements
     }
 
+    /// The statements, and what was left out: what is remembered to tell whether anything has changed.
+    fn text(&self, work: &Work) -> String {
+        let left_out = self.left_out.iter().map(|line| format!("\n-- left out: {line}"));
+        left_out.fold(work.statements.join(";\n"), |text, line| text + &line)
+    }
+
     /// What is remembered of it.
     fn row(&self) -> String {
         let (state, reason, sql) = match &self.work {
-            Ok(work) => ("staged", "NULL".to_owned(), work.statements.join(";\n")),
+            Ok(work) => ("staged", "NULL".to_owned(), self.text(work)),
             Err(reason) => ("refused", literal(reason), String::new()),
         };
         let values = [
@@ -143,7 +169,11 @@ impl Planned {
 
     fn journal(&self) -> String {
         let detail = match &self.work {
-            Ok(work) => json!({ "state": "staged", "source": self.source, "policies": work.names }),
+            Ok(work) => {
+                let not_staged: Vec<_> =
+                    self.left_out.iter().map(|reason| json!({ "reason": reason })).collect();
+                json!({ "state": "staged", "source": self.source, "policies": work.names, "not_staged": not_staged })
+            }
             Err(_) => json!({ "state": "refused", "source": self.source }),
         };
         let reason = self.work.as_ref().err().map(String::as_str);
@@ -151,7 +181,7 @@ impl Planned {
     }
 }
 
-/// The statement that writes the journal.
+/// The statement that writes the journal, and tells the observers so.
 pub(crate) fn entry(
     step: &str,
     tables: &[String],
@@ -160,7 +190,7 @@ pub(crate) fn entry(
 ) -> String {
     let tables: Vec<String> = tables.iter().map(|table| literal(table)).collect();
     format!(
-        "INSERT INTO pgwarden.journal (step, tables, reason, detail) VALUES ({}, ARRAY[{}]::text[], {}, {})",
+        "INSERT INTO pgwarden.journal (step, tables, reason, detail) VALUES ({}, ARRAY[{}]::text[], {}, {});\nNOTIFY pgwarden_shadow",
         literal(step),
         tables.join(", "),
         reason.map_or_else(|| "NULL".to_owned(), literal),

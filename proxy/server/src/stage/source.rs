@@ -1,7 +1,7 @@
 //! What is pending, and where that is written.
 
 use super::administrator::Administrator;
-use super::arguments::Stage;
+use super::arguments::Sources;
 use super::catalog::{self, Relation};
 use super::failure::Failure;
 use pgwarden_config::{TenantColumn, ValueFrom};
@@ -36,7 +36,7 @@ pub(crate) struct Pending {
 ///
 /// # Errors
 /// [`Failure`] when a file, a table or a column cannot be used.
-pub(crate) async fn pending(session: &mut Administrator, flags: &Stage) -> Result<Pending, Failure> {
+pub(crate) async fn pending(session: &mut Administrator, flags: &Sources) -> Result<Pending, Failure> {
     match &flags.from {
         Some(path) => from_file(session, path, &flags.drops).await,
         None if flags.existing => existing(session).await,

@@ -69,6 +69,7 @@ impl App {
                 .map(|(reason, pin)| PinReport { reason: reason.to_owned(), ..pin })
                 .collect(),
             services: self.services.report(),
+            sinks: self.sinks.report(),
             service_sessions: self.services.sessions(Report::SESSIONS),
             sessions: sessions
                 .iter()

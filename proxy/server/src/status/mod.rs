@@ -9,7 +9,7 @@ mod gather;
 mod report;
 
 pub(crate) use board::{Board, Doing, Edge, Presence};
-pub(crate) use report::{LastReload, Report, ServiceReport, ServiceSessionReport};
+pub(crate) use report::{LastReload, Report, ServiceReport, ServiceSessionReport, SinkReport};
 
 use std::fmt;
 

@@ -31,6 +31,9 @@ pub(crate) struct Report {
     /// The services of the configuration.
     #[serde(default)]
     pub(crate) services: Vec<ServiceReport>,
+    /// Who follows the audit trail.
+    #[serde(default)]
+    pub(crate) sinks: Vec<SinkReport>,
     /// The sessions of services, the oldest first; at most [`Report::SESSIONS`].
     #[serde(default)]
     pub(crate) service_sessions: Vec<ServiceSessionReport>,
@@ -198,4 +201,25 @@ pub(crate) struct ServiceSessionReport {
     pub(crate) unlisted: u64,
     /// Texts whose tables are not known, or not all of them.
     pub(crate) unread: u64,
+}
+
+/// One follower of the audit trail.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SinkReport {
+    /// `postgres`, `otlp` or `syslog`.
+    pub(crate) sink: String,
+    /// `delivering`, or `failing` when the last attempt failed.
+    pub(crate) state: String,
+    /// Records that wait for it.
+    pub(crate) behind: u64,
+    /// Records that were delivered since pgwarden was started.
+    pub(crate) delivered: u64,
+    /// Attempts that failed.
+    pub(crate) retries: u64,
+    /// Records that it will not have.
+    pub(crate) rejected: u64,
+    /// Records that were removed before they were delivered.
+    pub(crate) skipped: u64,
+    /// What kind of failure the last one was.
+    pub(crate) last_failure: Option<String>,
 }

@@ -77,6 +77,9 @@ pub(crate) enum TlsError {
         /// The `sslmode`.
         mode: &'static str,
     },
+    /// Nobody is trusted.
+    #[error("this system has no root certificates, and no file of them is named")]
+    NoAuthorities,
     /// The host cannot stand in a certificate.
     #[error("{host:?} is neither a host name nor an address that TLS can use")]
     BadHost {

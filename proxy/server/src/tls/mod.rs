@@ -3,6 +3,7 @@
 //! | module | role |
 //! |---|---|
 //! | [`acceptor`](mod@acceptor) | towards clients: after an `SSLRequest`, or from the first byte |
+//! | [`client`](mod@client) | towards receivers of the audit trail |
 //! | [`connector`](mod@connector) | towards the server, for each `sslmode` |
 //! | [`end_point`](mod@end_point) | what SCRAM binds to: the hash of the server's certificate |
 //! | [`peer`] | the names in a client's certificate |
@@ -15,6 +16,7 @@
 //! `be-secure-openssl.c`) no session is resumed: each handshake checks certificates anew.
 
 mod acceptor;
+mod client;
 mod connector;
 mod end_point;
 mod error;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub(crate) use self::acceptor::{Acceptor, acceptor};
+pub(crate) use self::client::{authorities, client};
 pub(crate) use self::connector::{Connector, connector};
 pub(crate) use self::end_point::end_point;
 pub(crate) use self::error::TlsError;

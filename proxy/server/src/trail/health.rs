@@ -58,6 +58,23 @@ impl Health {
     }
 }
 
+/// Says that nothing is written any more if the writer ends without having been told to: that would be a mistake of its own.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// Who has to know.
+    pub(super) health: Arc<Health>,
+    /// What happens then.
+    pub(super) required: Required,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.health.broken(&io::Error::other("the thread that writes it has ended"), self.required);
+        }
+    }
+}
+
 impl Gate for Health {
     fn closed(&self) -> Option<Refusal> {
         self.is_closed.load(Ordering::Acquire).then(|| {

@@ -131,7 +131,6 @@ impl Trail {
     }
 
     /// The number of the last record that is written; what stands behind it in the files may be taken back.
-    #[allow(dead_code, reason = "whoever follows the files goes no further")]
     pub(crate) fn written(&self) -> u64 {
         self.desk.as_ref().map_or(0, |desk| desk.last())
     }

@@ -68,22 +68,25 @@ impl Scribe {
         while !waiting.is_empty() {
             self.turn_page(terms)?;
             let room = self.room(&terms.audit);
-            let (mut chain, mut lines, mut count) = (self.chain.clone(), Vec::new(), 0);
+            let (mut chain, mut lines, mut ends) = (self.chain.clone(), Vec::new(), Vec::new());
             for record in waiting.iter_mut() {
                 record.proxy = self.proxy(record.database(), terms);
                 record.mode = record.mode.or(Some(terms.mode));
                 chain.link(record, moment(), &mut lines);
-                count += 1;
+                ends.push(lines.len());
                 if lines.len() >= room.min(BATCH) {
                     break;
                 }
             }
-            self.store.append(&lines)?;
-            self.chain = chain;
+            let written = self.store.append(&lines);
+            let bytes = written.as_ref().map_or_else(|stopped| stopped.bytes, |()| lines.len());
+            let count = ends.partition_point(|end| *end <= bytes);
             for record in waiting.drain(..count) {
+                self.chain = Chain::after(&record).unwrap_or_else(|| self.chain.clone());
                 self.carried.note(&record);
                 self.unsigned += 1;
             }
+            written?;
         }
         Ok(())
     }
@@ -123,7 +126,7 @@ impl Scribe {
     /// Removes files that need not be kept, and records that first.
     pub(super) fn clear_out(&mut self, terms: &Terms) -> io::Result<()> {
         let Audit { keep_for, keep_bytes, .. } = &terms.audit;
-        let old = self.store.outdated(*keep_for, *keep_bytes, SystemTime::now())?;
+        let old = self.store.outdated((*keep_for, &terms.sinks), *keep_bytes, SystemTime::now())?;
         let Some(last) = old.last() else { return Ok(()) };
         let mut end = None;
         let mut lines = last.lines()?;

@@ -2,7 +2,7 @@
 
 use super::Before;
 use super::desk::{Call, Desk};
-use super::health::Health;
+use super::health::{Health, Watch};
 use super::recovery::{self, Found};
 use super::scribe::Scribe;
 use super::store::{Store, StoreError};
@@ -30,13 +30,19 @@ pub(super) fn start(
     let Some(directory) = desk.terms.load().audit.directory.clone() else { return Ok(()) };
     let thread = thread::Builder::new().name("pgwarden-trail".into());
     let failed = |source| StoreError::Thread(source);
+    let watch = Watch { health: Arc::clone(&health), required: desk.terms.load().audit.required };
     match before {
         Before::Nobody => {
             let writer = open(&directory, desk, health)?;
-            thread.spawn(move || writer.run(&calls)).map_err(failed)?;
+            let writing = move || {
+                let _watch = watch;
+                writer.run(&calls);
+            };
+            thread.spawn(writing).map_err(failed)?;
         }
         Before::Predecessor => {
             let waiting = move || {
+                let _watch = watch;
                 if let Some(writer) = wait(&directory, &(desk, health), &calls) {
                     writer.run(&calls);
                 }

@@ -1,7 +1,9 @@
 //! The directory of a trail: who owns it, the file that is written to, and which are removed.
 
 use super::files::{TrailFile, files};
+use crate::sinks::first_needed;
 use pgwarden_audit::Timestamp;
+use pgwarden_config::Sinks;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -47,6 +49,21 @@ impl StoreError {
             Self::Directory { source, .. } | Self::Thread(source) => source,
             Self::Taken(_) => io::ErrorKind::ResourceBusy.into(),
         }
+    }
+}
+
+/// Not everything could be written.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    /// So many bytes were, all of them whole lines.
+    pub(super) bytes: usize,
+    /// What the system says.
+    pub(super) error: io::Error,
+}
+
+impl From<Stopped> for io::Error {
+    fn from(stopped: Stopped) -> Self {
+        stopped.error
     }
 }
 
@@ -119,9 +136,10 @@ impl Store {
         Ok(())
     }
 
-    /// Appends whole lines: all of them, or none.
-    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.current.as_mut().ok_or(io::ErrorKind::NotFound)?.append(lines)
+    /// Appends whole lines, as many as there is room for.
+    pub(super) fn append(&mut self, lines: &[u8]) -> Result<(), Stopped> {
+        let gone = || Stopped { bytes: 0, error: io::ErrorKind::NotFound.into() };
+        self.current.as_mut().ok_or_else(gone)?.append(lines)
     }
 
     /// Sees to it that what was written is on the disk.
@@ -142,10 +160,11 @@ impl Store {
         is_there.then_some((current.bytes, current.began))
     }
 
-    /// The files that need not be kept any longer, the oldest first; never the one that is written to.
+    /// The files that need not be kept any longer, the oldest first; never the one that is written to. What a sink has yet
+    /// to read is kept however old it is, but not beyond so many bytes.
     pub(super) fn outdated(
         &self,
-        keep_for: Option<Duration>,
+        (keep_for, sinks): (Option<Duration>, &Sinks),
         keep_bytes: Option<usize>,
         now: SystemTime,
     ) -> io::Result<Vec<TrailFile>> {
@@ -156,14 +175,17 @@ impl Store {
         old.retain(|file| self.current.as_ref().is_none_or(|current| current.trail.first > file.first));
         let most = keep_bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(u64::MAX);
         let mut total = self.current.as_ref().map_or(0, |current| current.bytes);
+        let needed = first_needed(&self.directory, sinks).unwrap_or(u64::MAX);
+        let mut behind = self.current.as_ref().map_or(u64::MAX, |current| current.trail.first);
         let mut kept = 0;
         for file in old.iter().rev() {
             let metadata = fs::metadata(&file.path)?;
             total = total.saturating_add(metadata.len());
             let age = now.duration_since(metadata.modified()?).unwrap_or_default();
-            if total > most || keep_for.is_some_and(|limit| age > limit) {
+            if total > most || (behind <= needed && keep_for.is_some_and(|limit| age > limit)) {
                 break;
             }
+            behind = file.first;
             kept += 1;
         }
         old.truncate(old.len() - kept);
@@ -172,17 +194,20 @@ impl Store {
 }
 
 impl Current {
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.mend()?;
-        if let Err(error) = self.file.write_all(lines) {
-            // What was written of it goes again, now or in front of the next.
-            self.state = State::Torn;
-            let _later = self.mend();
-            return Err(error);
-        }
-        self.bytes += u64::try_from(lines.len()).unwrap_or_default();
+    fn append(&mut self, lines: &[u8]) -> Result<(), Stopped> {
+        self.mend().map_err(|error| Stopped { bytes: 0, error })?;
+        let (written, error) = write(&mut self.file, lines);
+        // Who follows the file has seen whole lines already, and they stay.
+        let is_end = |byte: &u8| *byte == b'\n';
+        let whole =
+            lines.get(..written).unwrap_or_default().iter().rposition(is_end).map_or(0, |end| end + 1);
+        self.bytes += u64::try_from(whole).unwrap_or_default();
         self.state = State::Written;
-        Ok(())
+        let Some(error) = error else { return Ok(()) };
+        // What was written of another goes again, now or in front of the next.
+        self.state = State::Torn;
+        let _later = self.mend();
+        Err(Stopped { bytes: whole, error })
     }
 
     fn mend(&mut self) -> io::Result<()> {
@@ -192,6 +217,20 @@ impl Current {
         }
         Ok(())
     }
+}
+
+/// Writes as much as there is room for: how many bytes, and why not all.
+fn write(file: &mut File, bytes: &[u8]) -> (usize, Option<io::Error>) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match file.write(rest) {
+            Ok(0) => return (written, Some(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return (written, Some(error)),
+        }
+    }
+    (written, None)
 }
 
 /// Writes a new file for its owner alone.
@@ -205,4 +244,52 @@ pub(super) fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub(super) fn is_written_to(directory: &Path) -> bool {
     let lock = File::open(directory.join(LOCK));
     lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pgwarden_config::{Settings, Source, load};
+
+    struct Nothing;
+
+    impl Source for Nothing {
+        fn file(&self, _path: &Path) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+
+        fn env(&self, _name: &str) -> Option<std::ffi::OsString> {
+            None
+        }
+    }
+
+    fn settings(more: &str) -> Settings {
+        let text =
+            format!("upstream.url = 'postgres://h'\nauth.method = 'trust'\naudit.directory = '/t'\n{more}");
+        load(Some((Path::new("p"), &text)), &[], &[], &Nothing).expect("settings")
+    }
+
+    #[test]
+    fn what_a_sink_has_yet_to_read_is_kept_however_old_it_is_but_not_however_long() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut store = Store::own(directory.path()).expect("nobody's");
+        for first in [1, 11, 21] {
+            store.begin(first, Timestamp(0), b"{}\n").expect("begun");
+        }
+        let (alone, followed) = (settings(""), settings("audit.syslog.address = 'udp://h:514'\n"));
+        let later = SystemTime::now() + Duration::from_secs(3_600);
+        let old = |settings: &Settings, bytes| {
+            let keep = (Some(Duration::from_secs(1)), &settings.sinks);
+            let old = store.outdated(keep, bytes, later).expect("readable");
+            old.iter().map(|file| file.first).collect::<Vec<_>>()
+        };
+        assert_eq!(old(&alone, None), [1, 11]);
+        assert_eq!(old(&followed, None), [0; 0], "nothing was delivered yet");
+        for (seq, expected) in [(9, &[][..]), (10, &[1]), (19, &[1]), (20, &[1, 11]), (25, &[1, 11])] {
+            let cursor = format!("{{\"seq\":{seq},\"hash\":\"\"}}");
+            fs::write(directory.path().join("sink-syslog.cursor"), cursor).expect("written");
+            assert_eq!(old(&followed, None), expected, "up to {seq}");
+            assert_eq!(old(&followed, Some(4)), [1, 11], "there is no room for them");
+        }
+    }
 }

@@ -1,13 +1,15 @@
 //! What the configuration says about the trail; a reload may change it.
 
 use pgwarden_audit::{NotASigningKey, Pseudonyms, Signer, hash_of};
-use pgwarden_config::{Audit, Settings};
+use pgwarden_config::{Audit, Settings, Sinks};
 use pgwarden_tenant::Mode;
 
 /// What the configuration says about the trail.
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(super) audit: Audit,
+    /// Who follows the trail.
+    pub(super) sinks: Sinks,
     pub(super) signer: Option<Signer>,
     pub(super) pseudonyms: Option<Pseudonyms>,
     /// The general mode.
@@ -31,7 +33,8 @@ impl Terms {
             pgwarden_config::Mode::Enforce => Mode::Enforce,
         };
         let config_hash = hash_of(&pgwarden_config::effective(settings));
-        Ok(Self { audit, signer, pseudonyms, mode, config_hash })
+        let sinks = settings.sinks.clone();
+        Ok(Self { audit, sinks, signer, pseudonyms, mode, config_hash })
     }
 
     /// The word for the general mode.

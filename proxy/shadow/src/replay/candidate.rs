@@ -12,6 +12,9 @@ pub trait Replayer: fmt::Debug + Send + Sync {
     /// Whether this execution is to be run again; if not, it has been counted. Cheap: it is asked for each execution.
     fn choose(&self, query: &Arc<Query>, site: &Site, tenant: Option<&str>) -> Choice;
 
+    /// Whether the next execution may be chosen. Nothing is counted.
+    fn may_choose(&self, query: &Query, tenant: Option<&str>) -> bool;
+
     /// The most bytes of text and values that are taken.
     fn limit(&self) -> usize;
 

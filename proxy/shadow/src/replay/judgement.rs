@@ -125,7 +125,9 @@ const NO_PRIVILEGE: &str = "42501";
 /// Classes of errors that are about the moment, and not about the query.
 const PASSING: [&str; 5] = ["08", "40", "53", "55", "57"];
 
-fn failed(code: &str, say: impl FnOnce(String) -> Judgement) -> Judgement {
+/// What an error says about a query: nothing where it is about the moment, such as a lock or a shutdown.
+#[must_use]
+pub fn failed(code: &str, say: impl FnOnce(String) -> Judgement) -> Judgement {
     let passes = PASSING.iter().any(|class| code.starts_with(class));
     if passes { Judgement::Dropped } else { say(code.to_owned()) }
 }

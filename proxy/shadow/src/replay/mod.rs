@@ -7,6 +7,7 @@
 
 mod candidate;
 mod closure;
+mod follower;
 mod judgement;
 mod sampler;
 mod tally;
@@ -14,7 +15,8 @@ mod text;
 
 pub use candidate::{Bound, Candidate, Replayer};
 pub use closure::{Body, Closure, Hindrance, Round};
-pub use judgement::{Answer, Doubt, Judgement, Pace, Run, judge, settle};
+pub use follower::{Acting, Follower};
+pub use judgement::{Answer, Doubt, Judgement, Pace, Run, failed, judge, settle};
 pub use sampler::{Choice, Sampler, Sampling};
 pub use tally::Tally;
 pub use text::{MARK, bare, counting, pieces};

@@ -41,13 +41,16 @@ impl Sampler {
         Self { sampling, parts: Default::default() }
     }
 
+    /// Whether the next one would be chosen.
+    pub fn would_choose(&self, fingerprint: &str, tenant: Option<&str>) -> bool {
+        let (key, part) = self.place(fingerprint, tenant);
+        let counts = part.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sampling.takes(counts.get(&key).copied().unwrap_or_default())
+    }
+
     /// Chooses, or not. When there is no room for another query or tenant, those that come later count together.
     pub fn choose(&self, fingerprint: &str, tenant: Option<&str>) -> Choice {
-        let mut hasher = DefaultHasher::new();
-        (fingerprint, tenant).hash(&mut hasher);
-        let key = hasher.finish();
-        let part = usize::try_from(key % 16).unwrap_or_default();
-        let Some(part) = self.parts.get(part) else { return Choice::Pass };
+        let (key, part) = self.place(fingerprint, tenant);
         let mut counts = part.lock().unwrap_or_else(PoisonError::into_inner);
         let key = if counts.len() < ENTRIES || counts.contains_key(&key) { key } else { 0 };
         let seen = counts.entry(key).or_default();
@@ -55,6 +58,15 @@ impl Sampler {
         *seen += 1;
         drop(counts);
         if self.sampling.takes(number) { Choice::Replay } else { Choice::Pass }
+    }
+
+    fn place(&self, fingerprint: &str, tenant: Option<&str>) -> (u64, &Mutex<HashMap<u64, u64>>) {
+        let mut hasher = DefaultHasher::new();
+        (fingerprint, tenant).hash(&mut hasher);
+        let key = hasher.finish();
+        let [first, ..] = &self.parts;
+        let part = usize::try_from(key % 16).ok().and_then(|part| self.parts.get(part));
+        (key, part.unwrap_or(first))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod acting;
 mod findings;
+mod following;
 mod running;
 mod transaction;
 
@@ -13,6 +14,7 @@ use crate::denied::denied;
 use crate::finding::{Actor, Decision, Site};
 use crate::kind::Kind;
 use crate::queries::{Queries, Text};
+use crate::replay::{Follower, Replayer};
 use crate::rows::{self, Columns, Sight, is_standard};
 use crate::writes::{self, Heard, Ledger};
 use crate::{Reporter, bulk};
@@ -80,6 +82,8 @@ pub struct Post {
     pub rows: Arc<RowRules>,
     /// How triggers sign what they tell, and who judges it; nothing where they do not.
     pub writes: Option<(Arc<str>, Arc<dyn writes::Judge>)>,
+    /// Who runs queries again; nobody, perhaps.
+    pub replayer: Option<Arc<dyn Replayer>>,
 }
 
 /// Who watches one session.
@@ -100,6 +104,7 @@ pub struct Watcher {
     transaction: Transaction,
     /// What the triggers have told.
     writes: Option<Ledger>,
+    follower: Option<Follower>,
 }
 
 impl Watcher {
@@ -115,6 +120,7 @@ impl Watcher {
         let writes = post.writes.clone().map(|(nonce, judge)| Ledger::new(nonce, judge));
         Self {
             writes,
+            follower: post.replayer.clone().map(Follower::new),
             post,
             catalog,
             mode,
@@ -223,6 +229,7 @@ impl Watch for Watcher {
             let place = Place::of(&running);
             self.offence(offence, Judgement::Allowed, &place);
         }
+        self.follow(sent, held, &running);
         self.running.push_back(running);
         Some(ticket)
     }
@@ -320,6 +327,7 @@ impl Overseer for Watcher {
 
     fn completed(&mut self, ticket: Ticket, tag: &[u8]) {
         self.conclude(ticket);
+        self.follower.iter_mut().for_each(|follower| follower.completed(ticket));
         self.bulk(ticket, tag);
         let Some(running) = self.running(ticket) else { return };
         let verb = running.known().map(|known| known.verb);
@@ -334,10 +342,12 @@ impl Overseer for Watcher {
 
     fn paused(&mut self, ticket: Ticket) {
         self.conclude(ticket);
+        self.follower.iter_mut().for_each(|follower| follower.completed(ticket));
     }
 
     fn failed(&mut self, ticket: Ticket, error: &[u8]) {
         self.conclude(ticket);
+        self.follower.iter_mut().for_each(|follower| follower.failed(ticket));
         self.transaction.failed();
         if let Some(writes) = &mut self.writes {
             writes.failed();
@@ -362,11 +372,12 @@ impl Overseer for Watcher {
         }
     }
 
-    fn reads_bind(&self, _: &Statement) -> bool {
-        false
+    fn reads_bind(&self, statement: &Statement) -> bool {
+        self.keeps_values(statement)
     }
 
     fn ready(&mut self, status: Status) {
+        self.follower.iter_mut().for_each(|follower| follower.ready(status));
         self.transaction.ready(status, &*self.post.reporter);
         if let Some(writes) = &mut self.writes {
             writes.ready(status);

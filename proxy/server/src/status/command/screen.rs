@@ -42,7 +42,7 @@ impl Paint {
 /// The whole screen.
 pub(super) fn render(report: &Report, paint: Paint) -> String {
     let mut text = head(report, paint);
-    for table in [pools(report), pins(report), services(report), service_sessions(report)]
+    for table in [pools(report), pins(report), services(report), service_sessions(report), sinks(report)]
         .iter()
         .filter(|table| !table.is_empty())
     {
@@ -182,6 +182,26 @@ fn service_sessions(report: &Report) -> Table {
         let first = [one.session.to_string(), one.service.clone()];
         let cells = first.into_iter().chain(said).chain([duration(one.seconds)]).chain(numbers);
         table.row(cells);
+    }
+    table
+}
+
+fn sinks(report: &Report) -> Table {
+    let mut table = Table::new(&[
+        ("SINK", Side::Left),
+        ("STATE", Side::Left),
+        ("BEHIND", Side::Right),
+        ("DELIVERED", Side::Right),
+        ("RETRIES", Side::Right),
+        ("REJECTED", Side::Right),
+        ("SKIPPED", Side::Right),
+        ("LAST FAILURE", Side::Left),
+    ]);
+    for one in &report.sinks {
+        let numbers = [one.behind, one.delivered, one.retries, one.rejected, one.skipped];
+        let cells =
+            [one.sink.clone(), one.state.clone()].into_iter().chain(numbers.map(|number| number.to_string()));
+        table.row(cells.chain([one.last_failure.clone().unwrap_or_else(|| "-".to_owned())]));
     }
     table
 }

@@ -4,7 +4,8 @@ mod tail;
 mod verify;
 
 use crate::causes::WithCauses;
-use crate::cli::AuditCommand;
+use crate::cli::{AuditCommand, Export};
+use crate::sinks::export::{self, ExportError, Exported};
 use crate::{BAD_CONFIGURATION, BAD_SYSTEM, complain, say};
 use pgwarden_audit::{NotASigningKey, Signer};
 use std::fmt::Write as _;
@@ -65,6 +66,7 @@ pub(crate) fn run(command: &AuditCommand) -> Result<(), ExitCode> {
             Err(error) => Err(error),
         },
         AuditCommand::Tail(flags) => tail::tail(flags),
+        AuditCommand::Export(flags) => return export(flags),
         AuditCommand::Keygen { out } => keygen(out),
     };
     done.map_err(|error| {
@@ -74,6 +76,30 @@ pub(crate) fn run(command: &AuditCommand) -> Result<(), ExitCode> {
             TrailError::NoTrail(_) | TrailError::Key(_) | TrailError::Checkpoint { .. } => BAD_CONFIGURATION,
         })
     })
+}
+
+/// Writes records for other programs, and says what is not among them.
+fn export(flags: &Export) -> Result<(), ExitCode> {
+    match export::export(flags) {
+        Ok(Exported { left_out, unreadable, .. }) => {
+            if left_out > 0 {
+                complain(&format_args!("pgwarden: {left_out} records are no findings and have no such form"));
+            }
+            if unreadable > 0 {
+                complain(&format_args!(
+                    "pgwarden: {unreadable} lines are no records; see `pgwarden audit verify`"
+                ));
+            }
+            Ok(())
+        }
+        Err(error) => {
+            complain(&format_args!("pgwarden: {}", WithCauses(&error)));
+            Err(ExitCode::from(match error {
+                ExportError::NoTrail(_) => BAD_CONFIGURATION,
+                ExportError::File { .. } => BAD_SYSTEM,
+            }))
+        }
+    }
 }
 
 /// Writes a new key, and prints the public one.
