@@ -131,6 +131,11 @@ fn what_differs_is_found_and_what_does_not_is_not() {
         show("statements did something else through pgwarden", &proof.disturbed);
         show("statements were judged wrongly", &proof.wrong);
         show("records are about no statement", &proof.strays);
+        let found = |name: &str| proof.rates[name].true_positives;
+        for detector in ["context", "replay", "rows", "writes"] {
+            assert!(found(detector) > 0, "{detector} finds nothing:\n{}", proof.table());
+        }
+        assert!(proof.rates["replay"].true_negatives > 0, "replay calls nothing clean:\n{}", proof.table());
     });
 }
 
