@@ -19,6 +19,7 @@
 //! * [`reload`]: a configuration in a file, changed while pgwarden runs;
 //! * [`Application`] and [`examples`]: what is in `deploy/examples`;
 //! * [`replay`]: policies that are staged, and queries that are run again;
+//! * [`staged`]: policies that are staged, and triggers that look at writes;
 //! * [`seal`]: a sealed context with its readers;
 //! * [`earlier_trail`]: an audit trail that was written before;
 //! * [`shadow`]: tables without policies, and a pgwarden that watches;
@@ -50,6 +51,7 @@ pub mod reload;
 pub mod replay;
 pub mod seal;
 pub mod shadow;
+pub mod staged;
 pub mod staging;
 mod template;
 pub mod tenants;

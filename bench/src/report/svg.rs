@@ -217,8 +217,6 @@ fn colour(lane: Lane) -> &'static str {
         Lane::PgbouncerApp => "#3b7fb6",
         Lane::PgwardenPassthrough => "#f2a58a",
         Lane::PgwardenInject => "#c8401f",
-        Lane::PgwardenShadow => "#5f9e6e",
-        Lane::PgwardenRows => "#2f6b3d",
         Lane::PgwardenSeal => "#7a1f6b",
         Lane::PgwardenShadow => "#6f9e5a",
         Lane::PgwardenRows => "#2f6b2a",

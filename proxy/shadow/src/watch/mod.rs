@@ -4,6 +4,7 @@
 mod acting;
 mod findings;
 mod following;
+mod rules;
 mod running;
 mod transaction;
 
@@ -27,6 +28,7 @@ use pgwarden_session::{
 use pgwarden_sql::{Normaliser, StringSyntax, Verb, analyse};
 use pgwarden_tenant::{Held, Judgement, Mode, Offence, Watch};
 use pgwarden_wire::Status;
+pub use rules::{RowGuard, RowRules, RowSight};
 use running::Running;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -35,39 +37,6 @@ use transaction::Transaction;
 
 /// Offences of statements that have not been sent, at most: some never are.
 const MOST_PENDING: usize = 32;
-
-/// What happens to a foreign row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RowGuard {
-    /// It goes on its way, and is a finding.
-    #[default]
-    Off,
-    /// In `enforce`, the result is cut off in front of it, on tables whose policy is the standard one.
-    Block,
-}
-
-/// What is said of rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RowRules {
-    /// Whether they are looked at.
-    pub sight: RowSight,
-    /// What happens to a foreign one.
-    pub guard: RowGuard,
-    /// Tenants whose rows everybody may see.
-    pub global_tenants: Vec<String>,
-    /// Whom a client acts for of whom nothing else is known.
-    pub default_tenant: Option<String>,
-}
-
-/// Whether rows are looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RowSight {
-    /// They are.
-    #[default]
-    On,
-    /// They are not.
-    Off,
-}
 
 /// What all sessions share.
 #[derive(Debug, Clone)]

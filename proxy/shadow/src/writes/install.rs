@@ -73,10 +73,16 @@ pub fn install(table: &Relation, terms: Terms<'_>) -> Result<(String, String), N
         table.policies.iter().filter(|policy| policy.binds.iter().any(|bound| bound == role)).collect();
     check(table, &policies)?;
     let keys = keys(table, &policies);
-    let places = places(table, &policies, &keys, terms);
-    let script = [BEGIN, PROPOSED, STATEMENT].map(|template| filled(template, &places)).concat();
-    let digest = hexadecimal(script.as_bytes());
-    let script = in_dollars(&script, &places).replace("{digest}", &digest);
+    let mut places = places(table, &policies, &keys, terms);
+    let tag = tag(&places);
+    let made = |places: &[(&str, String)]| {
+        [BEGIN, PROPOSED, STATEMENT]
+            .map(|template| filled(&template.replace("$body$", &tag), places))
+            .concat()
+    };
+    let digest = hexadecimal(made(&places).as_bytes());
+    places.push(("digest", digest.clone()));
+    let script = made(&places);
     let events = if table.has_cascades { "INSERT OR UPDATE OR DELETE" } else { "INSERT" };
     let rest = [
         ("table", quoted_name(table)),
@@ -124,13 +130,13 @@ fn filled(template: &str, places: &[(&str, String)]) -> String {
     filled + rest
 }
 
-/// The functions' bodies in dollar quotes that nothing within them can end: a policy may hold any text.
-fn in_dollars(script: &str, places: &[(&str, String)]) -> String {
+/// Dollar quotes for the functions' bodies that nothing within them can end: a policy may hold any text.
+fn tag(places: &[(&str, String)]) -> String {
     let mut tag = "pgwarden".to_owned();
     while places.iter().any(|(_, text)| text.contains(&tag)) {
         tag.push('_');
     }
-    script.replace("$body$", &format!("${tag}$"))
+    format!("${tag}$")
 }
 
 /// The role that the staged policies name.

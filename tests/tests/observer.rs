@@ -1,0 +1,158 @@
+//! What pgwarden knows of a database's tables, and how it notices that they change.
+
+use pgwarden_tests::shadow::{SETTINGS, Watched};
+use pgwarden_tests::staged::{SHADOW, own, stage};
+use pgwarden_tests::tenants::GLOBEX;
+use pgwarden_tests::trail::{directory, of_kind};
+use pgwarden_tests::{Server, for_each_version, until};
+use serde_json::Value;
+
+/// As the staging commands make it.
+const JOURNAL: &str = "
+CREATE SCHEMA IF NOT EXISTS pgwarden;
+CREATE TABLE IF NOT EXISTS pgwarden.journal (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT now(), step text NOT NULL,
+    by_user text NOT NULL DEFAULT session_user, tables text[] NOT NULL, reason text, detail jsonb);
+";
+
+#[track_caller]
+fn until_recorded(watched: &Watched, kind: &str, count: usize) -> Vec<Value> {
+    let trail = directory(&watched.pgwarden);
+    until(&format!("{count} records of {kind}"), || {
+        Some(of_kind(&trail, kind)).filter(|all| all.len() >= count)
+    })
+}
+
+/// The records of a step of the journal.
+fn steps(watched: &Watched, step: &str) -> Vec<Value> {
+    let mut records = of_kind(&directory(&watched.pgwarden), "staging");
+    records.retain(|record| record["staging"]["step"] == step);
+    records
+}
+
+#[track_caller]
+fn until_handed_over(watched: &Watched, step: &str) -> Value {
+    until(&format!("{step} is handed over"), || steps(watched, step).pop())
+}
+
+/// Whether a query's foreign row is noticed, with a text of its own each time.
+fn notices_rows_of(watched: &Watched, table: &str) {
+    let mut attempt = 0;
+    until(&format!("rows of {table} are looked at"), || {
+        attempt += 1;
+        let alias = format!("attempt_{attempt}");
+        watched.client("acme").query(&format!("SELECT org_id, 1 AS {alias} FROM {table}"));
+        (watched.total("rows_foreign", &format!("from {table}")) > 0).then_some(())
+    });
+}
+
+fn table(server: &Server, name: &str) {
+    server.psql(&format!(
+        "CREATE TABLE {name} (org_id uuid); GRANT ALL ON {name} TO tenants; INSERT INTO {name} VALUES ('{GLOBEX}')"
+    ));
+}
+
+#[test]
+fn a_new_table_and_a_new_column_are_noticed() {
+    for_each_version(async |server| {
+        let watched = Watched::start(server, "");
+        table(server, "fresh");
+        notices_rows_of(&watched, "fresh");
+        server.psql("ALTER TABLE notes ADD COLUMN org_id uuid");
+        server.psql(&format!("INSERT INTO notes (org_id) VALUES ('{GLOBEX}')"));
+        notices_rows_of(&watched, "notes");
+        server.psql("CREATE VIEW glance AS SELECT n.org_id FROM notes n WHERE true");
+        server.psql("GRANT SELECT ON glance TO tenants");
+        notices_rows_of(&watched, "glance");
+    });
+}
+
+#[test]
+fn a_notification_is_quicker_than_the_next_look() {
+    for_each_version(async |server| {
+        let watched = Watched::start_with(server, "", "shadow", |builder| {
+            builder.file("pgwarden.toml", &SETTINGS.replace("interval = \"50ms\"", "interval = \"1h\""))
+        });
+        until("somebody listens", || {
+            let listening =
+                "SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN \"pgwarden_shadow\"'";
+            (server.psql(listening) == "1").then_some(())
+        });
+        table(server, "told");
+        server.psql("NOTIFY pgwarden_shadow");
+        notices_rows_of(&watched, "told");
+    });
+}
+
+#[test]
+fn each_change_of_policies_is_in_the_trail() {
+    for_each_version(async |server| {
+        let watched = Watched::start(server, "");
+        let first = until_recorded(&watched, "policies_changed", 1);
+        server.psql(SHADOW);
+        server.psql(&stage("things", &own("org_id")));
+        let second = until_recorded(&watched, "policies_changed", first.len() + 1);
+        server.psql("ALTER TABLE things ADD COLUMN more int");
+        server.psql("ALTER TABLE things FORCE ROW LEVEL SECURITY");
+        until_recorded(&watched, "policies_changed", second.len() + 1);
+    });
+}
+
+#[test]
+fn the_journal_is_handed_over_once_whenever_pgwarden_starts() {
+    for_each_version(async |server| {
+        let entry = |step: &str| {
+            server.psql(&format!(
+                "INSERT INTO pgwarden.journal (step, tables, reason, detail)
+                 VALUES ('{step}', '{{public.things,\"odd, one\"}}', 'because', '{{\"policies\": [\"p\"]}}')"
+            ));
+        };
+        server.psql(JOURNAL);
+        entry("stage");
+        let watched = Watched::start(server, "");
+        let text = until_handed_over(&watched, "stage").to_string();
+        assert!(text.contains("odd, one") && text.contains("because"), "{text}");
+        entry("promote");
+        until_handed_over(&watched, "promote");
+        entry("demote");
+        until_handed_over(&watched, "demote");
+        for step in ["stage", "promote", "demote"] {
+            assert_eq!(steps(&watched, step).len(), 1, "{step}");
+        }
+    });
+}
+
+#[test]
+fn an_entry_whose_transaction_ends_late_is_handed_over_too() {
+    for_each_version(async |server| {
+        server.psql(JOURNAL);
+        let watched = Watched::start(server, "");
+        let late = server.connect().await;
+        late.batch_execute(
+            "BEGIN; INSERT INTO pgwarden.journal (step, tables) VALUES ('promote', '{public.things}')",
+        )
+        .await
+        .expect("an entry");
+        server.psql("INSERT INTO pgwarden.journal (step, tables) VALUES ('stage', '{public.things}')");
+        // Nothing of the second may be recorded before the first is.
+        until_recorded(&watched, "policies_changed", 1);
+        assert_eq!(steps(&watched, "stage"), Vec::<Value>::new());
+        late.batch_execute("COMMIT").await.expect("its end");
+        until_handed_over(&watched, "promote");
+        until_handed_over(&watched, "stage");
+    });
+}
+
+#[test]
+fn a_database_that_cannot_be_looked_at_is_said_once_and_looked_at_again() {
+    for_each_version(async |server| {
+        let watched = Watched::start(server, "");
+        server.stop_fast();
+        watched.pgwarden.until_logged("the database cannot be looked at", 0);
+        server.start_again();
+        watched.pgwarden.until_logged("the tables of the database are known", 1);
+        assert_eq!(watched.pgwarden.logged("the database cannot be looked at"), 1);
+        table(server, "fresh");
+        notices_rows_of(&watched, "fresh");
+    });
+}
