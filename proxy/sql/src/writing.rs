@@ -132,7 +132,7 @@ fn reads(fields: &Value, others: &str) -> Reads {
     }
     let is_alone = fields.get(others).and_then(Value::as_array).is_none_or(Vec::is_empty);
     let outside = |clause: &&str| has_own_column(fields.get(clause));
-    match is_alone && clauses.iter().any(|clause| outside(&clause)) {
+    match is_alone && clauses.iter().any(outside) {
         true => Reads::Yes,
         false => Reads::Unknown,
     }
