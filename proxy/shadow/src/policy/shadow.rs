@@ -131,15 +131,16 @@ impl Shadow {
     }
 }
 
-/// One restrictive policy that says what the permissive ones for `command` say together; none where that is nothing.
+/// One restrictive policy that says what the permissive ones for `command` say together; none where that is nothing. One
+/// without the expression lets nothing through (`add_security_quals` in `rowsecurity.c`).
 fn joined(
     permitting: &[&Policy],
     command: PolicyCommand,
     shadow: &Shadow,
 ) -> Result<Option<Policy>, NotStaged> {
     let asked: Vec<&&Policy> = permitting.iter().filter(|policy| policy.command.covers(command)).collect();
-    let using = either(asked.iter().map(|policy| policy.using_or_true()));
-    let check = either(asked.iter().map(|policy| policy.check_or_using()));
+    let using = either(asked.iter().filter_map(|policy| policy.using.as_deref()));
+    let check = either(asked.iter().filter_map(|policy| policy.check.as_deref().or(policy.using.as_deref())));
     let mut policy = shadow.policy(command.word(), Shape::Restrictive, command);
     match command {
         PolicyCommand::Insert => policy.check = Some(check),

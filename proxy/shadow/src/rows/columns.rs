@@ -2,6 +2,7 @@
 
 use crate::catalog::{Catalog, Relation};
 use crate::coverage::Uncovered;
+use crate::rows::may_show_foreign;
 use crate::tenants::ValueKind;
 use pgwarden_wire::{Fields, Malformed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,29 +74,26 @@ impl Columns {
     }
 
     fn plan_by(&self, catalog: &Arc<Catalog>) -> Plan {
-        let (mut columns, mut is_of_other_type) = (Vec::new(), false);
+        let (mut columns, mut reason) = (Vec::new(), None);
         for (index, source) in self.sources.iter().flatten().enumerate() {
             let Some((relation, column)) = catalog.tenant_column(source.table, source.number) else {
                 continue;
             };
             match ValueKind::of(column.base_oid, column.category) {
+                Some(_) if may_show_foreign(relation) => reason = Some(Uncovered::Policy),
                 Some(kind) => columns.push(TenantColumn {
                     index,
                     kind,
                     said: source.format,
                     relation: Arc::clone(relation),
                 }),
-                None => is_of_other_type = true,
+                None => reason = Some(Uncovered::Type),
             }
         }
         let mut tables: Vec<String> = columns.iter().map(|column| column.relation.full_name()).collect();
         tables.sort_unstable();
         tables.dedup();
-        let uncovered = match (columns.is_empty(), is_of_other_type) {
-            (false, _) => None,
-            (true, true) => Some(Uncovered::Type),
-            (true, false) => Some(self.reason()),
-        };
+        let uncovered = if columns.is_empty() { reason.or_else(|| Some(self.reason())) } else { None };
         Plan { catalog: Arc::clone(catalog), columns: columns.into(), tables: tables.into(), uncovered }
     }
 

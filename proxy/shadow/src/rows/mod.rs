@@ -8,5 +8,5 @@ mod guard;
 mod result;
 
 pub(crate) use columns::Columns;
-pub(crate) use guard::is_standard;
+pub(crate) use guard::{is_standard, may_show_foreign};
 pub(crate) use result::{Result, Sight};

@@ -191,6 +191,14 @@ impl Notice {
             finding.rule = Rule::Secondary;
             findings.push(finding);
         }
+        let bad = effect.refused + effect.hidden + effect.if_it_reads;
+        if bad > 0 && writing.is_none() && !writings.is_empty() {
+            // With the rights of a view's owner, or of a trigger's, PostgreSQL may refuse nothing.
+            let why =
+                "written through a view or a trigger: whose policies count there is not told".to_owned();
+            findings.push(make(Kind::PolicyError, WouldHave::Refused, bad, Some(why)));
+            return findings;
+        }
         if effect.refused > 0 {
             findings.push(make(Kind::WriteRefused, WouldHave::Refused, effect.refused, self.sampled()));
         }
