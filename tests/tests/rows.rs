@@ -114,6 +114,11 @@ fn types(server: &Server) -> Vec<&'static str> {
     types.to_vec()
 }
 
+fn is_counted_for_its_type(stage: &Watched, words: &str) -> Option<()> {
+    let found = stage.coverage("rows", words);
+    found.iter().any(|(reason, _, count)| reason == "type" && *count == 1).then_some(())
+}
+
 #[test]
 fn values_are_compared_as_what_they_are() {
     for_each_version(async |server| {
@@ -134,10 +139,7 @@ fn values_are_compared_as_what_they_are() {
                 // A numeric in binary is not looked at, and says so.
                 if *name == "numeric(10,2)" && code == 1 {
                     let words = format!("as_binary_{index}");
-                    until("it is counted", || {
-                        let found = stage.coverage("rows", &words);
-                        found.iter().any(|(reason, _, count)| reason == "type" && *count == 1).then_some(())
-                    });
+                    until("it is counted", || is_counted_for_its_type(&stage, &words));
                     continue;
                 }
                 let found = stage.found("rows_foreign", &format!("as_{format}_{index} from"));

@@ -197,7 +197,7 @@ fn a_policy_that_names_what_is_not_there_leaves_the_others_alone() {
     for_each_version(async |server| {
         let staging = Staging::new(server, "staged", OPEN);
         let exit = staging.migrate(
-            &format!("CREATE POLICY a ON items USING (missing = 1); CREATE POLICY b ON parts USING (id = 1)"),
+            "CREATE POLICY a ON items USING (missing = 1); CREATE POLICY b ON parts USING (id = 1)",
             &[],
         );
         assert_eq!(exit.status.code(), Some(1), "{}", exit.stderr);

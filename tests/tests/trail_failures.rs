@@ -115,6 +115,20 @@ fn lines_that_do_not_belong_to_the_chain_are_set_aside_and_never_lost() {
     });
 }
 
+/// Sessions of a service, one after the other, as soon as somebody listens; they may be killed in the middle.
+fn come_and_go(port: u16, done: &AtomicBool) {
+    while !done.load(Ordering::Relaxed) {
+        until("it listens again", || {
+            let listens = TcpStream::connect(("127.0.0.1", port)).is_ok();
+            (listens || done.load(Ordering::Relaxed)).then_some(())
+        });
+        let _killed = std::panic::catch_unwind(|| {
+            let mut wire = Wire::open(port, "migrator", "", "postgres");
+            wire.send(&Frontend::new().terminate());
+        });
+    }
+}
+
 #[test]
 fn killed_again_and_again_under_load_the_chain_stays_whole() {
     for_version(versions()[0], async |server| {
@@ -125,18 +139,7 @@ fn killed_again_and_again_under_load_the_chain_stays_whole() {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for _ in 0..3 {
-                scope.spawn(|| {
-                    while !done.load(Ordering::Relaxed) {
-                        until("it listens again", || {
-                            let listens = TcpStream::connect(("127.0.0.1", port)).is_ok();
-                            (listens || done.load(Ordering::Relaxed)).then_some(())
-                        });
-                        let _killed = std::panic::catch_unwind(|| {
-                            let mut wire = Wire::open(port, "migrator", "", "postgres");
-                            wire.send(&Frontend::new().terminate());
-                        });
-                    }
-                });
+                scope.spawn(|| come_and_go(port, &done));
             }
             let mut current = None;
             for round in 0..8 {

@@ -5,10 +5,9 @@ mod parts;
 
 use crate::admin::Readiness;
 use crate::admission::Admission;
-use crate::assemble;
 use crate::cancel::Registry;
 use crate::hold::Holds;
-use crate::identity::{self, Identities, Nobody, Variables};
+use crate::identity::{Identities, Nobody, Variables};
 use crate::loaded::Loaded;
 use crate::login::{Suspicion, Tokens};
 use crate::meters::Meters;
@@ -34,7 +33,7 @@ use pgwarden_auth::jwt::Claims;
 use pgwarden_config::{Method, PoolMode, Settings};
 use pgwarden_session::{Faults, Interner, Limits, Options, PinPolicy, Pooling, Reassert};
 use pgwarden_shadow::Reporter;
-use pgwarden_tenant::{ClaimRules, Missing, Mode, RelationCache, Shared};
+use pgwarden_tenant::{Missing, Mode, RelationCache, Shared};
 use std::sync::Arc;
 
 /// The one that logins take, exchanged by a reload.
@@ -106,10 +105,9 @@ impl App {
         let variables = Variables::new(loaded.variables, seal, sealing.as_ref());
         let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
-        let origin = origin(&settings, loaded.lookup_secret, &server).map(Arc::new);
+        let origin = origin(&settings, loaded.lookup_secret, &server, None);
         let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server, &trail));
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
-        let blank = Arc::new(identity::blank(&variables));
         let (reporter, oversight) = Oversight::begin(&settings, &trail, &observer)?;
         let terms = Terms::of(&settings, &observer, &server, sealing.as_ref());
         Ok(Self {
@@ -117,14 +115,7 @@ impl App {
             reporter,
             oversight,
             server,
-            tenancy: tenancy(
-                (&settings, &names),
-                &meters,
-                relations,
-                (&identities, blank, assemble::token_rules(&settings)),
-                ClaimRules::new(&variables),
-                trail.gate(),
-            ),
+            tenancy: tenancy((&settings, &variables), &meters, relations, &identities, trail.gate()),
             identities,
             names,
             nobody: Nobody::of(&variables),
@@ -171,30 +162,20 @@ impl App {
         let variables = Variables::new(loaded.variables, seal, sealing.as_ref());
         let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
-        let origin =
-            origin(&settings, loaded.lookup_secret, &server).map(|next| match self.identities.origin() {
-                Some(before) if before.is_like(&next) => Arc::clone(before),
-                _ => Arc::new(next),
-            });
+        let origin = origin(&settings, loaded.lookup_secret, &server, self.identities.origin());
         let identities = identities(&variables, &settings, &tokens, origin, &self.meters);
         let observer =
             self.observer.after(Observer::new(&settings, loaded.observer_secret, &server, &self.trail));
         self.oversight.follow(&settings, &self.reporter, &observer);
         let terms = Terms::of(&settings, &observer, &server, sealing.as_ref());
+        let (relations, gate) = (Arc::clone(&self.tenancy.relations), self.trail.gate());
         Self {
             replays: Replays::after(self.replays.as_ref(), terms, &self.reporter),
             reporter: Arc::clone(&self.reporter),
             oversight: Arc::clone(&self.oversight),
             trail: Arc::clone(&self.trail),
             server,
-            tenancy: tenancy(
-                (&settings, &names),
-                &self.meters,
-                Arc::clone(&self.tenancy.relations),
-                (&identities, Arc::new(identity::blank(&variables)), assemble::token_rules(&settings)),
-                ClaimRules::new(&variables),
-                self.trail.gate(),
-            ),
+            tenancy: tenancy((&settings, &variables), &self.meters, relations, &identities, gate),
             identities,
             names,
             nobody: Nobody::of(&variables),

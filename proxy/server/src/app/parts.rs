@@ -1,6 +1,7 @@
 //! What the settings say, as the parts that sessions share.
 
-use crate::identity::{Identities, Origin, Variables};
+use crate::assemble;
+use crate::identity::{self, Identities, Origin, Variables};
 use crate::loaded::Loaded;
 use crate::login::Tokens;
 use crate::meters::Meters;
@@ -9,9 +10,7 @@ use crate::upstream::{Credentials, Server};
 use crate::users::Accounts;
 use pgwarden_auth::secret::Secret;
 use pgwarden_config::{PoolMode, Settings};
-use pgwarden_tenant::{
-    Authority, ClaimRules, Gate, Grant, Guard, Protected, RelationCache, Shared, Stance, TokenRules,
-};
+use pgwarden_tenant::{Authority, ClaimRules, Gate, Guard, Protected, RelationCache, Shared, Stance};
 use std::sync::Arc;
 
 /// Who may log in with a secret. What was looked up before a reload is looked up anew.
@@ -51,10 +50,16 @@ pub(super) fn plan(settings: &Settings, loaded: &Loaded, server: &Arc<Server>) -
     Plan { server: Arc::clone(server), logins, services, pool: settings.pool.clone(), max_backends }
 }
 
-/// Where contexts are looked up, if the settings ask for it.
-pub(super) fn origin(settings: &Settings, secret: Option<Secret>, server: &Arc<Server>) -> Option<Origin> {
-    let lookup = settings.context.lookups.lookup.clone()?;
-    Some(Origin::new(lookup, secret, server))
+/// Where contexts are looked up, if the settings ask for it: the same as before, where nothing has changed.
+pub(super) fn origin(
+    settings: &Settings,
+    secret: Option<Secret>,
+    server: &Arc<Server>,
+    before: Option<&Arc<Origin>>,
+) -> Option<Arc<Origin>> {
+    let next = Origin::new(settings.context.lookups.lookup.clone()?, secret, server);
+    let same = before.filter(|before| before.is_like(&next)).map(Arc::clone);
+    Some(same.unwrap_or_else(|| Arc::new(next)))
 }
 
 pub(super) fn identities(
@@ -79,24 +84,22 @@ pub(super) fn guard(settings: &Settings, names: &[String]) -> Guard {
 }
 
 pub(super) fn tenancy(
-    (settings, names): (&Settings, &[String]),
+    (settings, variables): (&Settings, &Variables),
     meters: &Arc<Meters>,
     relations: Arc<RelationCache>,
-    (identities, blank, tokens): (&Arc<Identities>, Arc<Grant>, TokenRules),
-    claims: ClaimRules,
+    identities: &Arc<Identities>,
     gate: Option<Arc<dyn Gate>>,
 ) -> Shared {
     let authority: Arc<dyn Authority> = Arc::<Identities>::clone(identities);
     let observer: Arc<dyn pgwarden_tenant::Observer> = Arc::<Meters>::clone(meters);
-    let claims = Arc::new(claims);
     Shared {
-        guard: Arc::new(guard(settings, names)),
+        guard: Arc::new(guard(settings, &variables.names())),
         observer,
         relations,
         authority,
-        blank,
-        tokens,
-        claims,
+        blank: Arc::new(identity::blank(variables)),
+        tokens: assemble::token_rules(settings),
+        claims: Arc::new(ClaimRules::new(variables)),
         gate,
     }
 }

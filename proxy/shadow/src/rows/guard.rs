@@ -42,7 +42,7 @@ pub(crate) fn may_show_foreign(relation: &Relation) -> bool {
     let mut staged = relation
         .policies
         .iter()
-        .filter(|policy| policy.staged && !policy.permissive && policy.is_for(PolicyCommand::Select))
+        .filter(|policy| policy.is_staged() && !policy.permissive && policy.is_for(PolicyCommand::Select))
         .filter_map(|policy| policy.using.as_deref());
     relation.is_staged() && !staged.any(restricts)
 }

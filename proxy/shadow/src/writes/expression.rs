@@ -52,12 +52,12 @@ fn joined(expressions: &[&str], word: &str) -> String {
 mod tests {
     use super::*;
 
-    fn policy(permissive: bool, command: PolicyCommand, using: Option<&str>, check: Option<&str>) -> Policy {
+    fn permissive(command: PolicyCommand, using: Option<&str>, check: Option<&str>) -> Policy {
         let text = |text: &str| text.to_owned();
         Policy {
             name: text("p"),
             command,
-            permissive,
+            permissive: true,
             roles: vec![text("public")],
             binds: vec![text("pgwarden_shadow")],
             using: using.map(text),
@@ -68,14 +68,18 @@ mod tests {
         }
     }
 
+    fn restrictive(command: PolicyCommand, using: Option<&str>, check: Option<&str>) -> Policy {
+        Policy { permissive: false, ..permissive(command, using, check) }
+    }
+
     #[test]
     fn permissive_policies_are_alternatives_and_restrictive_ones_conditions() {
         use PolicyCommand::{All, Insert, Select, Update};
         let policies = [
-            policy(true, All, Some("a"), None),
-            policy(true, Update, Some("b"), Some("c")),
-            policy(false, Insert, None, Some("d")),
-            policy(false, Update, Some("e"), None),
+            permissive(All, Some("a"), None),
+            permissive(Update, Some("b"), Some("c")),
+            restrictive(Insert, None, Some("d")),
+            restrictive(Update, Some("e"), None),
         ];
         let of = |command, side| combined(policies.iter(), command, side);
         assert_eq!(of(Select, Side::Using), "(((a)))");
@@ -86,9 +90,9 @@ mod tests {
 
     #[test]
     fn without_a_permissive_policy_nothing_passes() {
-        let restrictive = [policy(false, PolicyCommand::All, Some("true"), None)];
-        assert_eq!(combined(restrictive.iter(), PolicyCommand::Select, Side::Using), "false");
-        let open = [policy(true, PolicyCommand::All, Some("true"), None)];
-        assert_eq!(combined(open.iter().chain(&restrictive), PolicyCommand::Select, Side::Using), "true");
+        let kept_back = [restrictive(PolicyCommand::All, Some("true"), None)];
+        assert_eq!(combined(kept_back.iter(), PolicyCommand::Select, Side::Using), "false");
+        let open = [permissive(PolicyCommand::All, Some("true"), None)];
+        assert_eq!(combined(open.iter().chain(&kept_back), PolicyCommand::Select, Side::Using), "true");
     }
 }
