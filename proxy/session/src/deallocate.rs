@@ -40,7 +40,7 @@ impl<T: Tenancy> Engine<T> {
         } else {
             self.name_on_backend(&known, out)
         };
-        let naming = Naming { name: name.into(), statement: known, number: None, taken: Taken::default() };
+        let naming = Naming::sent(&name, known, Taken::default());
         Some(([b"DEALLOCATE ".as_slice(), &on_backend].concat(), naming))
     }
 }

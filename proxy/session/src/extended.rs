@@ -211,9 +211,10 @@ impl<T: Tenancy> Engine<T> {
             }
             TargetKind::Statement => {
                 let taken = self.statements.taken(target.name).clone();
-                let known = self.statements.remove(target.name, self.tx.number()).map(|statement| {
-                    Box::new(Naming { name: target.name.into(), statement, number: None, taken })
-                });
+                let known = self
+                    .statements
+                    .remove(target.name, self.tx.number())
+                    .map(|statement| Box::new(Naming::sent(target.name, statement, taken)));
                 if self.shares(target.name) {
                     self.queue.answer(Answer::CloseComplete(known));
                     return Ok(self.discard(frame));

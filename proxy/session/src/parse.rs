@@ -6,7 +6,7 @@ use crate::engine::{Definitions, Engine};
 use crate::extended::{Gate, Purposes};
 use crate::names;
 use crate::output::Output;
-use crate::queue::{Answer, Expect, Fate, Naming};
+use crate::queue::{Answer, Expect, Fate, Naming, Valid};
 use crate::refusal::{Refusal, SessionError};
 use crate::statement::{Statement, Surroundings};
 use crate::tenancy::Tenancy;
@@ -63,7 +63,9 @@ impl<T: Tenancy> Engine<T> {
         if parse.name.is_empty() {
             self.statements.unnamed_changed(self.queue.last_place());
         }
-        self.statements.insert(parse.name, (statement, frame.edits.taken()), self.tx.number());
+        if self.valid_from(parse.name) == Valid::Sent {
+            self.statements.insert(parse.name, (statement, frame.edits.taken()), self.tx.number());
+        }
         Ok(step)
     }
 
@@ -145,10 +147,18 @@ impl<T: Tenancy> Engine<T> {
         statement: &Arc<Statement>,
         number: Option<u64>,
     ) {
-        let naming = naming(frame, parse, statement, number);
+        let naming = Naming { valid: self.valid_from(parse.name), ..naming(frame, parse, statement, number) };
         self.queue.push(Expect::Parse, Fate::Parse(Box::new(naming)));
         if let (true, Some(backend)) = (parse.name.is_empty(), &mut self.lease) {
             backend.unnamed_sent(statement, self.tx.number());
+        }
+    }
+
+    /// From when on the name stands for what is parsed: one that is taken keeps what it has, until the server says otherwise.
+    fn valid_from(&self, name: &[u8]) -> Valid {
+        match name.is_empty() || self.shares(name) || self.statements.find(name).is_none() {
+            true => Valid::Sent,
+            false => Valid::Acknowledged,
         }
     }
 
@@ -170,7 +180,7 @@ impl<T: Tenancy> Engine<T> {
 
 fn naming(frame: &Frame<'_>, parse: &Parse<'_>, statement: &Arc<Statement>, number: Option<u64>) -> Naming {
     let taken = frame.edits.taken();
-    Naming { name: parse.name.into(), statement: Arc::clone(statement), number, taken }
+    Naming { number, ..Naming::sent(parse.name, Arc::clone(statement), taken) }
 }
 
 /// What the server says of it, which must not read the token.

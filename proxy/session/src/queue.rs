@@ -78,6 +78,24 @@ pub(crate) struct Naming {
     pub(crate) number: Option<u64>,
     /// What was taken out of its text.
     pub(crate) taken: Taken,
+    /// From when on the name stands for it.
+    pub(crate) valid: Valid,
+}
+
+impl Naming {
+    /// A name that stands for the statement, which keeps it on the backend.
+    pub(crate) fn sent(name: &[u8], statement: Arc<Statement>, taken: Taken) -> Self {
+        Self { name: name.into(), statement, number: None, taken, valid: Valid::Sent }
+    }
+}
+
+/// From when on a name stands for the statement of a Parse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Valid {
+    /// As soon as it is sent: what follows in the same batch relies on it.
+    Sent,
+    /// Once the server has acknowledged it: the name is taken, and the server will most probably say so.
+    Acknowledged,
 }
 
 /// Statements that were put into a simple query's text.

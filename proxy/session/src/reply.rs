@@ -4,7 +4,7 @@ use crate::description::Outline;
 use crate::engine::{CopyIn, Definitions, Delivery, Engine, Flow, Hold, Resetting, SessionScope};
 use crate::output::Output;
 use crate::oversight::Sight;
-use crate::queue::{Again, Entry, Expect, Fate, Naming, Progress, Purpose};
+use crate::queue::{Again, Entry, Expect, Fate, Naming, Progress, Purpose, Valid};
 use crate::refusal::SessionError;
 use crate::settings::Profile;
 use crate::tenancy::Tenancy;
@@ -205,6 +205,10 @@ impl<T: Tenancy> Engine<T> {
 
     fn parsed(&mut self, naming: &Naming) {
         self.statements.acknowledged(naming);
+        if naming.valid == Valid::Acknowledged {
+            let known = (Arc::clone(&naming.statement), naming.taken.clone());
+            self.statements.insert(&naming.name, known, self.tx.number());
+        }
         let Some(backend) = &mut self.lease else { return };
         match naming.number {
             Some(number) => backend.shelf.acknowledge(&naming.statement, number),
