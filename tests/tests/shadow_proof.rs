@@ -93,9 +93,11 @@ fn a_staged_form_without_one_of_its_policies_is_noticed() {
                 let lines: Vec<_> = whole.lines().filter(|line| !line.contains(forgotten)).collect();
                 lines.join("\n")
             });
-            let few = (1..=3).map(|seed| Case::random(seed, server.version(), STATEMENTS_PER_CASE));
-            let comparison = staged_form::compare(server, few, &form);
-            assert!(comparison.wrong > 0, "nothing differs without {forgotten}");
+            let differs = |seed| {
+                let case = Case::random(seed, server.version(), STATEMENTS_PER_CASE);
+                staged_form::compare(server, std::iter::once(case), &form).wrong > 0
+            };
+            assert!((1..=40).any(differs), "nothing differs without {forgotten}");
         }
     });
 }
@@ -126,7 +128,7 @@ fn triggers_tell_what_the_policies_change_in_what_is_written() {
 fn what_differs_is_found_and_what_does_not_is_not() {
     for_each_version(async |server| {
         create_roles(server);
-        let proof = proof::prove(server, cases(server.version(), 1_000, 100));
+        let proof = proof::prove(server, cases(server.version(), 400, 100));
         println!("PostgreSQL {}, {} statements\n{}", server.version(), proof.statements, proof.table());
         show("statements did something else through pgwarden", &proof.disturbed);
         show("statements were judged wrongly", &proof.wrong);
