@@ -1,7 +1,7 @@
 //! From the records of the trail to a verdict for each table.
 //!
 //! A [`Ledger`] adds up what records say: findings, of which many occurrences are one [`Issue`]; how far each statement
-//! was looked at; the steps that people have taken. [`judge`] says what follows. Nothing in here reads a file, asks a
+//! was looked at; the steps that people have taken. [`judge()`] says what follows. Nothing in here reads a file, asks a
 //! server or looks at a clock.
 //!
 //! A finding counts until it is ignored (for a time, with a reason, by somebody who answers for it), or said to be

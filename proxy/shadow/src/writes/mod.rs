@@ -1,7 +1,7 @@
 //! Rows that are written: what the policies would refuse, and what they would hide.
 //!
 //! Triggers look at them, because nothing else sees them all: what functions write, what other triggers write, what a
-//! statement computes. PostgreSQL itself evaluates the policies there, with the statement's own snapshot ([`install`]).
+//! statement computes. PostgreSQL itself evaluates the policies there, with the statement's own snapshot ([`install()`]).
 //! What they find travels as an INFO message that pgwarden takes out of the stream ([`Notice`]), and what it means depends
 //! on the statement ([`Effect`]).
 
