@@ -163,7 +163,7 @@ fn short(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Step;
+    use crate::Step;
 
     #[test]
     fn what_is_cut_off_ends_with_a_whole_character() {

@@ -1,5 +1,6 @@
 //! What is worth a record.
 
+use pgwarden_shadow::verdict::Step;
 use pgwarden_shadow::{Coverage, Finding};
 use serde::{Deserialize, Serialize};
 
@@ -56,22 +57,4 @@ pub struct Staging {
     /// What else belongs to it: policies, the finding, the owner, until when.
     #[serde(default)]
     pub detail: serde_json::Value,
-}
-
-/// What can be done on the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// Policies were staged.
-    Stage,
-    /// Staged policies were taken away.
-    Unstage,
-    /// Staged policies are in force.
-    Promote,
-    /// They are not any more.
-    Demote,
-    /// A finding is ignored for a time.
-    Ignore,
-    /// A finding is said to be mended: it counts again when it is met again.
-    Resolve,
 }

@@ -25,9 +25,10 @@ pub use chain::{Chain, Moment};
 pub use checkpoint::{Checkpoint, NotASigningKey, PublicKey, Signer};
 pub use detail::{Carried, Cut, Detail, Interruption, Start, Tail};
 pub use entry::finding_id;
-pub use event::{Event, Staging, Step};
+pub use event::{Event, Staging};
 pub use hash::hash_of;
 pub use kind::{Life, RecordKind, UnknownKind};
+pub use pgwarden_shadow::verdict::Step;
 pub use pseudonym::Pseudonyms;
 pub use record::{
     Covered, Evidence, Proxy, Record, RecordedActor, RecordedOrigin, RecordedTenant, Seen, VERSION,

@@ -1,7 +1,7 @@
 //! What the records of the trail say, in the words of the verdict.
 
-use pgwarden_audit::{Detail, Life, Record, RecordKind, Staging, Step, Timestamp};
-use pgwarden_shadow::verdict::{self, Fact, Happening, Key, Milestone, Moment, Occurrence, ServiceAccount};
+use pgwarden_audit::{Detail, Life, Record, RecordKind, Staging, Timestamp};
+use pgwarden_shadow::verdict::{Fact, Happening, Key, Milestone, Moment, Occurrence, ServiceAccount};
 use pgwarden_shadow::{Actor, Coverage, Detector, Kind, Origin, Query, Token};
 use std::sync::Arc;
 
@@ -88,17 +88,9 @@ fn service(record: Record) -> Option<Fact> {
 
 /// A step of the journal.
 pub(super) fn step(staging: Staging) -> Option<Fact> {
-    let step = match staging.step {
-        Step::Stage => verdict::Step::Stage,
-        Step::Unstage => verdict::Step::Unstage,
-        Step::Promote => verdict::Step::Promote,
-        Step::Demote => verdict::Step::Demote,
-        Step::Ignore => verdict::Step::Ignore,
-        Step::Resolve => verdict::Step::Resolve,
-    };
     Some(Fact::Step(Box::new(Milestone {
         id: staging.id,
-        step,
+        step: staging.step,
         database: staging.database,
         by: staging.by,
         at: Moment::parse(&staging.at)?,

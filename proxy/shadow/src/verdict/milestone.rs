@@ -20,7 +20,7 @@ pub enum Step {
     Demote,
     /// A finding is ignored for a time.
     Ignore,
-    /// A finding is said to be mended.
+    /// A finding is said to be mended: it counts again when it is met again.
     Resolve,
 }
 
