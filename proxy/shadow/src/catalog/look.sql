@@ -59,7 +59,7 @@ WITH shadow AS (
     SELECT t.tgrelid,
            pg_catalog.json_agg(pg_catalog.json_build_object(
                'name', t.tgname, 'enabled', t.tgenabled, 'events', t.tgtype,
-               'own', f.pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'pgwarden'),
+               'own', EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.oid = f.pronamespace AND n.nspname = 'pgwarden'),
                'digest', pg_catalog.substring(f.prosrc, 'digest ([0-9a-f]{64})')
            ) ORDER BY t.tgname) AS triggers
     FROM pg_catalog.pg_trigger t
