@@ -27,6 +27,7 @@ pub struct Unreadable(#[from] serde_json::Error);
 struct Document {
     shadow: Vec<String>,
     functions: Vec<Function>,
+    memberships: Vec<String>,
     relations: Vec<Found>,
 }
 
@@ -62,12 +63,13 @@ impl Catalog {
     /// # Errors
     /// [`Unreadable`] when it is none.
     pub fn read(document: &str, rules: &[TenantRule]) -> Result<Self, Unreadable> {
-        let Document { shadow, functions, relations } = serde_json::from_str(document)?;
+        let Document { shadow, functions, memberships, relations } = serde_json::from_str(document)?;
         let shown: HashMap<u32, Vec<Origin>> = relations
             .iter()
             .filter_map(|found| Some((found.oid, origin::of_definition(found.definition.as_deref()?))))
             .collect();
-        let mut catalog = Self { shadow_roles: shadow, policy_hash: hash(&relations), ..Self::default() };
+        let policy_hash = hash(&relations);
+        let mut catalog = Self { shadow_roles: shadow, memberships, policy_hash, ..Self::default() };
         for function in functions {
             catalog.functions.entry(function.name.clone()).or_default().push(function);
         }
@@ -169,7 +171,7 @@ fn hash(relations: &[Found]) -> String {
 mod tests {
     use super::*;
 
-    const DOCUMENT: &str = r#"{"shadow": ["pgwarden_shadow"], "functions": [], "relations": [
+    const DOCUMENT: &str = r#"{"shadow": ["pgwarden_shadow"], "functions": [], "memberships": [], "relations": [
         {"oid": 1, "schema": "public", "name": "items", "kind": "r", "partition": false, "row_security": "on",
          "root": null, "columns": [
             {"number": 2, "name": "org_id", "type": 2950, "base": 2950, "category": "b",

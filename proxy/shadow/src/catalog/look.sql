@@ -96,6 +96,17 @@ WITH shadow AS (
     SELECT pg_catalog.json_build_object(
         'shadow', (SELECT coalesce(pg_catalog.json_agg(rolname ORDER BY rolname), '[]') FROM shadow),
         'functions', coalesce((SELECT functions FROM function), '[]'),
+        'memberships', (
+            WITH RECURSIVE bound AS (
+                SELECT m.roleid, m.member, pg_catalog.to_jsonb(m) ->> 'inherit_option' AS inherits
+                FROM pg_catalog.pg_auth_members m
+                WHERE m.roleid IN (SELECT pg_catalog.unnest(p.polroles) FROM pg_catalog.pg_policy p)
+                  AND m.roleid NOT IN (SELECT oid FROM shadow)
+                UNION SELECT m.roleid, m.member, pg_catalog.to_jsonb(m) ->> 'inherit_option'
+                FROM pg_catalog.pg_auth_members m JOIN bound b ON m.roleid = b.member)
+            SELECT coalesce(pg_catalog.json_agg(pg_catalog.concat_ws(' ', b.roleid, b.member, b.inherits, r.rolinherit)
+                                                ORDER BY b.roleid, b.member, b.inherits), '[]')
+            FROM bound b JOIN pg_catalog.pg_roles r ON r.oid = b.member),
         'relations', coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
             'oid', r.oid::pg_catalog.int8, 'schema', r.nspname, 'name', r.relname, 'kind', r.relkind,
             'partition', r.relispartition,

@@ -25,6 +25,8 @@ pub struct Catalog {
     functions: HashMap<String, Vec<Function>>,
     /// The roles that stand for the application when policies are tried (`pgwarden_shadow`, `pgwarden_shadow_2` …).
     pub shadow_roles: Vec<String>,
+    /// Who is a member of the roles that policies name, in a form to be compared.
+    pub memberships: Vec<String>,
     /// Of all policies, staged and in force, as 64 hexadecimal digits; empty before the first look.
     pub policy_hash: String,
 }
