@@ -4,6 +4,7 @@ use crate::lookup::{Line, LookupError, Question};
 use crate::observer::Snapshot;
 use crate::observer::journal::Journal;
 use crate::observer::upkeep::{Done, Upkeep};
+use crate::pool::Pools;
 use crate::trail::Trail;
 use pgwarden_audit::Event;
 use pgwarden_shadow::{Catalog, LOOK, TenantRule, Unreadable};
@@ -22,6 +23,7 @@ pub(super) struct Watched {
     pub(super) interval: Duration,
     pub(super) upkeep: Upkeep,
     pub(super) trail: Arc<Trail>,
+    pub(super) pools: Arc<Pools>,
 }
 
 /// Why a look has failed.
@@ -83,11 +85,25 @@ impl Watched {
                     policy_hash: catalog.policy_hash.clone(),
                 });
             }
+            self.heed_memberships(&before, &catalog);
             if self.upkeep.keep(&catalog).await == Done::Nothing {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Which policies bind whom is part of plans, and a changed membership makes none of them anew (`plancache.c`): backends
+    /// that may have such plans go.
+    fn heed_memberships(&self, before: &Catalog, now: &Catalog) {
+        let is_first = before.policy_hash.is_empty();
+        if !is_first && before.memberships != now.memberships {
+            tracing::info!(
+                database = self.name,
+                "members of roles that policies name have changed: backends are exchanged"
+            );
+            self.pools.exchange(&self.name);
+        }
     }
 
     /// Looks once; nothing where it is the document of this hash still.
@@ -97,6 +113,8 @@ impl Watched {
         let mut row = rows.pop().ok_or(LookError::Nothing)?.into_iter();
         let hash = row.next().flatten().ok_or(LookError::Nothing)?;
         let Some(document) = row.next().flatten() else { return Ok(None) };
-        Ok(Some((hash.to_string(), Catalog::read(&document, &self.rules)?)))
+        let mut catalog = Catalog::read(&document, &self.rules)?;
+        self.upkeep.outdate(&mut catalog);
+        Ok(Some((hash.to_string(), catalog)))
     }
 }
