@@ -83,6 +83,23 @@ fn a_statement_that_fails_or_returns_nothing_is_counted_too() {
 }
 
 #[test]
+fn a_function_that_is_called_by_its_number_is_counted_too() {
+    for_each_version(async |server| {
+        let stage = Watched::start(server, "");
+        server.psql("CREATE FUNCTION total() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM things'");
+        let total = server.psql("SELECT 'total'::regproc::oid").parse().expect("an OID");
+        let mut client = stage.client("acme");
+        for _ in 0..3 {
+            client.send(&Frontend::new().function_call(total, &[]));
+            let replies = client.until_ready();
+            assert_eq!(replies[0].tag, b'V', "{replies:?}");
+        }
+        until_counted(&stage, "context", "functioncall", &vec![counted("", &[], 3)]);
+        until_counted(&stage, "rows", "functioncall", &vec![counted("unread", &[], 3)]);
+    });
+}
+
+#[test]
 fn the_end_tells_what_the_last_window_has_seen() {
     for_each_version(async |server| {
         let late = |builder: pgwarden_tests::PgwardenBuilder| {

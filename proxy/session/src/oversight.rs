@@ -19,6 +19,9 @@ use pgwarden_wire::BackendTag;
 use std::sync::Arc;
 use watched::{Stage, Subject};
 
+/// What stands for the text of a function call.
+const FUNCTION_CALL: &[u8] = b"FunctionCall";
+
 /// Longer Bind messages are not held for an overseer.
 const HELD_TO_OVERSEE: usize = 64 * 1024;
 
@@ -40,6 +43,11 @@ impl<T: Tenancy> Engine<T> {
         let sent = Sent { text, script, strings, bound: None, profile: &self.profile };
         let ticket = self.tenancy.sent(&sent)?;
         Some(Watched::run(ticket, Formats::Said, None))
+    }
+
+    /// A function is about to be called, which says nothing of what it does.
+    pub(crate) fn oversee_call(&mut self) -> Option<Watched> {
+        self.oversee_query(FUNCTION_CALL, None)
     }
 
     /// A portal is about to be executed.
@@ -187,6 +195,7 @@ impl<T: Tenancy> Engine<T> {
         match tag {
             BackendTag::ErrorResponse => overseer.failed(*ticket, payload),
             BackendTag::CopyInResponse | BackendTag::CopyOutResponse => overseer.copies(*ticket),
+            BackendTag::FunctionCallResponse => overseer.completed(*ticket, b""),
             BackendTag::CommandComplete | BackendTag::EmptyQueryResponse | BackendTag::PortalSuspended => {
                 if let (Stage::Begins, Some(known)) = (*stage, told.as_ref().and_then(|told| told.columns()))
                 {

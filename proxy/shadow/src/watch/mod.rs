@@ -161,7 +161,8 @@ impl Watch for Watcher {
             self.offence(offence, Judgement::Allowed, &place);
         }
         self.follow(sent, held, &running);
-        self.running.push_back(running);
+        let seen = if sent.script.is_none() { Seen::Not(Uncovered::Unread) } else { Seen::Nothing };
+        self.running.push_back(Running { seen, ..running });
         Some(ticket)
     }
 
