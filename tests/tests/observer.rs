@@ -68,6 +68,21 @@ fn a_new_table_and_a_new_column_are_noticed() {
 }
 
 #[test]
+fn a_table_with_a_policy_and_a_trigger_is_known_before_anything_is_staged() {
+    for_each_version(async |server| {
+        server.psql("CREATE TABLE early (org_id uuid)");
+        server.psql("CREATE POLICY everybody ON early USING (true)");
+        server.psql(
+            "CREATE TRIGGER same BEFORE UPDATE ON early FOR EACH ROW
+             EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        );
+        let watched = Watched::start(server, "");
+        server.psql(&format!("GRANT ALL ON early TO tenants; INSERT INTO early VALUES ('{GLOBEX}')"));
+        notices_rows_of(&watched, "early");
+    });
+}
+
+#[test]
 fn a_notification_is_quicker_than_the_next_look() {
     for_each_version(async |server| {
         let watched = Watched::start_with(server, "", "shadow", |builder| {

@@ -1,7 +1,7 @@
 //! Whether the triggers that look at writes tell what the policies would change in them.
 
 use pgwarden_shadow::writes::{Effect, NONCE, Notice};
-use pgwarden_sql::{Writing, writings};
+use pgwarden_sql::{Writing, doing};
 use pgwarden_tests::Server;
 
 use crate::case::Case;
@@ -60,7 +60,7 @@ fn notices(seen: &Outcome) -> Vec<Notice> {
 }
 
 fn said(case: &Case, statement: &Statement, seen: &Outcome) -> Said {
-    let written = writings(&statement.text).expect("the statement can be read");
+    let written = doing(&statement.text).expect("the statement can be read").writings;
     let (mut doubt, mut differs) = (None, false);
     for notice in notices(seen) {
         let named = |writing: &&Writing| writing.table == notice.name;

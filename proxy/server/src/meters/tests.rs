@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::labels::Label;
 use super::*;
+use crate::sinks::SinkKind;
 
 /// What one line says, the labels as written.
 fn value(meters: &Meters, series: &str) -> f64 {

@@ -113,6 +113,8 @@ impl Watched {
         let mut row = rows.pop().ok_or(LookError::Nothing)?.into_iter();
         let hash = row.next().flatten().ok_or(LookError::Nothing)?;
         let Some(document) = row.next().flatten() else { return Ok(None) };
-        Ok(Some((hash.to_string(), Catalog::read(&document, &self.rules)?)))
+        let mut catalog = Catalog::read(&document, &self.rules)?;
+        self.upkeep.outdate(&mut catalog);
+        Ok(Some((hash.to_string(), catalog)))
     }
 }
