@@ -143,6 +143,10 @@ impl<T: Tenancy> Engine<T> {
         match overseer.row(*ticket, available, length) {
             Look::More if available.len() < length => return Ok(Sight::Waits),
             Look::Cut(refusal) => return Err(SessionError::Cut(refusal)),
+            Look::Fail(refusal) => {
+                *stage = Stage::Returns(Interest::End);
+                return self.cut(refusal);
+            }
             Look::Enough => *stage = Stage::Returns(Interest::End),
             Look::Pass | Look::More => (),
         }

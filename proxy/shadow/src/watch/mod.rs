@@ -240,11 +240,13 @@ impl Overseer for Watcher {
         let Some(name) = relation.filter(|one| cuts && is_standard(one)).map(|one| one.full_name()) else {
             return Look::Pass;
         };
+        let only_reads = running.is_alone() && running.known().is_some_and(|known| !known.may_write());
         let result = running.result.take();
         if let Some(result) = result {
             self.foreign_rows(&result, Decision::Cut);
         }
-        Look::Cut(Box::new(cut(&name)))
+        let refusal = Box::new(cut(&name));
+        if only_reads { Look::Fail(refusal) } else { Look::Cut(refusal) }
     }
 
     fn copies(&mut self, ticket: Ticket) {
