@@ -26,8 +26,8 @@ pub struct Unreadable(#[from] serde_json::Error);
 #[derive(Deserialize)]
 struct Document {
     shadow: Vec<String>,
-    memberships: Vec<String>,
     functions: Vec<Function>,
+    memberships: Vec<String>,
     relations: Vec<Found>,
 }
 
@@ -63,7 +63,7 @@ impl Catalog {
     /// # Errors
     /// [`Unreadable`] when it is none.
     pub fn read(document: &str, rules: &[TenantRule]) -> Result<Self, Unreadable> {
-        let Document { shadow, memberships, functions, relations } = serde_json::from_str(document)?;
+        let Document { shadow, functions, memberships, relations } = serde_json::from_str(document)?;
         let shown: HashMap<u32, Vec<Origin>> = relations
             .iter()
             .filter_map(|found| Some((found.oid, origin::of_definition(found.definition.as_deref()?))))
@@ -171,7 +171,7 @@ fn hash(relations: &[Found]) -> String {
 mod tests {
     use super::*;
 
-    const DOCUMENT: &str = r#"{"shadow": ["pgwarden_shadow"], "memberships": [], "functions": [], "relations": [
+    const DOCUMENT: &str = r#"{"shadow": ["pgwarden_shadow"], "functions": [], "memberships": [], "relations": [
         {"oid": 1, "schema": "public", "name": "items", "kind": "r", "partition": false, "row_security": "on",
          "root": null, "columns": [
             {"number": 2, "name": "org_id", "type": 2950, "base": 2950, "category": "b",

@@ -95,6 +95,7 @@ WITH shadow AS (
 ), document AS (
     SELECT pg_catalog.json_build_object(
         'shadow', (SELECT coalesce(pg_catalog.json_agg(rolname ORDER BY rolname), '[]') FROM shadow),
+        'functions', coalesce((SELECT functions FROM function), '[]'),
         'memberships', (
             WITH RECURSIVE bound AS (
                 SELECT m.roleid, m.member, pg_catalog.to_jsonb(m) ->> 'inherit_option' AS inherits
@@ -106,7 +107,6 @@ WITH shadow AS (
             SELECT coalesce(pg_catalog.json_agg(pg_catalog.concat_ws(' ', b.roleid, b.member, b.inherits, r.rolinherit)
                                                 ORDER BY b.roleid, b.member, b.inherits), '[]')
             FROM bound b JOIN pg_catalog.pg_roles r ON r.oid = b.member),
-        'functions', coalesce((SELECT functions FROM function), '[]'),
         'relations', coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
             'oid', r.oid::pg_catalog.int8, 'schema', r.nspname, 'name', r.relname, 'kind', r.relkind,
             'partition', r.relispartition,

@@ -130,6 +130,7 @@ impl Watcher {
         };
         let wrote = std::mem::replace(&mut running.wrote, Wrote::Whole);
         let known = running.known().cloned();
+        let wrote = if self.writes.listens() { wrote } else { Wrote::Unheard };
         if let Some(known) = known {
             let came = Came { seen, wrote: known.may_write().then(|| (self.catalog.load_full(), wrote)) };
             self.post.book.note(self.session, &known, &self.site, came);
