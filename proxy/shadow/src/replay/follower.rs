@@ -46,6 +46,8 @@ enum Ground {
 pub struct Follower {
     replayer: Arc<dyn Replayer>,
     waiting: Vec<(Ticket, Progress, Candidate)>,
+    /// A text of which nothing could be told, and that may still fail.
+    unread: Option<(Ticket, Arc<Query>, Site)>,
     ground: Ground,
 }
 
@@ -53,7 +55,7 @@ impl Follower {
     /// One that has seen nothing.
     #[must_use]
     pub fn new(replayer: Arc<dyn Replayer>) -> Self {
-        Self { replayer, waiting: Vec::new(), ground: Ground::Firm }
+        Self { replayer, waiting: Vec::new(), unread: None, ground: Ground::Firm }
     }
 
     /// Whether the values of a Bind of this query are to be kept; nothing is known of one that was never run.
@@ -76,7 +78,10 @@ impl Follower {
         acting: impl Fn() -> Acting,
         query_of: impl Fn(usize) -> Option<Arc<Query>>,
     ) {
-        let Some(script) = sent.script else { return };
+        let Some(script) = sent.script else {
+            self.unread = query_of(0).map(|query| (ticket, query, site.clone()));
+            return;
+        };
         if script.statements().iter().any(|one| moves(one.verb)) {
             self.ground = Ground::Moving;
         }
@@ -100,6 +105,9 @@ impl Follower {
 
     /// The text was run, or one of its statements.
     pub fn completed(&mut self, ticket: Ticket) {
+        if let Some((_, query, site)) = self.unread.take_if(|(known, ..)| *known == ticket) {
+            self.replayer.pass(&query, &site, Uncovered::Unread);
+        }
         let of_ticket = self.waiting.iter_mut().filter(|(known, ..)| *known == ticket);
         of_ticket.for_each(|(_, progress, _)| *progress = Progress::Completed);
     }
@@ -107,6 +115,7 @@ impl Follower {
     /// The text has failed: what the client does not get is not replayed either.
     pub fn failed(&mut self, ticket: Ticket) {
         self.waiting.retain(|(known, ..)| *known != ticket);
+        self.unread.take_if(|(known, ..)| *known == ticket);
     }
 
     /// The server is ready for the next query: a transaction may be over.
@@ -329,6 +338,22 @@ mod tests {
         follower.completed(Ticket(4));
         follower.ready(Status::Idle);
         assert_eq!(offered(&heard), "SELECT 2");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_counted() {
+        let (heard, mut follower) = follower();
+        let (profile, strings) = (Profile::default(), StringSyntax::Standard);
+        let sent = Sent { text: b"SELECT '", script: None, strings, bound: None, profile: &profile };
+        let query = || Arc::new(Query { fingerprint: "f".into(), text: None });
+        for (ticket, expected) in [(1, &[][..]), (2, &[Uncovered::Unread][..])] {
+            follower.sent(Ticket(ticket), &sent, (&Site::default(), None), acting, |_| Some(query()));
+            if ticket == 1 {
+                follower.failed(Ticket(ticket));
+            }
+            follower.completed(Ticket(ticket));
+            assert_eq!(*heard.passed.lock().expect("not poisoned"), expected);
+        }
     }
 
     #[test]

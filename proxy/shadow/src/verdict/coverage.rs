@@ -112,6 +112,13 @@ impl Examined {
         }
     }
 
+    /// Whether it could not be told what it says, and so neither of which tables: it may have to do with any.
+    #[must_use]
+    pub fn is_about_any_table(&self) -> bool {
+        let is_unread = |looks: &Looks| looks.uncovered.contains_key(&Uncovered::Unread);
+        self.tables.is_empty() && self.detectors.values().any(is_unread)
+    }
+
     /// How often it ran: every detector tells each execution once.
     #[must_use]
     pub fn executions(&self) -> u64 {
