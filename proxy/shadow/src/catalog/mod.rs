@@ -3,10 +3,12 @@
 //! A [`Catalog`] is one look at the database, whole and never changed; the next look makes another one. It holds names and
 //! definitions, no rows.
 
+mod digest;
 mod look;
 mod origin;
 mod policy;
 
+pub use digest::PolicyDigest;
 pub use look::{LOOK, Unreadable};
 pub use policy::{Policy, PolicyCommand};
 
