@@ -62,7 +62,10 @@ impl Follower {
     #[must_use]
     pub fn reads_bind(&self, script: Option<&Script>, query: Option<&Query>, tenant: Option<&str>) -> bool {
         let is_query = script.and_then(Script::single).is_some_and(|one| matches!(one.verb, Verb::Query));
-        is_query && query.is_none_or(|query| self.replayer.may_choose(query, tenant))
+        let may_be_chosen = |query: &Query| {
+            query.text.as_deref().is_none_or(may_read) && self.replayer.may_choose(query, tenant)
+        };
+        is_query && query.is_none_or(may_be_chosen)
     }
 
     /// A text is sent, whose replies are watched under this ticket; `query_of` says how its statements are called, by
@@ -83,8 +86,10 @@ impl Follower {
             self.ground = Ground::Moving;
         }
         let statements = script.statements().iter().enumerate();
-        for (index, statement) in statements.filter(|(_, one)| reads(sent.text, one)) {
-            let Some(query) = query_of(index) else { continue };
+        for (index, statement) in statements {
+            let Some(query) = query_of(index).filter(|query| reads(sent.text, statement, query)) else {
+                continue;
+            };
             if self.replayer.choose(&query, site, tenant.map(|tenant| tenant.id.as_str())) == Choice::Pass {
                 continue;
             }
@@ -157,17 +162,29 @@ fn candidate(
     Candidate { text, bound, carrier, settings, mode, tenant, actor, site, query, origin }
 }
 
-/// Whether a statement reads rows for the client. Where the first word leaves that open, the grammar will say.
-fn reads(text: &[u8], statement: &Statement) -> bool {
+/// Whether a statement reads rows, for the client or to insert them.
+fn reads(text: &[u8], statement: &Statement, query: &Query) -> bool {
     match statement.verb {
         Verb::CopyTo | Verb::Fetch | Verb::ExecutePrepared => true,
-        Verb::Query => {
-            let text = text.get(statement.span.clone()).unwrap_or_default();
-            let end = text.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(text.len());
-            let word = text.get(..end).unwrap_or_default().to_ascii_lowercase();
-            !matches!(word.as_slice(), b"insert" | b"update" | b"delete" | b"merge")
-        }
+        Verb::Query => query.text.as_deref().map_or_else(
+            || {
+                let text = text.get(statement.span.clone()).unwrap_or_default();
+                let end = text.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(text.len());
+                let word = text.get(..end).unwrap_or_default().to_ascii_lowercase();
+                !matches!(word.as_slice(), b"insert" | b"update" | b"delete" | b"merge")
+            },
+            may_read,
+        ),
         _ => false,
+    }
+}
+
+/// The same of a text without literals. Where the words leave it open, the grammar will say.
+fn may_read(text: &str) -> bool {
+    match text.split(' ').next() {
+        Some("update" | "delete" | "merge") => false,
+        Some("insert") => text.contains("select "),
+        _ => true,
     }
 }
 

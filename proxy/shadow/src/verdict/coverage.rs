@@ -125,10 +125,14 @@ impl Examined {
         self.detectors.values().map(Looks::all).max().unwrap_or(0)
     }
 
-    /// Executions that were compared with what the policies leave of them: replayed, or seen by triggers.
+    /// Executions that were compared with what the policies leave of them: replayed, or seen by triggers. Of those that
+    /// insert what they read, triggers see one half and replays the other.
     #[must_use]
     pub fn compared(&self) -> u64 {
-        self.covered_by(Detector::Replay).saturating_add(self.covered_by(Detector::Writes))
+        let replayed = self.covered_by(Detector::Replay);
+        let Some(writes) = self.detectors.get(&Detector::Writes) else { return replayed };
+        let halves = writes.uncovered.get(&Uncovered::ReadsElsewhere).copied().unwrap_or_default();
+        writes.covered.saturating_add(halves.min(replayed))
     }
 
     /// Executions whose rows were compared on their way.
