@@ -39,13 +39,44 @@ fn a_forgotten_where_is_found_and_one_that_is_there_is_clean() {
 }
 
 #[test]
-fn what_no_staged_policy_has_to_do_with_is_not_run() {
+fn what_no_staged_policy_has_to_do_with_is_clean_and_is_not_run() {
     for_each_version(async |server| {
         let stage = Replayed::start(server);
         let mut acme = stage.client("acme");
         acme.query("SELECT note AS untouched FROM free");
         stage.check(&mut acme, &[("c1", "SELECT name AS c1 FROM items", "result_differs")]);
-        assert_eq!((stage.about("untouched").1.len(), stage.ran("untouched")), (0, 0));
+        assert_eq!((stage.seen("untouched").said(), stage.ran("untouched")), ("clean".to_owned(), 0));
+    });
+}
+
+#[test]
+fn what_differs_is_said_of_tables_whose_own_policies_may_be_the_reason() {
+    for_each_version(async |server| {
+        let schema = "
+            ALTER TABLE tags ENABLE ROW LEVEL SECURITY;
+            CREATE POLICY allow_all ON tags USING (true);
+            CREATE POLICY pgwarden_tags_select ON tags AS RESTRICTIVE FOR SELECT TO pgwarden_shadow
+                USING (item IN (SELECT id FROM items));
+            CREATE TABLE shelves (item int);
+            INSERT INTO shelves SELECT id FROM items;
+            ALTER TABLE shelves ENABLE ROW LEVEL SECURITY;
+            CREATE POLICY in_force ON shelves USING (item IN (SELECT id FROM items));
+            GRANT SELECT ON shelves TO app";
+        let stage = Replayed::start_with(server, schema, "rate = 1");
+        let mut acme = stage.client("acme");
+        stage.check(
+            &mut acme,
+            &[
+                ("c1", "SELECT tag AS c1 FROM tags", "result_differs"),
+                ("c2", "SELECT item AS c2 FROM shelves", "result_differs"),
+            ],
+        );
+        for (word, table) in [("c1", "tags"), ("c2", "items")] {
+            let (findings, coverage) = stage.about(word);
+            let targets: Vec<_> = findings.iter().map(|one| &one["target"]["table"]).collect();
+            assert_eq!(targets, [table], "{word}");
+            assert_eq!(coverage[0]["coverage"]["tables"], serde_json::json!([format!("public.{table}")]));
+        }
     });
 }
 

@@ -30,6 +30,8 @@ mod sighting;
 mod staged_form;
 #[path = "shadow_proof/statement.rs"]
 mod statement;
+#[path = "shadow_proof/trigger.rs"]
+mod trigger;
 #[path = "shadow_proof/truth.rs"]
 mod truth;
 #[path = "shadow_proof/write_form.rs"]
@@ -144,7 +146,7 @@ fn what_differs_is_found_and_what_does_not_is_not() {
 /// Fails with the first of them whole, and what is said of others.
 #[track_caller]
 fn show(what: &str, texts: &[String]) {
-    let others: String = texts.iter().skip(1).take(20).map(|text| last_lines(text)).collect();
+    let others: String = texts.iter().skip(1).take(60).map(|text| last_lines(text)).collect();
     assert!(texts.is_empty(), "{} {what}; the first:\n{}\nothers:\n{others}", texts.len(), texts[0]);
 }
 

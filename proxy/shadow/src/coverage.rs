@@ -50,6 +50,8 @@ pub enum Uncovered {
     Dropped,
     /// The table has no triggers, they are disabled, or the writer is a replica.
     NoTrigger,
+    /// It writes rows that it finds in other tables, or by a function that reads some: the triggers see only what is written.
+    ReadsElsewhere,
     /// The policy cannot be evaluated beside the statement (volatile functions, say).
     Policy,
     /// It could not be told what the text says.

@@ -23,7 +23,7 @@ pub mod writes;
 
 pub use book::Book;
 pub use catalog::{
-    Catalog, Column, LOOK, Origin as ColumnOrigin, Policy, PolicyCommand, PolicyDigest, Relation,
+    Besides, Catalog, Column, LOOK, Origin as ColumnOrigin, Policy, PolicyCommand, PolicyDigest, Relation,
     RelationKind, RowSecurity, TenantRule, Triggers, Unreadable,
 };
 pub use context::kind_of;

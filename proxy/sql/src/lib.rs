@@ -17,12 +17,16 @@
 //! GB18030, JOHAB) are not handled; the caller refuses those encodings.
 
 mod assignment;
+#[cfg(feature = "parser")]
+mod body;
 mod bytes;
 mod call;
 #[cfg(feature = "parser")]
 mod catalog;
 mod classify;
 mod comment;
+#[cfg(feature = "parser")]
+mod doing;
 mod error;
 mod head;
 mod lexer;
@@ -56,8 +60,12 @@ mod uses;
 mod writing;
 
 pub use assignment::{Assignment, Given, Lasting, assignments};
+#[cfg(feature = "parser")]
+pub use body::{Body, body};
 pub use call::{is_catalog_function, runs_text};
 pub use comment::{Uncommented, without_token};
+#[cfg(feature = "parser")]
+pub use doing::{Doing, doing};
 pub use error::LexError;
 pub use lexer::StringSyntax;
 pub use literal::string_literals;
@@ -79,4 +87,4 @@ pub use token::{TokenUse, token_use};
 #[cfg(feature = "parser")]
 pub use uses::{Uses, relation_uses};
 #[cfg(feature = "parser")]
-pub use writing::{Reads, Writing, WritingCommand, writings};
+pub use writing::{Reads, Writing, WritingCommand};

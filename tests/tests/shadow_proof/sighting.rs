@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::case::Case;
+use crate::case::{Case, letters};
 use crate::rates::Said;
 use crate::statement::Statement;
 
@@ -44,7 +44,9 @@ impl Sighting {
             return Said::NotEvaluated(kind.to_owned());
         }
         let Some(coverage) = self.coverage.get(detector) else {
-            return Said::NotEvaluated("nothing is said".to_owned());
+            // Nobody keeps account of writes in which nothing is found.
+            let counts = detector != "writes";
+            return if counts { Said::Silent } else { Said::NotEvaluated("nothing is said".to_owned()) };
         };
         match coverage.iter().flatten().next() {
             Some(reason) => Said::NotEvaluated(reason.clone()),
@@ -54,8 +56,11 @@ impl Sighting {
 
     /// What all say together: who finds something is believed, and nothing is clean unless `judge` has looked at it.
     pub fn together(&self, judge: &str) -> Said {
-        let found = self.findings.iter().any(|(_, kind)| DIFFERENCES.contains(&kind.as_str()));
-        if found { Said::Differs } else { self.of(judge) }
+        match () {
+            () if self.findings.iter().any(|(_, kind)| DIFFERENCES.contains(&kind.as_str())) => Said::Differs,
+            () if self.found("truncate") => Said::NotEvaluated("no policy is asked".to_owned()),
+            () => self.of(judge),
+        }
     }
 }
 
@@ -118,9 +123,4 @@ fn statement_of(case: &Case, text: &str) -> Option<usize> {
         let same = |statement: &&Statement| letters(&statement.text) == letters(text);
         case.statements.iter().find(same).map(|statement| statement.number)
     })
-}
-
-fn letters(text: &str) -> String {
-    let letters = text.chars().filter(|letter| letter.is_alphanumeric() || *letter == ',');
-    letters.flat_map(char::to_lowercase).collect()
 }

@@ -19,6 +19,10 @@ impl Source for Nothing {
     fn report(&self) -> Report {
         Report::default()
     }
+
+    fn processes(&self, _database: &str) -> Vec<u32> {
+        Vec::new()
+    }
 }
 
 /// A running admin listener.

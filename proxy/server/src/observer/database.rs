@@ -4,6 +4,7 @@ use crate::lookup::{Line, LookupError, Question};
 use crate::observer::Snapshot;
 use crate::observer::journal::{self, Journal};
 use crate::observer::upkeep::{Done, Upkeep};
+use crate::pool::Pools;
 use crate::trail::Trail;
 use pgwarden_audit::Event;
 use pgwarden_shadow::{Catalog, LOOK, TenantRule, Unreadable};
@@ -22,6 +23,7 @@ pub(super) struct Watched {
     pub(super) interval: Duration,
     pub(super) upkeep: Upkeep,
     pub(super) trail: Arc<Trail>,
+    pub(super) pools: Arc<Pools>,
 }
 
 /// Why a look has failed.
@@ -52,6 +54,8 @@ struct Known {
     document: String,
     /// The hash of the policies that were recorded last.
     policies: String,
+    /// The hash of the document by which the triggers were looked after last.
+    kept: String,
 }
 
 /// Whether the policies are others already.
@@ -90,17 +94,20 @@ impl Watched {
     /// Looks until nothing is left to do about what was seen.
     async fn look(&mut self, known: &mut Known) -> Result<(), LookError> {
         loop {
-            let seen = self.seen(&known.document).await?;
-            let is_new = seen.is_some();
-            if let Some((hash, catalog)) = seen {
+            if let Some((hash, catalog)) = self.seen(&known.document).await? {
                 known.document = hash;
-                self.snapshot.store(Arc::new(catalog));
+                let before = self.snapshot.swap(Arc::new(catalog));
+                self.heed_memberships(&before, &self.snapshot.load());
             }
             let catalog = self.snapshot.load_full();
             if known.policies != catalog.policy_hash && self.record(&catalog, known).await? == Moved::On {
                 continue;
             }
-            if !is_new || self.upkeep.keep(&catalog).await == Done::Nothing {
+            if known.kept == known.document {
+                return Ok(());
+            }
+            if self.upkeep.keep(&catalog).await == Done::Nothing {
+                known.kept.clone_from(&known.document);
                 return Ok(());
             }
         }
@@ -123,6 +130,19 @@ impl Watched {
         Ok(Moved::Not)
     }
 
+    /// Which policies bind whom is part of plans, and a changed membership makes none of them anew (`plancache.c`): backends
+    /// that may have such plans go.
+    fn heed_memberships(&self, before: &Catalog, now: &Catalog) {
+        let is_first = before.policy_hash.is_empty();
+        if !is_first && before.memberships != now.memberships {
+            tracing::info!(
+                database = self.name,
+                "members of roles that policies name have changed: backends are exchanged"
+            );
+            self.pools.exchange(&self.name);
+        }
+    }
+
     /// Looks once; nothing where it is the document of this hash still.
     async fn seen(&self, known: &str) -> Result<Option<(String, Catalog)>, LookError> {
         let question = Question { sql: LOOK, values: &[known], rows: 1 };
@@ -130,6 +150,8 @@ impl Watched {
         let mut row = rows.pop().ok_or(LookError::Nothing)?.into_iter();
         let hash = row.next().flatten().ok_or(LookError::Nothing)?;
         let Some(document) = row.next().flatten() else { return Ok(None) };
-        Ok(Some((hash.to_string(), Catalog::read(&document, &self.rules)?)))
+        let mut catalog = Catalog::read(&document, &self.rules)?;
+        self.upkeep.outdate(&mut catalog);
+        Ok(Some((hash.to_string(), catalog)))
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct Rules {
 /// What came of a replay.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// No policy that is staged has to do with it.
+    /// No policy that is staged has to do with it: nothing will change.
     Untouched,
     /// It was not run.
     Uncovered(Uncovered),
@@ -139,7 +139,8 @@ async fn replayed(
     side.command(begin.as_bytes()).await?;
     let shadows = shadows(side, candidate.role()).await?;
     if shadows.is_empty() {
-        return Ok(Outcome::Untouched);
+        // What the policies do to this role nothing here can tell.
+        return Ok(Outcome::Uncovered(Uncovered::Policy));
     }
     let reach = match reach(side, &query.query, &shadows).await {
         Ok(reach) => reach,

@@ -16,7 +16,7 @@ const LONGEST: usize = 64 * 1024 * 1024;
 
 /// So that nothing in the database can stand for what the statements name, and every text is read as it is written.
 const BEFORE: &str = "SET search_path = pg_catalog, pg_temp; SET standard_conforming_strings = on; \
-     SET client_min_messages = warning; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '60s'; \
+     SET client_min_messages = warning; SET statement_timeout = 0; SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'; \
      SET DateStyle = 'ISO'; SET TimeZone = 'UTC'";
 
 /// The values of a row.

@@ -9,7 +9,7 @@ use super::failure::{Failure, Told};
 use super::gate;
 use super::lock;
 use super::plan::entry;
-use super::through::Hold;
+use super::through::Traffic;
 use super::withdraw::chosen;
 use pgwarden_shadow::policy::{Change, OPEN, Policy, Switch, identifier, literal};
 use serde_json::json;
@@ -62,6 +62,13 @@ pub(crate) fn demote(flags: &Move) -> Result<(), ExitCode> {
         if rows.is_empty() {
             remark(session, "nothing to demote: none of it is in force");
             return Ok(());
+        }
+        if flags.force && flags.through.is_none() && !session.only_prints() {
+            return Err(Failure::caller(
+                "--force needs --through",
+                "It ends sessions of that pgwarden, and only that knows which are its own. Without --force, the command says \
+                 who is in the way.",
+            ));
         }
         moved(session, (&rows, flags), Direction::Demote).await
     })
@@ -116,16 +123,16 @@ async fn moved(
         let statements = statements(rows, &relations, (direction, flags))?;
         return session.change(&statements).await;
     }
-    let hold = Hold::begin(flags, &session.database).await?;
+    let traffic = Traffic::of(flags, &session.database)?;
     let begun = match (direction, flags.force) {
-        (Direction::Demote, true) => begin_by_force(session, &tables, flags).await,
-        _ => lock::begin(session, &tables, flags.whom.patience).await,
+        (Direction::Demote, true) => begin_by_force(session, &tables, (flags, &traffic)).await,
+        _ => lock::begin_holding(session, &tables, flags.whom.patience, &traffic).await,
     };
     let done = match begun {
         Ok(()) => under_lock(session, (rows, &oids), flags, direction).await,
         Err(failure) => Err(failure),
     };
-    hold.end().await;
+    traffic.release().await;
     done?;
     for row in rows {
         let word = if direction == Direction::Promote { "in force" } else { "not in force any more, staged" };
@@ -155,20 +162,25 @@ async fn under_lock(
     }
 }
 
-/// Ends the sessions of the application that hold the tables.
-async fn begin_by_force(session: &mut Administrator, tables: &[String], flags: &Move) -> Result<(), Failure> {
+/// Ends the sessions of the pgwarden of `--through` that hold the tables, and no other: which these are it says itself.
+async fn begin_by_force(
+    session: &mut Administrator,
+    tables: &[String],
+    (flags, traffic): (&Move, &Traffic),
+) -> Result<(), Failure> {
     let shortest = flags.whom.patience.min(std::time::Duration::from_millis(300));
-    match lock::begin(session, tables, shortest).await {
+    match lock::begin_holding(session, tables, shortest, traffic).await {
         Err(Failure::Locked(_)) => (),
         done => return done,
     }
+    let own: Vec<String> = traffic.hold().await?.iter().map(ToString::to_string).collect();
     let names: Vec<String> = tables.iter().map(|table| literal(table)).collect();
     let query = format!(
         "SELECT DISTINCT a.pid, format('process %s (user %s, %s)', a.pid, a.usename, a.state) FROM pg_locks l \
          JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.granted AND l.locktype = 'relation' \
-         AND a.datname = current_database() AND l.relation IN (SELECT to_regclass(t)::oid \
-         FROM unnest(ARRAY[{}]::text[]) t) AND a.pid <> pg_backend_pid() AND EXISTS \
-         (SELECT FROM pgwarden.shadow_role s WHERE pg_has_role(a.usesysid, s.acts_as, 'MEMBER'))",
+         AND a.datname = current_database() AND l.database = a.datid AND a.pid = ANY ('{{{}}}'::int[]) \
+         AND l.relation IN (SELECT to_regclass(t)::oid FROM unnest(ARRAY[{}]::text[]) t)",
+        own.join(","),
         names.join(", ")
     );
     // One by one: a condition that ends sessions would be asked of those that the others exclude.
@@ -177,7 +189,7 @@ async fn begin_by_force(session: &mut Administrator, tables: &[String], flags: &
         session.read(&format!("SELECT pg_terminate_backend({process})")).await?;
         remark(session, &format!("ended: {line}"));
     }
-    lock::begin(session, tables, flags.whom.patience).await
+    lock::begin_holding(session, tables, flags.whom.patience, traffic).await
 }
 
 fn statements(

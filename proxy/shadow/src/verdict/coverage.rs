@@ -134,13 +134,15 @@ impl Examined {
     #[must_use]
     pub fn evaluation(&self, least: u64) -> Evaluation {
         let least = least.min(self.executions()).max(1);
-        let is_unsafe = self
-            .detectors
-            .get(&Detector::Replay)
-            .is_some_and(|looks| looks.covered == 0 && looks.uncovered.contains_key(&Uncovered::Unsafe));
+        // What it returns says nothing of what it writes.
+        let cannot_be_compared = !self.detectors.contains_key(&Detector::Writes)
+            && self
+                .detectors
+                .get(&Detector::Replay)
+                .is_some_and(|looks| looks.covered == 0 && looks.uncovered.contains_key(&Uncovered::Unsafe));
         match (self.compared(), self.rows_compared()) {
             (compared, _) if compared >= least => Evaluation::Exact,
-            (_, rows) if is_unsafe && rows >= least => Evaluation::RowsAlone,
+            (_, rows) if cannot_be_compared && rows >= least => Evaluation::RowsAlone,
             (0, 0) => Evaluation::Never,
             _ => Evaluation::TooSeldom,
         }

@@ -146,7 +146,7 @@ impl Watcher {
             tenant: place.acting.tenant.clone(),
             actor: Arc::clone(&self.actor),
             site: Site { pid: self.process, ..Site::clone(&self.site) },
-            query: place.query(),
+            known: place.known,
             origin: place.origin,
         })
     }
