@@ -1,9 +1,9 @@
 //! One database, looked at again and again.
 
 use crate::lookup::{Line, LookupError, Question};
-use crate::observer::Snapshot;
 use crate::observer::journal::{self, Journal};
 use crate::observer::upkeep::{Done, Upkeep};
+use crate::observer::{Snapshot, Stages};
 use crate::pool::Pools;
 use crate::trail::Trail;
 use pgwarden_audit::Event;
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 pub(super) struct Watched {
     pub(super) name: String,
     pub(super) snapshot: Snapshot,
+    pub(super) stages: Stages,
     pub(super) line: Line,
     pub(super) rules: Arc<[TenantRule]>,
     pub(super) interval: Duration,
@@ -72,7 +73,7 @@ impl Watched {
         let mut journal = Journal::new(&self.name, &self.trail);
         loop {
             let looked = match self.look(&mut known).await {
-                Ok(()) => journal.follow(&self.line, &self.trail).await.map_err(LookError::from),
+                Ok(()) => self.follow(&mut journal).await.map_err(LookError::from),
                 failed => failed,
             };
             let now = if looked.is_ok() { Sight::Clear } else { Sight::Lost };
@@ -111,6 +112,12 @@ impl Watched {
                 return Ok(());
             }
         }
+    }
+
+    /// Hears of the steps that were taken.
+    async fn follow(&self, journal: &mut Journal) -> Result<(), LookupError> {
+        self.stages.store(Arc::new(journal::steps(&self.line).await?));
+        journal.follow(&self.line, &self.trail).await
     }
 
     /// Records what the policies are, with the steps that have made them so: those that are read between two looks that see
