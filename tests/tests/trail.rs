@@ -119,6 +119,22 @@ fn another_mode_is_recorded() {
         let changed = until_recorded(&trail, "mode_changed");
         assert_eq!(changed["detail"]["mode_changed"], serde_json::json!(["enforce", "shadow"]));
         assert_eq!(changed["mode"], "shadow");
+        // What has a mode of its own is recorded by its name, and where it loses it the general one is in force.
+        let more = |more: &str| {
+            let text = fs::read_to_string(&path).expect("the configuration");
+            let text = text.split("[users.").next().unwrap_or_default().to_owned();
+            fs::write(&path, text + more).expect("a file can be written");
+            pgwarden_tests::reload::reload(&pgwarden, pgwarden_tests::reload::OK);
+        };
+        more("[users.acme]\nmode = \"enforce\"\n");
+        more("");
+        let changes = until("all three are recorded", || {
+            Some(of_kind(&trail, "mode_changed")).filter(|changes| changes.len() == 3)
+        });
+        let details: Vec<_> =
+            changes.iter().skip(1).map(|change| &change["detail"]["mode_changed"]).collect();
+        let (to, back) = (["shadow", "enforce", "user acme"], ["enforce", "shadow", "user acme"]);
+        assert_eq!(details, [&serde_json::json!(to), &serde_json::json!(back)]);
     });
 }
 
