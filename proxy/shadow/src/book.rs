@@ -34,12 +34,8 @@ struct Page {
     unseen: Vec<(Uncovered, u64)>,
     /// What was known of the tables, where it may write.
     then: Option<Arc<Catalog>>,
-    /// Executions of which all rows that they wrote were looked at, by those triggers that there are.
-    whole: u64,
-    /// Of which some were.
-    partly: u64,
-    /// That have failed.
-    failed: u64,
+    /// What triggers have seen of its executions.
+    wrote: Vec<(Wrote, u64)>,
 }
 
 /// What came of one execution.
@@ -60,6 +56,8 @@ pub(crate) enum Wrote {
     Part,
     /// It has failed: the triggers of a statement fire at its end.
     Failed,
+    /// Nobody hears what they say: behind a pooler they do not know whom to tell.
+    Unheard,
 }
 
 /// What came of its rows.
@@ -108,28 +106,18 @@ impl Book {
 
 impl Page {
     fn new(known: Arc<Known>, site: Arc<Site>, then: Option<Arc<Catalog>>) -> Self {
-        let (rows, unseen) = (Vec::new(), Vec::new());
-        Self { known, site, executed: 0, rows, unseen, then, whole: 0, partly: 0, failed: 0 }
+        Self { known, site, executed: 0, rows: Vec::new(), unseen: Vec::new(), then, wrote: Vec::new() }
     }
 
     fn note(&mut self, seen: Seen, wrote: Option<Wrote>) {
         self.executed += 1;
         match seen {
             Seen::Nothing => (),
-            Seen::Rows(tables) => match self.rows.iter_mut().find(|(known, _)| *known == tables) {
-                Some((_, count)) => *count += 1,
-                None => self.rows.push((tables, 1)),
-            },
-            Seen::Not(reason) => match self.unseen.iter_mut().find(|(known, _)| *known == reason) {
-                Some((_, count)) => *count += 1,
-                None => self.unseen.push((reason, 1)),
-            },
+            Seen::Rows(tables) => count(&mut self.rows, tables),
+            Seen::Not(reason) => count(&mut self.unseen, reason),
         }
-        match wrote {
-            None => (),
-            Some(Wrote::Whole) => self.whole += 1,
-            Some(Wrote::Part) => self.partly += 1,
-            Some(Wrote::Failed) => self.failed += 1,
+        if let Some(wrote) = wrote {
+            count(&mut self.wrote, wrote);
         }
     }
 
@@ -167,13 +155,38 @@ impl Page {
         }
         let Some(then) = &self.then else { return };
         let why = match sight(self.known.doing(), then, catalog) {
+            Sight::Nothing if self.known.is_opaque() => Some(Uncovered::Unread),
             Sight::Nothing => return,
             Sight::Whole => None,
             Sight::Not(why) => Some(why),
         };
-        say(Detector::Writes, &named, why, self.whole);
-        say(Detector::Writes, &named, why.or(Some(Uncovered::NotSampled)), self.partly);
-        say(Detector::Writes, &named, why.or(Some(Uncovered::Failed)), self.failed);
+        for (wrote, count) in &self.wrote {
+            let uncovered = match (why, wrote) {
+                // Whatever it says, nothing came of it.
+                (Some(Uncovered::Unread), Wrote::Failed) => wrote.uncovered(),
+                _ => why.or(wrote.uncovered()),
+            };
+            say(Detector::Writes, &named, uncovered, *count);
+        }
+    }
+}
+
+impl Wrote {
+    fn uncovered(self) -> Option<Uncovered> {
+        match self {
+            Self::Whole => None,
+            Self::Part => Some(Uncovered::NotSampled),
+            Self::Failed => Some(Uncovered::Failed),
+            Self::Unheard => Some(Uncovered::NoTrigger),
+        }
+    }
+}
+
+/// Counts one more of a sort.
+fn count<T: PartialEq>(counts: &mut Vec<(T, u64)>, sort: T) {
+    match counts.iter_mut().find(|(known, _)| *known == sort) {
+        Some((_, count)) => *count += 1,
+        None => counts.push((sort, 1)),
     }
 }
 

@@ -41,10 +41,15 @@ impl Sighting {
         if let Some(kind) = kinds().find(|kind| DOUBTS.contains(kind)) {
             return Said::NotEvaluated(kind.to_owned());
         }
-        let Some(coverage) = self.coverage.get(detector) else {
-            return Said::Silent;
-        };
+        let Some(coverage) = self.coverage.get(detector) else { return Said::Silent };
         match coverage.iter().flatten().next() {
+            // The triggers have seen one half; the other is for a replay.
+            Some(reason) if detector == "writes" && reason == "reads_elsewhere" => {
+                match self.coverage.contains_key("replay").then(|| self.of("replay")) {
+                    Some(Said::Clean) => Said::Clean,
+                    _ => Said::NotEvaluated(reason.clone()),
+                }
+            }
             Some(reason) => Said::NotEvaluated(reason.clone()),
             None => Said::Clean,
         }

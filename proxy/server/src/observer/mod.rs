@@ -13,6 +13,7 @@ mod upkeep;
 
 use crate::lookup::Line;
 use crate::pool::Pools;
+use crate::report::Database;
 use crate::trail::Trail;
 use crate::upstream::{Credentials, Server};
 use arc_swap::ArcSwap;
@@ -101,6 +102,12 @@ impl Observer {
     /// What is known of a database; an empty catalog of one that nobody looks at.
     pub(crate) fn catalog(&self, database: &str) -> Snapshot {
         Arc::clone(self.databases.get(database).unwrap_or(&self.nothing))
+    }
+
+    /// The databases that it looks at, for whoever asks them something else.
+    pub(crate) fn databases(&self) -> Vec<Database> {
+        let Some(login) = &self.login else { return Vec::new() };
+        self.databases.keys().map(|name| Database::observed(&self.server, login, name)).collect()
     }
 
     /// Who looks.

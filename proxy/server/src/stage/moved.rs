@@ -5,7 +5,7 @@ use super::arguments::Move;
 use super::catalog::{self, Relation, StagedTable};
 use super::closure::{Graph, UNBOUND};
 use super::command::{in_session, remark};
-use super::failure::Failure;
+use super::failure::{Failure, Told};
 use super::gate;
 use super::lock;
 use super::plan::entry;
@@ -41,7 +41,9 @@ pub(crate) fn promote(flags: &Move) -> Result<(), ExitCode> {
         closed(session, &rows).await?;
         moved(session, (&rows, flags), Direction::Promote).await?;
         for row in session.read(UNBOUND).await.unwrap_or_default() {
-            if let [Some(table), Some(role), Some(why)] = row.as_slice() {
+            if let [Some(state), Some(table), Some(role), Some(why), ..] = row.as_slice()
+                && state == "promoted"
+            {
                 remark(session, &format!("note: {table}: role {role} is not bound: {why}"));
             }
         }
@@ -96,15 +98,9 @@ async fn closed(session: &mut Administrator, rows: &[StagedTable]) -> Result<(),
             format!("pgwarden promote {} {}", names.join(" "), missing.join(" ")),
         ));
     }
-    let recursions = graph.recursions();
-    let concerned =
-        recursions.iter().find(|line| rows.iter().any(|row| line.starts_with(&format!("{}:", row.label))));
+    let concerned = rows.iter().find_map(|row| graph.recursion(row.oid));
     concerned.map_or(Ok(()), |line| {
-        Err(Failure::refused(
-            "every query would fail",
-            line.clone(),
-            "Mend the migration, and stage it again.",
-        ))
+        Err(Failure::refused("every query would fail", line, "Mend the migration, and stage it again."))
     })
 }
 
@@ -227,23 +223,35 @@ fn statements(
 
 /// What puts a table's policies in force, if they are those that were looked at.
 fn in_force(row: &StagedTable, relation: &Relation) -> Result<Vec<String>, Failure> {
+    if let Some(changed) = changed(row, relation) {
+        return Err(Failure::Refused(changed));
+    }
+    let mut statements = promotion(&row.change, relation, &relation.staged);
+    statements.push(state(row, "promoted"));
+    Ok(statements)
+}
+
+/// What is not any more as it was when it was staged.
+pub(super) fn changed(row: &StagedTable, relation: &Relation) -> Option<Told> {
+    let label = &row.label;
     if relation.today != row.today {
-        return Err(Failure::refused(
-            format!("{} has other policies than when it was staged", row.label),
+        return Some(Told::new(
+            format!("{label} has other policies than when it was staged"),
             "What was found since then was found with those.",
             "Stage it again, and let the detectors run.",
         ));
     }
     if relation.staged.is_empty() {
-        return Err(Failure::refused(
-            format!("{} has no staged policies any more", row.label),
-            "",
-            "Stage it again.",
-        ));
+        return Some(Told::new(format!("{label} has no staged policies any more"), "", "Stage it again."));
     }
-    let mut statements = promotion(&row.change, relation, &relation.staged);
-    statements.push(state(row, "promoted"));
-    Ok(statements)
+    let is_known = !row.made.is_empty();
+    (is_known && relation.made != row.made).then(|| {
+        Told::new(
+            format!("the staged policies of {label} are not those that were staged"),
+            "Somebody has changed, added or dropped one: what was found was found with others.",
+            "Stage it again, and let the detectors run.",
+        )
+    })
 }
 
 /// What the migration does to a table on which policies of these names are staged.
