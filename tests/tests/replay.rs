@@ -232,7 +232,11 @@ fn what_an_insert_reads_is_run_again() {
             &[
                 ("z1", "INSERT INTO copies SELECT id, name AS z1 FROM items", "result_differs"),
                 ("z2", &format!("INSERT INTO copies SELECT id, name AS z2 FROM items WHERE {own}"), "clean"),
-                ("z3", "INSERT INTO copies VALUES (1, (SELECT max(name) AS z3 FROM items))", "result_differs"),
+                (
+                    "z3",
+                    "INSERT INTO copies VALUES (1, (SELECT max(name) AS z3 FROM items))",
+                    "result_differs",
+                ),
             ],
         );
         acme.send(
