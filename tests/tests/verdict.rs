@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use pgwarden_audit::Signer;
 use pgwarden_shadow::Detector;
+use pgwarden_tests::certificates::Authority;
 use pgwarden_tests::records::Records;
 use pgwarden_tests::shadow::Watched;
 use pgwarden_tests::staging::Staging;
-use pgwarden_tests::trail::{directory, of_kind, until_recorded};
-use pgwarden_tests::{Pgwarden, Server, Wire, for_each_version, until, versions};
+use pgwarden_tests::trail::{directory, of_kind, told, until_recorded};
+use pgwarden_tests::{Pgwarden, Server, Wire, for_each_version, lane, until, versions};
 use serde_json::Value;
 
 const SCHEMA: &str = "
@@ -219,6 +220,71 @@ fn who_may_not_read_what_is_staged_is_told_so_and_nothing_is_ready() {
 }
 
 #[test]
+fn policies_changed_by_hand_begin_the_observation_anew_and_a_promotion_does_not() {
+    for_each_version(async |server| {
+        let watched = Watched::start(server, "");
+        let trail = directory(&watched.pgwarden);
+        let seen = || of_kind(&trail, "policies_changed").len();
+        let until_seen = |before: usize| {
+            until("the observer has seen the policies", || (seen() > before).then_some(()));
+        };
+        let url = server.url();
+        let run = |arguments: &[&str]| {
+            let before = seen();
+            let exit = Pgwarden::builder().run(&[arguments, &["--url", &url]].concat());
+            assert!(exit.status.success(), "{}", exit.stderr);
+            until_seen(before);
+        };
+        until_seen(0);
+        run(&["stage", "--column", "public.things.org_id", "--enable-rls", "--app", "app"]);
+        let place = trail.to_string_lossy();
+        let things = || {
+            let arguments = ["report", "--format", "json", "--trail", &place];
+            let exit = Pgwarden::builder().run(&arguments);
+            let report: Value =
+                serde_json::from_str(&exit.stderr).unwrap_or_else(|error| panic!("{error}: {}", exit.stderr));
+            let table =
+                report["tables"].as_array().into_iter().flatten().find(|one| one["table"] == "public.things");
+            table.cloned().unwrap_or_default()
+        };
+        let mut client = watched.client("acme");
+        let ask = |client: &mut Wire| {
+            client.query("SELECT name FROM things WHERE org_id = org()::uuid");
+        };
+        let is_compared = |table: &Value| table["compared"].as_u64().is_some_and(|count| count > 0);
+        let staged = until("a replay is in the trail", || {
+            ask(&mut client);
+            Some(things()).filter(is_compared)
+        });
+        let before = seen();
+        let policy = "SELECT min(policyname) FROM pg_policies WHERE tablename = 'things' \
+                      AND policyname ^@ 'pgwarden_' AND permissive = 'RESTRICTIVE' AND qual IS NOT NULL";
+        let policy = server.psql(policy);
+        server.psql(&format!("ALTER POLICY {policy} ON things USING (org_id IS NOT NULL)"));
+        until_seen(before);
+        let by_hand =
+            until("it begins anew", || Some(things()).filter(|table| table["since"] != staged["since"]));
+        assert_eq!((&by_hand["compared"], &by_hand["stage"]), (&0.into(), &"staged".into()), "{by_hand:#}");
+        run(&["stage", "--column", "public.things.org_id", "--enable-rls", "--app", "app"]);
+        let again =
+            until("it is staged again", || Some(things()).filter(|table| table["since"] != by_hand["since"]));
+        until("a replay is in the trail", || {
+            ask(&mut client);
+            Some(things()).filter(is_compared)
+        });
+        run(&["promote", "--all", "--force", "--reason", "a test"]);
+        let promoted =
+            until("it is in force", || Some(things()).filter(|table| table["stage"] == "promoted"));
+        assert_eq!(promoted["since"], again["since"], "the policies are those that were looked at");
+        assert!(is_compared(&promoted), "{promoted:#}");
+        run(&["demote", "--all"]);
+        let demoted =
+            until("it is not any more", || Some(things()).filter(|table| table["stage"] == "staged"));
+        assert_eq!(demoted["since"], again["since"]);
+    });
+}
+
+#[test]
 fn what_went_past_pgwarden_is_named_and_replays_are_nobodys() {
     for version in versions() {
         let server = Server::builder(version).set("shared_preload_libraries", "pg_stat_statements").start();
@@ -271,6 +337,59 @@ fn what_went_past_pgwarden_is_named_and_replays_are_nobodys() {
             );
         }
     }
+}
+
+#[test]
+fn what_a_service_did_past_the_policies_is_in_the_report() {
+    for_each_version(async |server| {
+        lane::load(server);
+        let pgwarden = told(server, "window = \"100ms\"\ncoverage_window = \"100ms\"").start();
+        let mut service = lane::enter(&pgwarden, "migrator", "OPS-7").expect("a session");
+        service.query("INSERT INTO notes (name, org) SELECT name, org FROM items");
+        drop(service);
+        let trail = directory(&pgwarden);
+        let found = until("both tables are found", || {
+            Some(of_kind(&trail, "service_used")).filter(|found| found.len() == 2)
+        });
+        let said = |record: &Value| (record["target"]["table"].to_string(), record["command"].to_string());
+        let mut tables: Vec<_> = found.iter().map(said).collect();
+        tables.sort();
+        assert_eq!(
+            tables,
+            [("\"items\"", "\"SELECT\""), ("\"notes\"", "\"OTHER\"")]
+                .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        );
+        let actor = &found[0]["actor"];
+        assert_eq!((&actor["service"], &actor["application_name"]), (&"migrations".into(), &"OPS-7".into()));
+        assert_eq!(found[0]["severity"], "info");
+        let exit =
+            Pgwarden::builder().run(&["report", "--format", "json", "--trail", &trail.to_string_lossy()]);
+        let report: Value =
+            serde_json::from_str(&exit.stderr).unwrap_or_else(|error| panic!("{error}: {}", exit.stderr));
+        let account = &report["services"][0];
+        assert_eq!(
+            (&account["service"], &account["role"], &account["written"]),
+            (&"migrations".into(), &"owner".into(), &Value::from(vec!["notes"])),
+            "{account:#}"
+        );
+        assert!(account["ended"].is_string(), "{account:#}");
+    });
+}
+
+#[test]
+fn a_finding_names_the_certificate_of_who_sent_the_statement() {
+    for_each_version(async |server| {
+        let authority = Authority::create();
+        let watched = Watched::start_with(server, "", "shadow", |builder| {
+            builder.tls("allow", &authority.server()).client_authority(authority.certificate())
+        });
+        let mut wire = Wire::connect(watched.pgwarden.port());
+        wire.request_tls(&authority.client(Some(&authority.user("web-7")), &[]));
+        wire.try_log_in("", &[("user", "acme"), ("database", "postgres")]).expect("a session");
+        wire.query("SELECT org_id FROM things");
+        let found = watched.found("rows_foreign", "from things");
+        assert_eq!(found["actor"]["certificate"], "web-7", "{found:#}");
+    });
 }
 
 #[test]

@@ -3,11 +3,13 @@
 //! A [`Catalog`] is one look at the database, whole and never changed; the next look makes another one. It holds names and
 //! definitions, no rows.
 
+mod digest;
 mod function;
 mod look;
 mod origin;
 mod policy;
 
+pub use digest::PolicyDigest;
 pub(crate) use function::{Act, Function};
 pub use look::{LOOK, Unreadable};
 pub use policy::{Policy, PolicyCommand};

@@ -39,7 +39,11 @@ pub struct Surroundings {
 pub fn judge(ledger: &Ledger, surroundings: Surroundings, rules: Rules, now: Moment) -> Report {
     let steps = ledger.steps();
     let dispositions = dispositions(&steps);
-    let histories = histories(&steps);
+    let mut histories = histories(&steps);
+    for (table, at) in &ledger.by_hand {
+        let history = histories.get_mut(table).filter(|history| history.since < Some(*at));
+        history.into_iter().for_each(|history| history.since = Some(*at));
+    }
     let mut findings: Vec<Issue> = ledger.issues.values().cloned().collect();
     for issue in &mut findings {
         issue.standing = standing(issue, &histories, &dispositions, now);

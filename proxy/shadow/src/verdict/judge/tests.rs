@@ -212,6 +212,29 @@ fn other_policies_begin_anew() {
 }
 
 #[test]
+fn policies_that_are_changed_by_hand_begin_anew_and_those_of_a_command_do_not() {
+    let policies = |staged: &str, today: &str, step: &str| {
+        let digest = crate::PolicyDigest {
+            staged: staged.to_owned(),
+            today: today.to_owned(),
+            step: Some(step.to_owned()),
+        };
+        Fact::Policies("shop".to_owned(), [(TABLE.to_owned(), digest)].into())
+    };
+    let mut ledger = watched();
+    ledger.take("a", day(1), policies("p", "all", "staged"));
+    ledger.take("a", day(8), policies("p", "p", "promoted"));
+    assert_eq!(one(&reported(&ledger, day(10))).verdict, Verdict::Ready);
+    ledger.take("a", day(9), policies("q", "p", "promoted"));
+    let report = reported(&ledger, day(10));
+    assert_eq!(causes(one(&report)), [Cause::TooShort, Cause::NotEvaluated]);
+    assert_eq!(one(&report).since, Some(day(9)));
+    ledger.take("a", day(10), coverage("f1", Detector::Replay, None, 5_000));
+    ledger.take("a", day(17), Fact::Policies("shop".to_owned(), BTreeMap::new()));
+    assert_eq!(one(&reported(&ledger, day(17))).since, Some(day(17)), "all of them are gone");
+}
+
+#[test]
 fn what_was_never_evaluated_is_not_clean() {
     let mut ledger = watched();
     ledger.take("a", day(10), coverage("f2", Detector::Context, None, 40));
