@@ -46,8 +46,8 @@ GRANT USAGE ON SCHEMA pgwarden TO pgwarden_audit_writer;
 
 SET LOCAL ROLE pgwarden_audit;
 
--- `record` is the line of the trail, letter by letter (but for \u0000, for which \ufffd stands), so that its hash can be
--- computed again. The other columns repeat what is asked for most.
+-- `record` is the line of the trail, letter by letter, so that its hash can be computed again. The other columns repeat
+-- what is asked for most.
 CREATE TABLE IF NOT EXISTS pgwarden.audit (
     time        timestamptz NOT NULL,
     id          uuid NOT NULL,

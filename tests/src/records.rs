@@ -200,11 +200,13 @@ pub fn story() -> Records {
         json!({ "finding": "aaaa000000000004", "owner": "Ines (finance)", "until": "2999-01-01T00:00:00Z" }),
     );
     let account = json!({
-        "service": "backup", "session": 3, "user": "backup", "database": "shop", "role": "backup_service",
-        "client": "10.0.0.9", "reason": "pg_dump", "began": Timestamp(story.now).to_string(), "transactions": 1,
-        "statements": 240, "errors": 0, "read": ["items", "orders"], "written": [], "unread": 0,
+        "session": 3, "service": "backup", "user": "backup", "database": "shop", "client": "10.0.0.9",
+        "reason": "pg_dump", "began": Timestamp(story.now).to_string(), "seconds": 60, "transactions": 1,
+        "statements": 240, "commands": { "SELECT": 240 }, "errors": 0, "read": ["items", "orders"], "written": [],
+        "unlisted": 0, "unread": 0,
     });
-    story.add(Record::service(account));
+    let said = json!({ "stage": "goes_on", "role": "backup_service", "ended": null, "account": account });
+    story.add(Record::service(said));
     story
 }
 

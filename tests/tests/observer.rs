@@ -4,7 +4,7 @@ use pgwarden_tests::shadow::{SETTINGS, Watched};
 use pgwarden_tests::staged::{SHADOW, own, stage};
 use pgwarden_tests::tenants::GLOBEX;
 use pgwarden_tests::trail::{directory, of_kind};
-use pgwarden_tests::{Server, for_each_version, until};
+use pgwarden_tests::{Frontend, Server, Wire, for_each_version, until};
 use serde_json::Value;
 
 /// As the staging commands make it.
@@ -64,6 +64,21 @@ fn a_new_table_and_a_new_column_are_noticed() {
         server.psql("CREATE VIEW glance AS SELECT n.org_id FROM notes n WHERE true");
         server.psql("GRANT SELECT ON glance TO tenants");
         notices_rows_of(&watched, "glance");
+    });
+}
+
+#[test]
+fn a_table_with_a_policy_and_a_trigger_is_known_before_anything_is_staged() {
+    for_each_version(async |server| {
+        server.psql("CREATE TABLE early (org_id uuid)");
+        server.psql("CREATE POLICY everybody ON early USING (true)");
+        server.psql(
+            "CREATE TRIGGER same BEFORE UPDATE ON early FOR EACH ROW
+             EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        );
+        let watched = Watched::start(server, "");
+        server.psql(&format!("GRANT ALL ON early TO tenants; INSERT INTO early VALUES ('{GLOBEX}')"));
+        notices_rows_of(&watched, "early");
     });
 }
 
@@ -154,5 +169,103 @@ fn a_database_that_cannot_be_looked_at_is_said_once_and_looked_at_again() {
         assert_eq!(watched.pgwarden.logged("the database cannot be looked at"), 1);
         table(server, "fresh");
         notices_rows_of(&watched, "fresh");
+    });
+}
+
+/// The hash of the policies that the next finding goes by, and the table that it names.
+#[track_caller]
+fn finding_about(watched: &Watched, table: &str, is_awaited: impl Fn(&Value) -> bool) -> Value {
+    let mut attempt = 0;
+    until(&format!("what is expected of {table} is found"), || {
+        attempt += 1;
+        let alias =
+            format!("look_{}_{attempt}", of_kind(&directory(&watched.pgwarden), "rows_foreign").len());
+        watched.client("acme").query(&format!("SELECT org_id, 1 AS {alias} FROM {table}"));
+        let all = of_kind(&directory(&watched.pgwarden), "rows_foreign");
+        all.into_iter().rev().find(|finding| is_awaited(finding))
+    })
+}
+
+#[test]
+fn what_changes_while_it_runs_is_followed_and_records_say_by_which_policies() {
+    for_each_version(async |server| {
+        let watched = Watched::start(server, "");
+        let hashes = || {
+            let all = of_kind(&directory(&watched.pgwarden), "policies_changed");
+            all.iter().map(|record| record["detail"]["policies_changed"][1].clone()).collect::<Vec<_>>()
+        };
+        // As one, so that it is one change.
+        server.psql(&format!("BEGIN; {SHADOW} {} COMMIT", stage("things", &own("org_id"))));
+        let staged = until("they are known", || hashes().pop().filter(|_| hashes().len() > 1));
+        finding_about(&watched, "things", |finding| finding["proxy"]["policy_hash"] == staged);
+        server.psql(&format!("ALTER POLICY pgwarden_select ON things USING (id > 0 AND {})", own("org_id")));
+        let altered = until("the change is known", || hashes().pop().filter(|last| *last != staged));
+        let found = finding_about(&watched, "things", |finding| finding["proxy"]["policy_hash"] == altered);
+        assert_eq!(found["target"]["table"], "things");
+        server.psql("ALTER TABLE things RENAME TO articles");
+        finding_about(&watched, "articles", |finding| finding["target"]["table"] == "articles");
+        // Another column of that name, and then another table.
+        server.psql("DROP TABLE articles");
+        table(server, "articles");
+        server.psql("ALTER TABLE articles DROP COLUMN org_id");
+        server.psql(&format!("ALTER TABLE articles ADD COLUMN org_id text DEFAULT '{GLOBEX}'"));
+        let known = of_kind(&directory(&watched.pgwarden), "rows_foreign").len();
+        until("the new one is looked at", || {
+            finding_about(&watched, "articles", |finding| finding["target"]["table"] == "articles");
+            (of_kind(&directory(&watched.pgwarden), "rows_foreign").len() > known).then_some(())
+        });
+    });
+}
+
+#[test]
+fn a_table_that_is_locked_blinds_nobody_for_longer_than_the_lock() {
+    for_each_version(async |server| {
+        let watched = Watched::start(server, "");
+        server.psql(SHADOW);
+        server.psql(&stage("things", &own("org_id")));
+        let holder = server.connect().await;
+        holder.batch_execute("BEGIN; LOCK TABLE things IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+        table(server, "fresh");
+        // Whether expressions of policies are shown without the lock of their table depends on the minor version.
+        until("a look has come to an end", || {
+            watched.client("acme").query("SELECT org_id FROM fresh");
+            let is_noticed = watched.total("rows_foreign", "from fresh") > 0;
+            (is_noticed || watched.pgwarden.logged("canceling statement due to lock timeout") > 0)
+                .then_some(())
+        });
+        holder.batch_execute("COMMIT").await.expect("its end");
+        notices_rows_of(&watched, "fresh");
+    });
+}
+
+#[test]
+fn backends_are_exchanged_when_memberships_change_that_policies_depend_on() {
+    for_each_version(async |server| {
+        let schema = format!(
+            "CREATE ROLE narrow; CREATE ROLE other; ALTER TABLE things ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY everything ON things USING (true);
+             CREATE POLICY narrow ON things AS RESTRICTIVE TO narrow USING ({});",
+            own("org_id")
+        );
+        let watched = Watched::start(server, &schema);
+        let mut acme = watched.client("acme");
+        acme.send(
+            &Frontend::new().parse("count", "SELECT count(*), pg_backend_pid() FROM things", &[]).sync(),
+        );
+        acme.until_ready();
+        let counted = |acme: &mut Wire| {
+            acme.send(&Frontend::new().bind("", "count", &[]).execute("", 0).sync());
+            let row = acme.until_ready().iter().find(|message| message.tag == b'D').expect("a row").row();
+            (row[0].clone().expect("a count"), row[1].clone())
+        };
+        let before = counted(&mut acme);
+        assert_eq!(before.0, "3");
+        server.psql("GRANT other TO app");
+        table(server, "fresh");
+        notices_rows_of(&watched, "fresh");
+        assert_eq!(counted(&mut acme), before, "nothing depends on it");
+        server.psql("GRANT narrow TO app");
+        until("the policy binds", || (counted(&mut acme).0 == "2").then_some(()));
+        assert_ne!(counted(&mut acme).1, before.1);
     });
 }

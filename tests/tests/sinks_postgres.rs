@@ -245,6 +245,8 @@ fn a_character_that_postgresql_cannot_hold_keeps_no_record_back() {
         assert_eq!(status(&pgwarden)["rejected"], 0);
         let name = "SELECT record #>> '{actor,application_name}' FROM pgwarden.audit WHERE seq = 2";
         assert_eq!(server.psql(name), "a\u{fffd}b\\u0000 ü\u{1F980}");
+        let stored = server.psql("SELECT record FROM pgwarden.audit WHERE seq = 2");
+        assert_eq!(stored, trail.lines()[1], "as the file has it, so that it verifies");
         let columns = "SELECT kind, severity, mode, decision, count, tenant, actor, database, schema_name, table_name, \
                        command, fingerprint, instance FROM pgwarden.audit WHERE seq = 3";
         assert_eq!(

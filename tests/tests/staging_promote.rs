@@ -168,16 +168,24 @@ fn an_open_cursor_does_not_stop_a_demotion_that_may_end_it() {
     for_each_version(async |server| {
         let staging = staged(server, "", PARENT);
         assert!(promote(&staging, &["--all"]).status.success());
-        let client = pgwarden_tests::connect(&staging.url("app")).await;
-        client.batch_execute("BEGIN; DECLARE c CURSOR FOR SELECT * FROM projects").await.expect("a cursor");
-        staging.refused(
-            &["demote", "--all", "--patience", "0.3"],
-            1,
-            "the lock of \"public\".\"projects\" did not come",
-        );
-        let said = staging.done(&["demote", "--all", "--force", "--reason", "now"]);
-        assert!(said.contains("ended: process"), "{said}");
-        client.batch_execute("COMMIT").await.expect_err("the session is gone");
+        let pgwarden = proxy(&staging, "transaction");
+        let address = format!("http://127.0.0.1:{}", pgwarden.admin_port());
+        let cursor = "BEGIN; DECLARE c CURSOR FOR SELECT * FROM projects";
+        let mut client = Wire::open(pgwarden.port(), "app", "", &staging.database);
+        client.query(cursor);
+        // The same user, and none of pgwarden's.
+        let direct = pgwarden_tests::connect(&staging.url("app")).await;
+        direct.batch_execute(cursor).await.expect("a cursor");
+        let locked = "the lock of \"public\".\"projects\" did not come";
+        staging.refused(&["demote", "--all", "--patience", "0.3"], 1, locked);
+        staging.refused(&["demote", "--all", "--force"], 64, "--force needs --through");
+        let force = ["demote", "--all", "--force", "--through", &address, "--patience", "0.6"];
+        let said = staging.refused(&force, 1, locked);
+        assert_eq!(said.matches("ended: process").count(), 1, "{said}");
+        client.ended();
+        assert!(pgwarden.logged("traffic is held") > 2, "for each try: {}", pgwarden.stderr());
+        direct.batch_execute("COMMIT").await.expect("its session is its own");
+        staging.done(&force);
     });
 }
 

@@ -96,7 +96,7 @@ fn a_reload_is_recorded_with_the_hash_of_its_configuration() {
         assert_ne!(reloaded["proxy"]["config_hash"], started["proxy"]["config_hash"]);
         // Where the trail is stays as it is.
         reload(&pgwarden, server, "window = \"20s\"\ninstance = \"another\"");
-        assert!(pgwarden.stderr().contains("audit.instance"), "{}", pgwarden.stderr());
+        pgwarden.until_logged("audit.instance", 0);
         until("there are two", || (of_kind(&trail, "reloaded").len() == 2).then_some(()));
         let names =
             records(&trail).iter().map(|record| record["proxy"]["instance"].clone()).collect::<Vec<_>>();

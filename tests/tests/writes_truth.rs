@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use pgwarden_shadow::writes::{Effect, Notice};
-use pgwarden_sql::writings;
+use pgwarden_sql::doing;
 use pgwarden_tests::staged::{SHADOW, install};
 use pgwarden_tests::tenants::{ACME, GLOBEX, Tenants, error_code};
 use pgwarden_tests::{Message, Server, Wire, for_each_version};
@@ -115,7 +115,7 @@ fn undone(wire: &mut Wire, sql: &str) -> (Result<u64, String>, Vec<Message>) {
 
 /// What the triggers' notices come to.
 fn effect(sql: &str, messages: &[Message]) -> Effect {
-    let writings = writings(sql).expect("SQL");
+    let writings = doing(sql).expect("SQL").writings;
     let mut sum = Effect::default();
     for message in messages.iter().filter(|message| message.tag == b'N') {
         let Some(notice) = Notice::read(&message.body, "signed") else { continue };

@@ -1,6 +1,7 @@
 //! The chain: each record takes its number, its time and the hash of the one before.
 
 use crate::hash::{Hash, hex, sha256, unhex};
+use crate::nul::without_nul;
 use crate::record::Record;
 use crate::timestamp::Timestamp;
 use std::fmt::Write as _;
@@ -54,7 +55,7 @@ impl Chain {
     }
 
     /// Gives a record its place, and writes it with a line feed behind. Where the clock was put back, the record has the
-    /// time of the one before.
+    /// time of the one before. No line has a NUL in it: what PostgreSQL cannot hold would not verify from there.
     pub fn link(&mut self, record: &mut Record, moment: Moment, line: &mut Vec<u8>) {
         self.time = self.time.max(moment.now);
         self.seq += 1;
@@ -64,6 +65,7 @@ impl Chain {
         record.prev = hex(&self.hash);
         record.hash.clear();
         let text = canonical(record);
+        let text = without_nul(&text);
         self.hash = sha256(&[&self.hash, text.as_bytes()]);
         record.hash = hex(&self.hash);
         line.extend_from_slice(text.strip_suffix('}').unwrap_or(&text).as_bytes());
@@ -126,6 +128,17 @@ mod tests {
         let (said, is) = hashes(text, &read.prev).unwrap();
         assert_eq!(said, is);
         assert_eq!(Chain::after(&read), Some(chain));
+    }
+
+    #[test]
+    fn no_line_has_a_nul() {
+        let (mut chain, mut line) = (Chain::default(), Vec::new());
+        let mut record = Record::service(serde_json::json!({ "reason": "a\0\\u0000" }));
+        chain.link(&mut record, MOMENT, &mut line);
+        let text = std::str::from_utf8(&line).unwrap().strip_suffix('\n').unwrap();
+        let read = Record::read(text.as_bytes()).unwrap();
+        assert_eq!(read.service.unwrap()["reason"], "a\u{fffd}\\u0000");
+        assert_eq!(without_nul(text), text);
     }
 
     #[test]

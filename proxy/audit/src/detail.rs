@@ -2,6 +2,7 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::record::Record;
+use pgwarden_shadow::PolicyDigest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -27,8 +28,9 @@ pub enum Detail {
     ClockWentBack(u64),
     /// Of `mode_changed`: the word for the mode before, and the one for the mode now.
     ModeChanged(String, String),
-    /// Of `policies_changed`: the database, and the hash of all its policies.
-    PoliciesChanged(String, String),
+    /// Of `policies_changed`: the database, the hash of all its policies, and digests of those of tables for which something
+    /// is staged.
+    PoliciesChanged(String, String, #[serde(default)] BTreeMap<String, PolicyDigest>),
 }
 
 /// What a pgwarden finds that starts.
@@ -61,7 +63,7 @@ impl Carried {
             *last = staging.id.max(*last);
         }
         match record.detail.as_deref() {
-            Some(Detail::PoliciesChanged(database, hash)) => {
+            Some(Detail::PoliciesChanged(database, hash, _)) => {
                 self.policies.insert(database.clone(), hash.clone());
             }
             Some(Detail::Segment(carried)) => self.clone_from(carried),

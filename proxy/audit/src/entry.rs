@@ -6,8 +6,9 @@ use crate::hash::{hex, sha256};
 use crate::kind::{Life, RecordKind};
 use crate::pseudonym::Pseudonyms;
 use crate::record::{Covered, Evidence, Record, RecordedActor, RecordedOrigin, RecordedTenant, Seen};
-use pgwarden_shadow::{Actor, Coverage, Finding, Origin, Tenant, TenantSource, Token};
+use pgwarden_shadow::{Actor, Coverage, Finding, Origin, PolicyDigest, Tenant, TenantSource, Token};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The longest text of a statement, in bytes, and of anything else that a client or a detector says.
@@ -98,8 +99,8 @@ impl Record {
 
     /// The policies of a database are others than before.
     #[must_use]
-    pub fn policies_changed(database: String, hash: String) -> Self {
-        Self::of(Life::PoliciesChanged).with(Detail::PoliciesChanged(database, hash))
+    pub fn policies_changed(database: String, hash: String, tables: BTreeMap<String, PolicyDigest>) -> Self {
+        Self::of(Life::PoliciesChanged).with(Detail::PoliciesChanged(database, hash, tables))
     }
 }
 

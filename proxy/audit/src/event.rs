@@ -1,8 +1,9 @@
 //! What is worth a record.
 
 use pgwarden_shadow::verdict::Step;
-use pgwarden_shadow::{Coverage, Finding};
+use pgwarden_shadow::{Coverage, Finding, PolicyDigest};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Something that is recorded.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub enum Event {
         database: String,
         /// Of all policies, staged and in force.
         policy_hash: String,
+        /// Of the policies of each table for which something is staged.
+        tables: BTreeMap<String, PolicyDigest>,
     },
     /// Somebody has staged, promoted or demoted something, or ignores a finding.
     Staging(Box<Staging>),

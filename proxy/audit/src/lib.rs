@@ -16,6 +16,7 @@ mod entry;
 mod event;
 mod hash;
 mod kind;
+mod nul;
 mod pseudonym;
 mod record;
 mod timestamp;
@@ -28,6 +29,7 @@ pub use entry::finding_id;
 pub use event::{Event, Staging};
 pub use hash::hash_of;
 pub use kind::{Life, RecordKind, UnknownKind};
+pub use nul::without_nul;
 pub use pgwarden_shadow::verdict::Step;
 pub use pseudonym::Pseudonyms;
 pub use record::{

@@ -18,7 +18,11 @@ const MOST: usize = 100;
 /// Takes the lines of a trail, file after file, and says whether they are one chain.
 #[derive(Debug, Default)]
 pub struct Verifier {
-    key: Option<PublicKey>,
+    keys: Vec<PublicKey>,
+    /// What is made of signatures of other keys.
+    others: Others,
+    /// Records with signatures of other keys, behind the last one of these.
+    foreign: Vec<u64>,
     /// Checkpoints that were kept elsewhere.
     kept: BTreeMap<u64, Checkpoint>,
     /// The number and the hash of the record in front of the first one that is here.
@@ -53,6 +57,16 @@ pub struct Examined {
     pub further: u64,
 }
 
+/// What is made of a signature that no key verifies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Others {
+    /// The trail is broken there.
+    #[default]
+    Breaks,
+    /// It is covered by a later one that is verified: that one is about all records before it.
+    Covered,
+}
+
 #[derive(Debug, Clone)]
 struct End {
     seq: u64,
@@ -61,15 +75,23 @@ struct End {
 }
 
 impl Verifier {
-    /// One that believes no checkpoint without a signature of this key, if there is one.
+    /// One that believes no checkpoint without a signature of one of these keys, if there are any.
     #[must_use]
-    pub fn new(key: Option<PublicKey>) -> Self {
-        Self { key, ..Self::default() }
+    pub fn new(keys: impl IntoIterator<Item = PublicKey>) -> Self {
+        Self { keys: keys.into_iter().collect(), ..Self::default() }
+    }
+
+    /// The same where keys are changed from time to time: what another one has signed counts as verified once a later
+    /// signature is, which covers all records before it.
+    #[must_use]
+    pub fn across_keys(mut self) -> Self {
+        self.others = Others::Covered;
+        self
     }
 
     /// Adds a checkpoint that was kept elsewhere. Without it, nobody can tell whether the end of a trail is missing.
     pub fn keep(&mut self, checkpoint: Checkpoint) {
-        if self.key.is_some_and(|key| !key.verifies(&checkpoint)) {
+        if !self.keys.is_empty() && !self.is_verified(&checkpoint) {
             self.broken(Some(checkpoint.seq), Break::Signature);
             return;
         }
@@ -137,7 +159,10 @@ impl Verifier {
         if let Some(known) = self.kept.keys().next_back().copied().filter(|known| *known > last) {
             self.broken(Some(last), Break::Truncated { known });
         }
-        if self.key.is_some() && self.examined.records > 0 && self.examined.signed.is_none() {
+        for seq in std::mem::take(&mut self.foreign) {
+            self.broken(Some(seq), Break::Signature);
+        }
+        if !self.keys.is_empty() && self.examined.records > 0 && self.examined.signed.is_none() {
             self.broken(None, Break::NeverSigned);
         }
         self.examined
@@ -179,12 +204,19 @@ impl Verifier {
     fn checkpoint(&mut self, record: &Record, checkpoint: &Checkpoint) {
         if checkpoint.seq + 1 != record.seq || checkpoint.hash != record.prev {
             self.broken(Some(record.seq), Break::Checkpoint);
-        } else if let Some(key) = self.key {
-            match key.verifies(checkpoint) {
-                true => self.examined.signed = Some(checkpoint.seq),
-                false => self.broken(Some(record.seq), Break::Signature),
+        } else if self.is_verified(checkpoint) {
+            self.examined.signed = Some(checkpoint.seq);
+            self.foreign.clear();
+        } else if !self.keys.is_empty() {
+            match self.others {
+                Others::Breaks => self.broken(Some(record.seq), Break::Signature),
+                Others::Covered => self.foreign.push(record.seq),
             }
         }
+    }
+
+    fn is_verified(&self, checkpoint: &Checkpoint) -> bool {
+        self.keys.iter().any(|key| key.verifies(checkpoint))
     }
 
     /// Compares a record with the checkpoint that was kept elsewhere of it.

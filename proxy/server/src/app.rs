@@ -106,7 +106,7 @@ impl App {
         let names = variables.names();
         let tokens = Arc::new(loaded.tokens);
         let origin = origin(&settings, loaded.lookup_secret, &server, None);
-        let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, &server, &trail));
+        let observer = Arc::new(Observer::new(&settings, loaded.observer_secret, (&server, &pools), &trail));
         let identities = identities(&variables, &settings, &tokens, origin, &meters);
         let (reporter, oversight) = Oversight::begin(&settings, &trail, &observer)?;
         let terms = Terms::of(&settings, &observer, &server, sealing.as_ref());
@@ -164,8 +164,9 @@ impl App {
         let tokens = Arc::new(loaded.tokens);
         let origin = origin(&settings, loaded.lookup_secret, &server, self.identities.origin());
         let identities = identities(&variables, &settings, &tokens, origin, &self.meters);
+        let place = (&server, &self.pools);
         let observer =
-            self.observer.after(Observer::new(&settings, loaded.observer_secret, &server, &self.trail));
+            self.observer.after(Observer::new(&settings, loaded.observer_secret, place, &self.trail));
         self.oversight.follow(&settings, &self.reporter, &observer);
         let terms = Terms::of(&settings, &observer, &server, sealing.as_ref());
         let (relations, gate) = (Arc::clone(&self.tenancy.relations), self.trail.gate());

@@ -238,7 +238,12 @@ fn start_admin(listener: Option<TcpListener>, current: &Current, told: &Told) ->
             let current = Arc::clone(current);
             move || {
                 let app = current.load();
-                (app.settings.audit.directory.clone(), report::rules_of(&app.settings))
+                report::Terms {
+                    directory: app.settings.audit.directory.clone(),
+                    rules: report::rules_of(&app.settings),
+                    keys: report::Keys::of(&app.settings.audit),
+                    databases: app.observer.databases(),
+                }
             }
         })),
         token: Arc::clone(&told.token),

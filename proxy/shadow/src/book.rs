@@ -5,6 +5,7 @@ use crate::catalog::Catalog;
 use crate::coverage::{Coverage, Detector, Uncovered};
 use crate::finding::Site;
 use crate::queries::{Itself, Known};
+use crate::writes::{Sight, sight};
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +18,8 @@ pub struct Book {
     parts: [Mutex<Part>; PARTS],
 }
 
-type Part = HashMap<(u64, usize), Page, BuildHasherDefault<Itself>>;
+/// By query, site, and what was known of the tables when it wrote.
+type Part = HashMap<(u64, usize, usize), Page, BuildHasherDefault<Itself>>;
 
 /// One query at one site.
 #[derive(Debug)]
@@ -30,9 +32,35 @@ struct Page {
     rows: Vec<(Arc<[String]>, u64)>,
     /// Results whose rows were not.
     unseen: Vec<(Uncovered, u64)>,
+    /// What was known of the tables, where it may write.
+    then: Option<Arc<Catalog>>,
+    /// What triggers have seen of its executions.
+    wrote: Vec<(Wrote, u64)>,
 }
 
 /// What came of one execution.
+#[derive(Debug)]
+pub(crate) struct Came {
+    /// To the client.
+    pub(crate) seen: Seen,
+    /// To tables, where it may write; with what is known of them.
+    pub(crate) wrote: Option<(Arc<Catalog>, Wrote)>,
+}
+
+/// What triggers have seen of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wrote {
+    /// Everything that they are there for.
+    Whole,
+    /// Some of the rows.
+    Part,
+    /// It has failed: the triggers of a statement fire at its end.
+    Failed,
+    /// Nobody hears what they say: behind a pooler they do not know whom to tell.
+    Unheard,
+}
+
+/// What came of its rows.
 #[derive(Debug, Clone)]
 pub(crate) enum Seen {
     /// It returns nothing, or nobody looks at rows.
@@ -51,28 +79,16 @@ impl Default for Book {
 
 impl Book {
     /// One execution, in a session that has this number.
-    pub(crate) fn note(&self, session: usize, known: &Arc<Known>, site: &Arc<Site>, seen: &Seen) {
+    pub(crate) fn note(&self, session: usize, known: &Arc<Known>, site: &Arc<Site>, came: Came) {
         let Some(part) = self.parts.get(session % PARTS) else { return };
+        let (then, wrote) = came.wrote.unzip();
+        // The page keeps the catalog, so that no other one gets its address.
+        let knew = then.as_ref().map_or(0, |catalog| Arc::as_ptr(catalog).addr());
         let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-        let page = part.entry((known.number, Arc::as_ptr(site).addr())).or_insert_with(|| Page {
-            known: Arc::clone(known),
-            site: Arc::clone(site),
-            executed: 0,
-            rows: Vec::new(),
-            unseen: Vec::new(),
-        });
-        page.executed += 1;
-        match seen {
-            Seen::Nothing => (),
-            Seen::Rows(tables) => match page.rows.iter_mut().find(|(known, _)| known == tables) {
-                Some((_, count)) => *count += 1,
-                None => page.rows.push((Arc::clone(tables), 1)),
-            },
-            Seen::Not(reason) => match page.unseen.iter_mut().find(|(known, _)| known == reason) {
-                Some((_, count)) => *count += 1,
-                None => page.unseen.push((*reason, 1)),
-            },
-        }
+        let page = part
+            .entry((known.number, Arc::as_ptr(site).addr(), knew))
+            .or_insert_with(|| Page::new(Arc::clone(known), Arc::clone(site), then));
+        page.note(came.seen, wrote);
     }
 
     /// Tells what was counted since the last time. `catalog` is that of a database. Texts that are new are parsed: this is
@@ -89,6 +105,22 @@ impl Book {
 }
 
 impl Page {
+    fn new(known: Arc<Known>, site: Arc<Site>, then: Option<Arc<Catalog>>) -> Self {
+        Self { known, site, executed: 0, rows: Vec::new(), unseen: Vec::new(), then, wrote: Vec::new() }
+    }
+
+    fn note(&mut self, seen: Seen, wrote: Option<Wrote>) {
+        self.executed += 1;
+        match seen {
+            Seen::Nothing => (),
+            Seen::Rows(tables) => count(&mut self.rows, tables),
+            Seen::Not(reason) => count(&mut self.unseen, reason),
+        }
+        if let Some(wrote) = wrote {
+            count(&mut self.wrote, wrote);
+        }
+    }
+
     fn tell(&self, reporter: &dyn Reporter, catalog: &Catalog) {
         let named: Vec<String> = self.known.tables().iter().map(|name| full_name(name, catalog)).collect();
         let say = |detector, tables: &[String], uncovered, count| {
@@ -121,6 +153,40 @@ impl Page {
         for (reason, count) in &self.unseen {
             say(Detector::Rows, &named, Some(*reason), *count);
         }
+        let Some(then) = &self.then else { return };
+        let why = match sight(self.known.doing(), then, catalog) {
+            Sight::Nothing if self.known.is_opaque() => Some(Uncovered::Unread),
+            Sight::Nothing => return,
+            Sight::Whole => None,
+            Sight::Not(why) => Some(why),
+        };
+        for (wrote, count) in &self.wrote {
+            let uncovered = match (why, wrote) {
+                // Whatever it says, nothing came of it.
+                (Some(Uncovered::Unread), Wrote::Failed) => wrote.uncovered(),
+                _ => why.or(wrote.uncovered()),
+            };
+            say(Detector::Writes, &named, uncovered, *count);
+        }
+    }
+}
+
+impl Wrote {
+    fn uncovered(self) -> Option<Uncovered> {
+        match self {
+            Self::Whole => None,
+            Self::Part => Some(Uncovered::NotSampled),
+            Self::Failed => Some(Uncovered::Failed),
+            Self::Unheard => Some(Uncovered::NoTrigger),
+        }
+    }
+}
+
+/// Counts one more of a sort.
+fn count<T: PartialEq>(counts: &mut Vec<(T, u64)>, sort: T) {
+    match counts.iter_mut().find(|(known, _)| *known == sort) {
+        Some((_, count)) => *count += 1,
+        None => counts.push((sort, 1)),
     }
 }
 

@@ -23,8 +23,8 @@ pub mod writes;
 
 pub use book::Book;
 pub use catalog::{
-    Catalog, Column, LOOK, Origin as ColumnOrigin, Policy, PolicyCommand, Relation, RelationKind,
-    RowSecurity, TenantRule, Triggers, Unreadable,
+    Besides, Catalog, Column, LOOK, Origin as ColumnOrigin, Policy, PolicyCommand, PolicyDigest, Relation,
+    RelationKind, RowSecurity, TenantRule, Triggers, Unreadable,
 };
 pub use context::kind_of;
 pub use coverage::{Coverage, Detector, Uncovered};

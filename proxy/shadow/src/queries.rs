@@ -2,7 +2,7 @@
 //! a statement is prepared, and once by fingerprint in any case.
 
 use crate::finding::{Command, Query};
-use pgwarden_sql::{Normaliser, Statement, StringSyntax, Verb, fingerprint};
+use pgwarden_sql::{Doing, Normaliser, Statement, StringSyntax, Verb, doing, fingerprint};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -25,9 +25,16 @@ pub struct Known {
     pub command: Command,
     /// What it does to the session.
     pub verb: Verb,
-    /// A text that was sent, until somebody has looked which tables it names.
+    /// A text that was sent, until somebody has read it.
     sample: Mutex<Option<Box<[u8]>>>,
-    tables: OnceLock<Vec<String>>,
+    meaning: OnceLock<Meaning>,
+}
+
+/// What a statement says of tables.
+#[derive(Debug, Default)]
+struct Meaning {
+    tables: Vec<String>,
+    doing: Option<Doing>,
 }
 
 impl Known {
@@ -41,7 +48,7 @@ impl Known {
             command,
             verb,
             sample: Mutex::new(sample.map(Into::into)),
-            tables: OnceLock::new(),
+            meaning: OnceLock::new(),
         }
     }
 
@@ -49,15 +56,29 @@ impl Known {
     ///
     /// The first call parses: it is for a thread with a deep stack.
     pub fn tables(&self) -> &[String] {
-        self.tables.get_or_init(|| {
+        &self.meaning().tables
+    }
+
+    /// What it does to tables; `None` where that cannot be told. As [`tables`](Self::tables).
+    pub fn doing(&self) -> Option<&Doing> {
+        self.meaning().doing.as_ref()
+    }
+
+    fn meaning(&self) -> &Meaning {
+        self.meaning.get_or_init(|| {
             let sample = self.sample.lock().unwrap_or_else(PoisonError::into_inner).take();
             let text = sample.and_then(|sample| String::from_utf8(sample.into_vec()).ok());
             // Nearly every text without literals parses too.
-            let text = text.or_else(|| self.query.text.clone());
-            let relations =
-                text.and_then(|text| pgwarden_sql::user_relations(&text).ok()).unwrap_or_default();
-            relations.iter().map(ToString::to_string).collect()
+            let Some(text) = text.or_else(|| self.query.text.clone()) else { return Meaning::default() };
+            let relations = pgwarden_sql::user_relations(&text).unwrap_or_default();
+            Meaning { tables: relations.iter().map(ToString::to_string).collect(), doing: doing(&text).ok() }
         })
+    }
+
+    /// Whether its text does not say what it does: what was prepared says it, or a body.
+    #[must_use]
+    pub(crate) fn is_opaque(&self) -> bool {
+        matches!(self.verb, Verb::ExecutePrepared | Verb::Call | Verb::Do)
     }
 
     /// Whether it may change rows, so that it matters whether its transaction is committed.

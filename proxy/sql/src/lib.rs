@@ -17,12 +17,16 @@
 //! GB18030, JOHAB) are not handled; the caller refuses those encodings.
 
 mod assignment;
+#[cfg(feature = "parser")]
+mod body;
 mod bytes;
 mod call;
 #[cfg(feature = "parser")]
 mod catalog;
 mod classify;
 mod comment;
+#[cfg(feature = "parser")]
+mod doing;
 mod error;
 mod head;
 mod lexer;
@@ -45,6 +49,8 @@ mod rerun_walk;
 mod set_config;
 mod setting;
 mod shape;
+#[cfg(feature = "parser")]
+mod source;
 mod split;
 mod statement;
 #[cfg(test)]
@@ -56,8 +62,12 @@ mod uses;
 mod writing;
 
 pub use assignment::{Assignment, Given, Lasting, assignments};
+#[cfg(feature = "parser")]
+pub use body::{Body, body};
 pub use call::{is_catalog_function, runs_text};
 pub use comment::{Uncommented, without_token};
+#[cfg(feature = "parser")]
+pub use doing::{Doing, doing};
 pub use error::LexError;
 pub use lexer::StringSyntax;
 pub use literal::string_literals;
@@ -71,7 +81,7 @@ pub use parsed::{Argument, Call, Parsed, parsed};
 #[cfg(feature = "parser")]
 pub use relation::{MAX_PARSE_BYTES, ParseError, Relation, user_relations};
 #[cfg(feature = "parser")]
-pub use rerun::{Bound, Depends, NotAgain, Rerun, rerun};
+pub use rerun::{Bound, Depends, NotAgain, Part, Rerun, rerun};
 pub use set_config::{SetConfigTarget, set_config_is_local, set_config_targets};
 pub use split::analyse;
 pub use statement::{Script, Setting, Statement, Verb};
@@ -79,4 +89,4 @@ pub use token::{TokenUse, token_use};
 #[cfg(feature = "parser")]
 pub use uses::{Uses, relation_uses};
 #[cfg(feature = "parser")]
-pub use writing::{Reads, Writing, WritingCommand, writings};
+pub use writing::{Reads, Writing, WritingCommand};

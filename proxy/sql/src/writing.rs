@@ -1,7 +1,6 @@
 //! Which tables a text writes to, and whether it reads them while it does: then the policies for SELECT count as well
 //! (`get_row_security_policies` in PostgreSQL's `rowsecurity.c` asks for ACL_SELECT).
 
-use crate::relation::{MAX_PARSE_BYTES, ParseError};
 use serde_json::Value;
 
 /// A table that a text writes to.
@@ -47,39 +46,8 @@ pub enum Reads {
     Unknown,
 }
 
-/// The tables that a text writes to, in the statements and in their WITH.
-///
-/// As [`user_relations`](crate::user_relations), for a thread with a deep stack.
-///
-/// # Errors
-/// [`ParseError`] when the text is too long or is not PostgreSQL's SQL.
-pub fn writings(text: &str) -> Result<Vec<Writing>, ParseError> {
-    if text.len() > MAX_PARSE_BYTES {
-        return Err(ParseError::TooLong { bytes: text.len() });
-    }
-    let syntax = |reason: String| ParseError::Syntax { reason };
-    let tree = pg_query::parse(text, pg_query::ParserOptions::default())
-        .map_err(|error| syntax(error.to_string()))?;
-    let tree = serde_json::to_value(&tree.protobuf).map_err(|error| syntax(error.to_string()))?;
-    let mut writings = Vec::new();
-    walk(&tree, &mut writings);
-    Ok(writings)
-}
-
-fn walk(value: &Value, writings: &mut Vec<Writing>) {
-    match value {
-        Value::Array(values) => values.iter().for_each(|value| walk(value, writings)),
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                statement(name, value, writings);
-                walk(value, writings);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn statement(node: &str, fields: &Value, writings: &mut Vec<Writing>) {
+/// Adds the tables that a statement writes to; `node` is the name of its kind (`parsenodes.h`).
+pub(crate) fn writing(node: &str, fields: &Value, writings: &mut Vec<Writing>) {
     let target = fields.get("relation");
     let (command, reads) = match node {
         "InsertStmt" => insert(fields),
@@ -164,9 +132,10 @@ fn has_own_column(value: Option<&Value>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doing;
 
     fn one(text: &str) -> (WritingCommand, Reads) {
-        let writings = writings(text).expect("SQL");
+        let writings = doing(text).expect("SQL").writings;
         assert_eq!(writings.len(), 1, "{text}: {writings:?}");
         assert_eq!(writings[0].table, "t", "{text}");
         (writings[0].command, writings[0].reads)
@@ -209,8 +178,8 @@ mod tests {
     #[test]
     fn a_query_writes_nothing() {
         for text in ["SELECT * FROM t", "COPY t TO STDOUT", "CREATE TABLE t (a int)", "BEGIN"] {
-            assert_eq!(writings(text).expect("SQL"), [], "{text}");
+            assert_eq!(doing(text).expect("SQL").writings, [], "{text}");
         }
-        assert!(writings("UPDATE").is_err());
+        assert!(doing("UPDATE").is_err());
     }
 }

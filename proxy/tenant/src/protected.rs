@@ -9,6 +9,9 @@ use pgwarden_sql::Mention;
 /// `off` makes the server refuse what policies would filter, and pg_dump sends it.
 const IDENTITY: [&str; 2] = ["role", "session_authorization"];
 
+/// The token that a client shows, and the word by which triggers know that pgwarden hears them.
+const OWN: [&str; 2] = ["pgwarden.token", "pgwarden.nonce"];
+
 /// What clients may not touch.
 #[derive(Debug, Clone, Default)]
 pub struct Protected {
@@ -19,12 +22,12 @@ pub struct Protected {
 }
 
 impl Protected {
-    /// Protects the settings of these names, and the token; case does not matter. No name: nothing is protected.
+    /// Protects the settings of these names, and pgwarden's own; case does not matter. No name: nothing is protected.
     #[must_use]
     pub fn new(names: &[&str]) -> Self {
-        let token = (!names.is_empty()).then_some(&"pgwarden.token");
+        let own = if names.is_empty() { &[][..] } else { &OWN[..] };
         let sets_role = names.contains(&ROLE);
-        let names = names.iter().chain(token).filter(|name| **name != ROLE);
+        let names = names.iter().chain(own).filter(|name| **name != ROLE);
         let names = names.map(|name| name.to_ascii_lowercase()).collect();
         Self { names, functions: Vec::new(), sets_role }
     }

@@ -23,9 +23,15 @@ impl Case {
     pub fn random(seed: u64, version: Version, statements: usize) -> Case {
         let mut dice = Dice::new(seed);
         let schema = Schema::random(&mut dice, version);
-        let statements =
-            (0..statements).map(|number| writes::random(&mut dice, &schema, number, version)).collect();
-        Case { seed, version, schema, statements }
+        let mut made: Vec<Statement> = Vec::new();
+        while made.len() < statements {
+            let statement = writes::random(&mut dice, &schema, made.len(), version);
+            // Each has a fingerprint of its own, by which the trail tells it from the others.
+            if made.iter().all(|other| letters(&other.text) != letters(&statement.text)) {
+                made.push(statement);
+            }
+        }
+        Case { seed, version, schema, statements: made }
     }
 
     /// Creates a database with the schema as it is today.
@@ -65,6 +71,12 @@ impl Case {
         }
         text
     }
+}
+
+/// What is left of a text in any notation.
+pub fn letters(text: &str) -> String {
+    let letters = text.chars().filter(|letter| letter.is_alphanumeric() || *letter == ',');
+    letters.flat_map(char::to_lowercase).collect()
 }
 
 fn commented(text: &str) -> String {

@@ -89,6 +89,8 @@ enum Shape {
     SeveralPermissive,
     WithRestrictive,
     RoleLists,
+    /// Forgets the application.
+    OthersAlone,
     /// Says nothing of what is read: so nothing is.
     WritesAlone,
 }
@@ -107,6 +109,7 @@ pub fn random(dice: &mut Dice, schema: &Schema, index: usize) -> Vec<Policy> {
         Shape::WithRestrictive,
         Shape::RoleLists,
         Shape::WritesAlone,
+        if dice.chance(30) { Shape::OthersAlone } else { Shape::RoleLists },
     ];
     let own = predicate(dice, schema, index);
     let simple = equality(dice, schema, "");
@@ -142,6 +145,7 @@ pub fn random(dice: &mut Dice, schema: &Schema, index: usize) -> Vec<Policy> {
             let for_others = Policy { role: "auditor", ..Policy::new(Command::Select, Some("true"), None) };
             vec![for_app, for_others]
         }
+        Shape::OthersAlone => vec![Policy { role: "auditor", ..Policy::new(Command::All, simple, None) }],
     };
     for (number, policy) in policies.iter_mut().enumerate() {
         policy.name = format!("p{number}");
@@ -159,7 +163,7 @@ fn predicate(dice: &mut Dice, schema: &Schema, index: usize) -> String {
         let visible = equality(&mut Dice::new(1), schema, "p.");
         format!("EXISTS (SELECT 1 FROM {parent} p WHERE p.id = {child}.{column} AND {visible})")
     };
-    match dice.below(12) {
+    match dice.below(14) {
         0..=4 => equal,
         5 => format!(
             "{tenant} IN (SELECT m.org FROM members m WHERE m.who = current_setting('app.who', true))"
@@ -169,6 +173,8 @@ fn predicate(dice: &mut Dice, schema: &Schema, index: usize) -> String {
         8 => format!("shared OR {equal}"),
         9 => format!("{tenant} IS NULL OR {equal}"),
         10 => "owner = (SELECT current_setting('app.who', true))".to_owned(),
+        11 if !table.generated.is_empty() => format!("{equal} AND doubled < 18"),
+        12 if dice.chance(50) => format!("{equal} AND is_open()"),
         _ => match table.parent {
             Some((parent, _)) => {
                 format!("{equal} AND (parent_id IS NULL OR {})", through_parent("parent_id", parent))

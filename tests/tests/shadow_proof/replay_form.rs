@@ -51,7 +51,8 @@ fn truth(statement: &Statement, difference: Difference) -> Truth {
     match difference {
         _ if statement.order == Order::Unstable => Truth::Open,
         Difference::Same => Truth::Same,
-        Difference::Unstable | Difference::FailsToday => Truth::Open,
+        Difference::FailsToday => Truth::Fails,
+        Difference::Unstable => Truth::Open,
         Difference::Result | Difference::Refused | Difference::Effect | Difference::Error => Truth::Differs,
     }
 }
@@ -66,11 +67,13 @@ fn said(application: &Outcome, shadow: &Outcome) -> Said {
 
 /// The query around the client's; `None` for what is no query.
 fn replayed(statement: &Statement) -> Option<Statement> {
-    if statement.class.writes() || statement.class == Class::Locking {
+    if statement.class.writes() || matches!(statement.class, Class::Locking | Class::Fetch) {
         return None;
     }
-    let text = statement.text.strip_prefix("COPY (").and_then(|text| text.strip_suffix(") TO STDOUT"));
-    let text = text.unwrap_or(&statement.text);
+    let text = match statement.class {
+        Class::CopyTo => statement.text.strip_prefix("COPY (")?.strip_suffix(") TO STDOUT")?,
+        _ => &statement.text,
+    };
     let text = format!(
         "SELECT count(*), sum(hashtextextended(\"pgwarden_r$\"::text, 0)) FROM ({text}\n) \"pgwarden_r$\""
     );

@@ -6,6 +6,7 @@ use pgwarden_tests::Version;
 
 use crate::dice::Dice;
 use crate::policy::{self, Policy};
+use crate::trigger::{self, Trigger};
 
 /// The type of the tenant column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,8 @@ pub enum Kind {
     Amount,
     Label,
     Parent,
+    /// Computed from the amount.
+    Generated,
 }
 
 /// A column of a table or view.
@@ -121,20 +124,32 @@ pub struct Table {
     pub null_tenants: bool,
     /// Whether its first column was dropped, so that columns have other numbers than places, and than in partitions.
     pub had_another_column: bool,
+    /// How its column is generated that is, if there is one.
+    pub generated: &'static str,
     pub policies: Vec<Policy>,
+    pub triggers: Vec<Trigger>,
     /// Each with values in the order of `columns`, as literals.
     pub rows: Vec<Vec<String>>,
 }
 
-/// A view over one table.
+/// A view.
 #[derive(Debug, Clone)]
 pub struct View {
     pub name: &'static str,
     pub base: usize,
+    /// The table that it joins with its base, and takes the amount from.
+    pub joined: Option<usize>,
     pub columns: Vec<Column>,
     /// Whether the policies of who asks count, instead of its owner's.
     pub invoker: bool,
     pub filter: &'static str,
+}
+
+impl View {
+    /// Whether it may be written, and whatever is written is seen in it.
+    pub fn is_written(&self) -> bool {
+        self.filter.is_empty() && self.joined.is_none()
+    }
 }
 
 /// A schema with its data.
@@ -172,10 +187,12 @@ impl Schema {
         };
         schema.add_members(dice);
         for number in 0..dice.between(1, 3) {
-            let table = schema.table(dice, number);
+            let table = schema.table(dice, number, version);
             schema.tables.push(table);
             let policies = policy::random(dice, &schema, number);
             schema.tables[number].policies = policies;
+            let triggers = trigger::random(dice, &schema.tables[number], number);
+            schema.tables[number].triggers = triggers;
         }
         schema.add_views(dice, version);
         schema
@@ -192,7 +209,7 @@ impl Schema {
         }
     }
 
-    fn table(&self, dice: &mut Dice, number: usize) -> Table {
+    fn table(&self, dice: &mut Dice, number: usize, version: Version) -> Table {
         let mut columns: Vec<_> = [
             ("id", Kind::Id),
             (self.tenant_column, Kind::Tenant),
@@ -212,6 +229,11 @@ impl Schema {
             parent =
                 Some((*dice.pick(&parents), *dice.pick(&["CASCADE", "SET NULL", "NO ACTION", "RESTRICT"])));
         }
+        let mut generated = "";
+        if dice.chance(25) {
+            columns.push(Column { name: "doubled", kind: Kind::Generated });
+            generated = if version >= Version(18) && dice.chance(40) { "VIRTUAL" } else { "STORED" };
+        }
         dice.shuffle(&mut columns);
         let partitions = *dice.pick(&[
             Partitions::None,
@@ -228,7 +250,9 @@ impl Schema {
             secured_today: dice.chance(50),
             null_tenants: partitions != Partitions::ByTenant && dice.chance(30),
             had_another_column: dice.chance(30),
+            generated,
             policies: Vec::new(),
+            triggers: Vec::new(),
             rows: Vec::new(),
         };
         for id in 1..=dice.between(5, 14) {
@@ -252,6 +276,7 @@ impl Schema {
                 let parent = table.parent.map_or(0, |(parent, _)| parent);
                 dice.between(1, self.tables[parent].rows.len()).to_string()
             }
+            Kind::Generated => "DEFAULT".to_owned(),
         }
     }
 
@@ -262,8 +287,9 @@ impl Schema {
                 let mut columns = self.tables[base].columns.clone();
                 dice.shuffle(&mut columns);
                 let invoker = version >= Version(15) && dice.chance(60);
-                let filter = *dice.pick(&["", " WHERE amount < 9", " WHERE label <> 'grey'"]);
-                self.views.push(View { name, base, columns, invoker, filter });
+                let joined = dice.chance(30).then(|| dice.below(self.tables.len()));
+                let filter = *dice.pick(&["", " WHERE b.amount < 9", " WHERE b.label <> 'grey'"]);
+                self.views.push(View { name, base, joined, columns, invoker, filter });
             }
         }
         for (number, table) in self.tables.iter().enumerate() {
@@ -281,14 +307,7 @@ impl Schema {
             self.write_table(&mut sql, table);
         }
         for view in &self.views {
-            let options = if view.invoker { " WITH (security_invoker)" } else { "" };
-            let names: Vec<_> = view.columns.iter().map(|column| column.name).collect();
-            let (base, names) = (self.tables[view.base].name, names.join(", "));
-            let _ = writeln!(
-                sql,
-                "CREATE VIEW {}{options} AS SELECT {names} FROM {base}{};",
-                view.name, view.filter
-            );
+            self.write_view(&mut sql, view);
         }
         for table in &self.tables {
             let name = table.name;
@@ -297,7 +316,12 @@ impl Schema {
                 "CREATE FUNCTION total_{name}() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT sum(amount) FROM public.{name}';"
             );
         }
-        sql.push_str("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app;\n");
+        for table in &self.tables {
+            trigger::write(&mut sql, self, table);
+        }
+        sql.push_str(
+            "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO app;\n",
+        );
         sql.push_str("RESET ROLE;\n");
         sql.push_str(&self.snapshot());
         sql
@@ -320,6 +344,7 @@ CREATE TABLE members (who text NOT NULL, org {kind} NOT NULL, PRIMARY KEY (who, 
 CREATE FUNCTION is_member(asked {kind}) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER
   SET search_path = public, pg_temp AS
   $$ SELECT EXISTS (SELECT 1 FROM members m WHERE m.org = asked AND m.who = current_setting('app.who', true)) $$;
+CREATE FUNCTION is_open() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$ BEGIN RETURN true; END $$;
 CREATE TABLE colours (label text PRIMARY KEY, warm boolean NOT NULL);
 INSERT INTO colours VALUES ('red', true), ('green', false), ('blue', false);\n"
         );
@@ -374,6 +399,24 @@ INSERT INTO colours VALUES ('red', true), ('green', false), ('blue', false);\n"
         }
     }
 
+    fn write_view(&self, sql: &mut String, view: &View) {
+        let options = if view.invoker { " WITH (security_invoker)" } else { "" };
+        let from = |column: &Column| match view.joined {
+            Some(_) if column.kind == Kind::Amount => "j.amount".to_owned(),
+            _ => format!("b.{}", column.name),
+        };
+        let names: Vec<_> = view.columns.iter().map(from).collect();
+        let join = view.joined.map_or_else(String::new, |joined| {
+            format!(" JOIN {} j ON j.id = b.id", self.tables[joined].name)
+        });
+        let (name, names, base) = (view.name, names.join(", "), self.tables[view.base].name);
+        let _ = writeln!(
+            sql,
+            "CREATE VIEW {name}{options} AS SELECT {names} FROM {base} b{join}{};",
+            view.filter
+        );
+    }
+
     fn definition(&self, table: &Table, column: &Column) -> String {
         let name = column.name;
         match column.kind {
@@ -391,6 +434,9 @@ INSERT INTO colours VALUES ('red', true), ('green', false), ('blue', false);\n"
                 let (parent, action) = table.parent.expect("a parent column has a parent");
                 let parent = self.tables[parent].name;
                 format!("{name} integer REFERENCES {parent} (id) ON DELETE {action}")
+            }
+            Kind::Generated => {
+                format!("{name} integer GENERATED ALWAYS AS (amount * 2) {}", table.generated)
             }
         }
     }

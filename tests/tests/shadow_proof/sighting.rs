@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::case::Case;
+use crate::case::{Case, letters};
 use crate::rates::Said;
 use crate::statement::Statement;
 
@@ -43,10 +43,15 @@ impl Sighting {
         if let Some(kind) = kinds().find(|kind| DOUBTS.contains(kind)) {
             return Said::NotEvaluated(kind.to_owned());
         }
-        let Some(coverage) = self.coverage.get(detector) else {
-            return Said::NotEvaluated("nothing is said".to_owned());
-        };
+        let Some(coverage) = self.coverage.get(detector) else { return Said::Silent };
         match coverage.iter().flatten().next() {
+            // The triggers have seen one half; the other is for a replay.
+            Some(reason) if detector == "writes" && reason == "reads_elsewhere" => {
+                match self.coverage.contains_key("replay").then(|| self.of("replay")) {
+                    Some(Said::Clean) => Said::Clean,
+                    _ => Said::NotEvaluated(reason.clone()),
+                }
+            }
             Some(reason) => Said::NotEvaluated(reason.clone()),
             None => Said::Clean,
         }
@@ -54,8 +59,11 @@ impl Sighting {
 
     /// What all say together: who finds something is believed, and nothing is clean unless `judge` has looked at it.
     pub fn together(&self, judge: &str) -> Said {
-        let found = self.findings.iter().any(|(_, kind)| DIFFERENCES.contains(&kind.as_str()));
-        if found { Said::Differs } else { self.of(judge) }
+        match () {
+            () if self.findings.iter().any(|(_, kind)| DIFFERENCES.contains(&kind.as_str())) => Said::Differs,
+            () if self.found("truncate") => Said::NotEvaluated("no policy is asked".to_owned()),
+            () => self.of(judge),
+        }
     }
 }
 
@@ -118,9 +126,4 @@ fn statement_of(case: &Case, text: &str) -> Option<usize> {
         let same = |statement: &&Statement| letters(&statement.text) == letters(text);
         case.statements.iter().find(same).map(|statement| statement.number)
     })
-}
-
-fn letters(text: &str) -> String {
-    let letters = text.chars().filter(|letter| letter.is_alphanumeric() || *letter == ',');
-    letters.flat_map(char::to_lowercase).collect()
 }

@@ -21,6 +21,7 @@ pub enum Class {
     Function,
     Locking,
     CopyTo,
+    Fetch,
     CopyFrom,
     Insert,
     InsertSelect,
@@ -31,6 +32,7 @@ pub enum Class {
     DeleteUsing,
     Merge,
     WritingCte,
+    Truncate,
 }
 
 impl Class {
@@ -48,6 +50,7 @@ impl Class {
                 | Class::DeleteUsing
                 | Class::Merge
                 | Class::WritingCte
+                | Class::Truncate
         )
     }
 }
@@ -75,6 +78,10 @@ pub enum Protocol {
     Named {
         result_format: u16,
     },
+    /// The rows are asked for in portions.
+    Portions {
+        result_format: u16,
+    },
 }
 
 /// A bound value.
@@ -94,6 +101,8 @@ pub struct Statement {
     pub parameters: Vec<Parameter>,
     pub protocol: Protocol,
     pub order: Order,
+    /// What fetches the rows, where the text declares a cursor.
+    pub fetches: Vec<String>,
     /// For COPY FROM.
     pub copy_data: Option<String>,
     /// The user of the schema for whom it runs; `None` without a context.
@@ -106,10 +115,17 @@ impl Statement {
         let types: Vec<_> = self.parameters.iter().map(|parameter| parameter.type_oid).collect();
         let new = Frontend::new;
         match self.protocol {
-            Protocol::Simple => vec![self.simple()],
+            Protocol::Simple => {
+                let fetches = self.fetches.iter().map(|text| new().query(text));
+                std::iter::once(self.simple()).chain(fetches).collect()
+            }
             Protocol::Extended { result_format } => {
                 let parsed = new().parse("", &self.text, &types);
                 vec![self.bind(parsed, "", result_format).describe_portal("").execute("", 0).sync()]
+            }
+            Protocol::Portions { result_format } => {
+                let bound = self.bind(new().parse("", &self.text, &types), "", result_format);
+                vec![bound.describe_portal("").execute("", 2).execute("", 3).execute("", 0).sync()]
             }
             Protocol::Named { result_format } => {
                 let name = format!("s{}", self.number);
@@ -129,7 +145,8 @@ impl Statement {
     pub fn reads_elsewhere(&self) -> bool {
         let own = usize::from(self.class == Class::WritingCte);
         let joins = matches!(self.class, Class::UpdateFrom | Class::DeleteUsing | Class::Merge);
-        self.class.writes() && (joins || self.text.matches("SELECT ").count() > own)
+        let calls = self.text.contains("total_");
+        self.class.writes() && (joins || calls || self.text.matches("SELECT ").count() > own)
     }
 
     fn simple(&self) -> Frontend {
@@ -150,6 +167,9 @@ impl Statement {
         }
         if self.parameters.is_empty() {
             let _ = writeln!(script, "{text};");
+            for fetch in &self.fetches {
+                let _ = writeln!(script, "{fetch};");
+            }
             return script;
         }
         let values = self
@@ -205,7 +225,7 @@ impl<'a> Draft<'a> {
     pub fn value(&mut self, dice: &mut Dice, kind: Kind, value: &str) -> String {
         if !self.extended || dice.chance(25) {
             return match kind {
-                Kind::Id | Kind::Amount | Kind::Shared | Kind::Parent => value.to_owned(),
+                Kind::Id | Kind::Amount | Kind::Shared | Kind::Parent | Kind::Generated => value.to_owned(),
                 Kind::Tenant | Kind::Owner | Kind::Label => quoted(value),
             };
         }
@@ -222,7 +242,7 @@ impl<'a> Draft<'a> {
     fn type_oid(&self, kind: Kind) -> u32 {
         use crate::schema::TenantType;
         match kind {
-            Kind::Id | Kind::Amount | Kind::Parent => 23,
+            Kind::Id | Kind::Amount | Kind::Parent | Kind::Generated => 23,
             Kind::Shared => 16,
             Kind::Owner | Kind::Label => 25,
             Kind::Tenant => match self.schema.tenant_type {

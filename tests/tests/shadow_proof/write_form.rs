@@ -1,12 +1,13 @@
 //! Whether the triggers that look at writes tell what the policies would change in them.
 
 use pgwarden_shadow::writes::{Effect, NONCE, Notice};
-use pgwarden_sql::{Writing, writings};
+use pgwarden_sql::{Writing, doing};
 use pgwarden_tests::Server;
 
 use crate::case::Case;
 use crate::pgwarden::{install_triggers, stage};
 use crate::rates::{Rates, Said, Truth};
+use crate::schema::Table;
 use crate::statement::{Class, Statement};
 use crate::truth::{Copy, Difference, Outcome};
 
@@ -34,14 +35,16 @@ fn measure_case(server: &Server, case: &Case, rates: &mut Rates, wrong: &mut Vec
     let mut watched = Copy::open(server, "staged");
     watched.wire.rows(&format!("SET {NONCE} = 'nonce'"));
     let looked_at = |statement: &&Statement| {
-        statement.class.writes() && statement.class != Class::CopyFrom && statement.user.is_some()
+        let is_bulk = matches!(statement.class, Class::CopyFrom | Class::Truncate);
+        statement.class.writes() && !is_bulk && statement.user.is_some()
     };
     for statement in case.statements.iter().filter(looked_at) {
         let (now, then) = (today.run(case, statement), enforced.run(case, statement));
         let seen = watched.run(case, statement);
         let truth = match Difference::between(statement, &now, &then) {
             Difference::Same => Truth::Same,
-            Difference::Unstable | Difference::FailsToday => Truth::Open,
+            Difference::FailsToday => Truth::Fails,
+            Difference::Unstable => Truth::Open,
             _ => Truth::Differs,
         };
         let disturbed = !now.is_like(statement, &seen);
@@ -60,7 +63,7 @@ fn notices(seen: &Outcome) -> Vec<Notice> {
 }
 
 fn said(case: &Case, statement: &Statement, seen: &Outcome) -> Said {
-    let written = writings(&statement.text).expect("the statement can be read");
+    let written = doing(&statement.text).expect("the statement can be read").writings;
     let (mut doubt, mut differs) = (None, false);
     for notice in notices(seen) {
         let named = |writing: &&Writing| writing.table == notice.name;
@@ -75,12 +78,19 @@ fn said(case: &Case, statement: &Statement, seen: &Outcome) -> Said {
     }
     let views = &case.schema.views;
     let through_view = written.iter().any(|writing| views.iter().any(|view| view.name == writing.table));
+    let other = notices(seen).iter().any(|notice| written.iter().all(|writing| writing.table != notice.name));
+    let is_written = |table: &&Table| written.iter().any(|writing| writing.table.starts_with(table.name));
+    let unwatched = case.schema.tables.iter().filter(is_written).any(|table| !table.is_watched());
+    let has_triggers = case.schema.tables.iter().any(|table| !table.triggers.is_empty());
     match doubt {
         // Whose policies hold there, the trigger cannot know.
-        _ if through_view => Said::NotEvaluated("through a view".to_owned()),
+        _ if unwatched => Said::NotEvaluated("it has no triggers".to_owned()),
+        _ if through_view || other => Said::NotEvaluated("through a view or a trigger".to_owned()),
         _ if differs => Said::Differs,
         Some(doubt) => Said::NotEvaluated(doubt),
-        None if statement.reads_elsewhere() => Said::NotEvaluated("it reads elsewhere".to_owned()),
+        None if statement.reads_elsewhere() || has_triggers => {
+            Said::NotEvaluated("it reads elsewhere".to_owned())
+        }
         None => Said::Clean,
     }
 }

@@ -4,10 +4,10 @@ use pgwarden_tests::Version;
 
 use crate::dice::Dice;
 use crate::reads::Source;
-use crate::schema::{Kind, Partitions, Schema, Table};
+use crate::schema::{Column, Kind, Partitions, Schema, Table};
 use crate::statement::{Class, Draft, Order, Protocol, Statement};
 
-const READS: [Class; 11] = [
+const READS: [Class; 12] = [
     Class::Select,
     Class::Join,
     Class::Cte,
@@ -19,23 +19,38 @@ const READS: [Class; 11] = [
     Class::Function,
     Class::Locking,
     Class::CopyTo,
+    Class::Fetch,
 ];
 
-const WRITES: [Class; 14] = [
+const WRITES: [Class; 28] = [
+    Class::Insert,
+    Class::Insert,
+    Class::Insert,
     Class::Insert,
     Class::Insert,
     Class::InsertSelect,
+    Class::InsertSelect,
     Class::OnConflict,
     Class::OnConflict,
+    Class::OnConflict,
+    Class::OnConflict,
+    Class::Update,
+    Class::Update,
+    Class::Update,
     Class::Update,
     Class::Update,
     Class::UpdateFrom,
+    Class::UpdateFrom,
+    Class::Delete,
+    Class::Delete,
     Class::Delete,
     Class::Delete,
     Class::DeleteUsing,
     Class::Merge,
+    Class::Merge,
     Class::WritingCte,
     Class::CopyFrom,
+    Class::Truncate,
 ];
 
 /// A statement, for a schema on a server of this version.
@@ -45,51 +60,106 @@ pub fn random(dice: &mut Dice, schema: &Schema, number: usize, version: Version)
         class = Class::UpdateFrom;
     }
     let user = Some(dice.below(schema.users.len())).filter(|_| dice.chance(94));
-    let copies = matches!(class, Class::CopyTo | Class::CopyFrom);
+    // No plan has parameters for these, and their results are text.
+    let is_plain = matches!(class, Class::CopyTo | Class::CopyFrom | Class::Fetch | Class::Truncate);
     let result_format = *dice.pick(&[0, 1]);
-    let protocol = match dice.below(4) {
-        _ if copies => Protocol::Simple,
-        0 | 1 => Protocol::Simple,
-        2 => Protocol::Extended { result_format },
+    let protocol = match dice.below(8) {
+        _ if is_plain => Protocol::Simple,
+        0..=3 => Protocol::Simple,
+        4 | 5 => Protocol::Extended { result_format },
+        6 if !class.writes() => Protocol::Portions { result_format },
         _ => Protocol::Named { result_format },
     };
     let mut draft = Draft::new(schema, number, user, protocol != Protocol::Simple);
-    let (text, order, copy_data) = draft.statement(dice, class, version);
+    let Written { text, order, fetches, copy_data } = draft.statement(dice, class, version);
     let parameters = draft.parameters;
-    Statement { number, class, text, parameters, protocol, order, copy_data, user }
+    Statement { number, class, text, parameters, protocol, order, fetches, copy_data, user }
+}
+
+/// What a statement says, and how it goes on.
+struct Written {
+    text: String,
+    order: Order,
+    fetches: Vec<String>,
+    copy_data: Option<String>,
+}
+
+impl Written {
+    fn new(text: String, order: Order) -> Written {
+        Written { text, order, fetches: Vec::new(), copy_data: None }
+    }
 }
 
 impl Draft<'_> {
-    fn statement(
-        &mut self,
-        dice: &mut Dice,
-        class: Class,
-        version: Version,
-    ) -> (String, Order, Option<String>) {
-        match class {
+    fn statement(&mut self, dice: &mut Dice, class: Class, version: Version) -> Written {
+        let text = match class {
             Class::CopyFrom => {
                 let (text, data) = self.copy_from(dice);
-                (text, Order::Any, Some(data))
+                return Written { copy_data: Some(data), ..Written::new(text, Order::Any) };
             }
-            Class::CopyTo => {
-                let query = self.select(dice);
-                (format!("COPY ({}) TO STDOUT", query.text), query.order, None)
-            }
-            Class::Locking => (self.locking(dice), Order::Any, None),
-            Class::Insert => (self.insert(dice), Order::Any, None),
-            Class::InsertSelect => (self.insert_select(dice), Order::Any, None),
-            Class::OnConflict => (self.on_conflict(dice), Order::Any, None),
-            Class::Update => (self.update(dice), Order::Any, None),
-            Class::UpdateFrom => (self.update_from(dice), Order::Any, None),
-            Class::Delete => (self.delete(dice), Order::Any, None),
-            Class::DeleteUsing => (self.delete_using(dice), Order::Any, None),
-            Class::Merge => (self.merge(dice, version), Order::Any, None),
-            Class::WritingCte => (self.writing_cte(dice), Order::Any, None),
+            Class::CopyTo => return self.copy_to(dice),
+            Class::Fetch => return self.fetch(dice),
+            Class::Locking => self.locking(dice),
+            Class::Insert => self.insert(dice),
+            Class::InsertSelect => self.insert_select(dice),
+            Class::OnConflict => self.on_conflict(dice),
+            Class::Update => self.update(dice),
+            Class::UpdateFrom => self.update_from(dice),
+            Class::Delete => self.delete(dice),
+            Class::DeleteUsing => self.delete_using(dice),
+            Class::Merge => self.merge(dice, version),
+            Class::WritingCte => self.writing_cte(dice),
+            Class::Truncate => self.truncate(dice),
             read => {
                 let query = self.query(dice, read);
-                (query.text, query.order, None)
+                return Written::new(query.text, query.order);
+            }
+        };
+        Written::new(text, Order::Any)
+    }
+
+    fn copy_to(&mut self, dice: &mut Dice) -> Written {
+        if dice.chance(25) {
+            let source = self.source(dice);
+            let table = &self.schema.tables[source.table];
+            let is_table = source.relation == table.name && table.partitions == Partitions::None;
+            let columns = |columns: &[Column]| -> Vec<_> { columns.iter().map(|one| one.name).collect() };
+            if is_table {
+                // A list of its own, by which the statement is known in the trail.
+                let mut listed: Vec<_> = table.written().cloned().collect();
+                dice.shuffle(&mut listed);
+                let text = format!("COPY {} ({}) TO STDOUT", table.name, columns(&listed).join(", "));
+                return Written::new(text, Order::Any);
             }
         }
+        let query = self.select(dice);
+        Written::new(format!("COPY ({}) TO STDOUT", query.text), query.order)
+    }
+
+    fn fetch(&mut self, dice: &mut Dice) -> Written {
+        let class =
+            *dice.pick(&[Class::Select, Class::Select, Class::Join, Class::Aggregate, Class::SetOperation]);
+        let (query, cursor) = (self.query(dice, class), self.name());
+        let scroll = *dice.pick(&["", "NO SCROLL "]);
+        let portions: &[&str] = match dice.below(3) {
+            0 => &["FORWARD 2", "ALL"],
+            1 => &["NEXT", "3", "FORWARD ALL"],
+            _ => &["ALL"],
+        };
+        let fetches = portions.iter().map(|portion| format!("FETCH {portion} FROM {cursor}")).collect();
+        let text = format!("DECLARE {cursor} {scroll}CURSOR FOR {}", query.text);
+        Written { fetches, ..Written::new(text, query.order) }
+    }
+
+    fn truncate(&mut self, dice: &mut Dice) -> String {
+        let tables = &self.schema.tables;
+        let mut names: Vec<_> = tables.iter().map(|table| table.name).collect();
+        names.extend(self.schema.partitions.iter().map(|(_, partition)| partition.as_str()));
+        dice.shuffle(&mut names);
+        names.truncate(dice.between(1, 2));
+        let identity = dice.pick(&["", " RESTART IDENTITY", " CONTINUE IDENTITY"]);
+        let behaviour = dice.pick(&["", " CASCADE", " CASCADE"]);
+        format!("TRUNCATE {}{identity}{behaviour}", names.join(", "))
     }
 
     fn target(&mut self, dice: &mut Dice) -> Source {
@@ -98,7 +168,7 @@ impl Draft<'_> {
             let (table, partition) = dice.pick(&schema.partitions).clone();
             return Source { relation: partition, ..self.table(table) };
         }
-        let views: Vec<_> = schema.views.iter().filter(|view| view.filter.is_empty()).collect();
+        let views: Vec<_> = schema.views.iter().filter(|view| view.is_written()).collect();
         if !views.is_empty() && dice.chance(10) {
             let view = *dice.pick(&views);
             let (relation, columns) = (view.name.to_owned(), view.columns.clone());
@@ -130,6 +200,7 @@ impl Draft<'_> {
         let table = &schema.tables[source.table];
         let by_tenant = table.partitions == Partitions::ByTenant;
         let needed = |kind| kind == Kind::Id || by_tenant && kind == Kind::Tenant;
+        columns.retain(|column| column.kind != Kind::Generated);
         columns.retain(|column| needed(column.kind) || dice.chance(75));
         let names: Vec<_> = columns.iter().map(|column| column.name).collect();
         let rows = (0..count).map(|row| {
@@ -145,6 +216,7 @@ impl Draft<'_> {
         let value = match kind {
             Kind::Id => id.to_string(),
             Kind::Tenant if table.null_tenants && dice.chance(5) => return "NULL".to_owned(),
+            Kind::Tenant if table.fills_tenant() && dice.chance(30) => return "NULL".to_owned(),
             Kind::Tenant => self.tenant(dice, 80),
             Kind::Owner => self.owner(dice),
             Kind::Shared => return (*dice.pick(&["true", "false"])).to_owned(),
@@ -154,6 +226,7 @@ impl Draft<'_> {
                 let parent = table.parent.map_or(0, |(parent, _)| parent);
                 dice.between(1, self.schema.tables[parent].rows.len()).to_string()
             }
+            Kind::Generated => "DEFAULT".to_owned(),
         };
         self.value(dice, kind, &value)
     }
@@ -241,15 +314,20 @@ impl Draft<'_> {
 
     fn assignment(&mut self, dice: &mut Dice, target: &Source) -> String {
         let amount = target.column(Kind::Amount).expect("every source has it");
-        match dice.below(7) {
-            0 | 1 => format!("amount = {amount} + 1"),
-            2 => "amount = 3".to_owned(),
-            3 => {
+        match dice.below(15) {
+            0..=3 => format!("amount = {amount} + 1"),
+            4 => {
+                // What it reads stands in the function.
+                let table = dice.pick(&self.schema.tables).name;
+                format!("amount = coalesce(total_{table}(), 0)")
+            }
+            5 | 6 => "amount = 3".to_owned(),
+            7 | 8 => {
                 let owner = self.owner(dice);
                 format!("owner = {}", self.value(dice, Kind::Owner, &owner))
             }
-            4 => format!("label = '{}', amount = 16", dice.pick(&["red", "grey"])),
-            5 => {
+            9 | 10 => format!("label = '{}', amount = 16", dice.pick(&["red", "grey"])),
+            11 | 12 => {
                 let tenant = self.tenant(dice, 50);
                 format!("{} = {}", self.schema.tenant_column, self.value(dice, Kind::Tenant, &tenant))
             }
@@ -329,9 +407,6 @@ impl Draft<'_> {
         let (number, source) = (dice.below(self.schema.tables.len()), self.source(dice));
         let target = self.table(number);
         let of = |source: &Source, kind| source.column(kind).expect("every source has it");
-        let tenant = self.tenant(dice, 80);
-        let tenant = self.value(dice, Kind::Tenant, &tenant);
-        let kind = self.schema.tenant_type.sql();
         let matched = match dice.below(3) {
             0 => "WHEN MATCHED THEN UPDATE SET amount = 4",
             1 => "WHEN MATCHED THEN DELETE",
@@ -339,6 +414,9 @@ impl Draft<'_> {
         };
         let filter = self.own_filter(dice, &target).replacen(" WHERE ", " AND ", 1);
         let missing = if dice.chance(60) {
+            let tenant = self.tenant(dice, 80);
+            let tenant = self.value(dice, Kind::Tenant, &tenant);
+            let kind = self.schema.tenant_type.sql();
             format!(
                 " WHEN NOT MATCHED THEN INSERT (id, {}, owner) VALUES ({} + 2000, {tenant}::{kind}, 'u0')",
                 self.schema.tenant_column,
@@ -390,7 +468,7 @@ impl Draft<'_> {
         let number = dice.below(self.schema.tables.len());
         let table = &self.schema.tables[number];
         let mut columns: Vec<_> =
-            table.columns.iter().filter(|column| column.kind != Kind::Parent).cloned().collect();
+            table.written().filter(|column| column.kind != Kind::Parent).cloned().collect();
         dice.shuffle(&mut columns);
         let names: Vec<_> = columns.iter().map(|column| column.name).collect();
         let mut data = String::new();
@@ -400,7 +478,7 @@ impl Draft<'_> {
                 Kind::Tenant => self.tenant(dice, 80),
                 Kind::Owner => self.owner(dice),
                 Kind::Shared => "f".to_owned(),
-                Kind::Amount | Kind::Parent => dice.below(20).to_string(),
+                Kind::Amount | Kind::Parent | Kind::Generated => dice.below(20).to_string(),
                 Kind::Label => "red".to_owned(),
             });
             data.push_str(&values.collect::<Vec<_>>().join("\t"));

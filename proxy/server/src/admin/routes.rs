@@ -90,7 +90,8 @@ async fn status(State(state): State<AdminState>) -> Response {
     json_response(StatusCode::OK, &json!(state.status.report()))
 }
 
-/// Holds the traffic of a database: `POST /hold?database=…&milliseconds=…`.
+/// Holds the traffic of a database: `POST /hold?database=…&milliseconds=…`. Answers with the server processes that sessions
+/// have at the moment.
 async fn hold(State(state): State<AdminState>, uri: Uri) -> Response {
     let query = uri.query().unwrap_or_default();
     let milliseconds = parameter(query, "milliseconds").and_then(|text| text.parse().ok());
@@ -101,7 +102,8 @@ async fn hold(State(state): State<AdminState>, uri: Uri) -> Response {
     };
     state.holds.begin(&database, duration);
     tracing::info!(database, milliseconds = duration.as_millis(), "traffic is held");
-    json_response(StatusCode::OK, &json!({ "held": database }))
+    let processes = state.status.processes(&database);
+    json_response(StatusCode::OK, &json!({ "held": database, "processes": processes }))
 }
 
 /// Lets it flow again: `DELETE /hold?database=…`.

@@ -19,6 +19,10 @@ impl Source for Nothing {
     fn report(&self) -> Report {
         Report::default()
     }
+
+    fn processes(&self, _database: &str) -> Vec<u32> {
+        Vec::new()
+    }
 }
 
 /// A running admin listener.
@@ -39,7 +43,12 @@ async fn serving(token: Option<&str>) -> Served {
         readiness: Arc::clone(&readiness),
         holds: Arc::default(),
         status: Arc::new(Nothing),
-        reports: Arc::new(crate::report::Live::new(|| (None, crate::report::RULES))),
+        reports: Arc::new(crate::report::Live::new(|| crate::report::Terms {
+            directory: None,
+            rules: crate::report::RULES,
+            keys: crate::report::Keys::None,
+            databases: Vec::new(),
+        })),
         token: Arc::new(ArcSwapOption::from_pointee(token.map(|token| SecretText::new(token.to_owned())))),
     };
     let (stop, stopped) = oneshot::channel();

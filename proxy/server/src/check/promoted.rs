@@ -19,7 +19,10 @@ pub(super) async fn look(asked: &mut Asked) -> Result<Vec<Finding>, UpstreamErro
     }
     let mut findings = Vec::new();
     for row in asked.rows(UNBOUND).await? {
-        let [table, role, why] = row.as_slice() else { continue };
+        let [state, table, role, why, ..] = row.as_slice() else { continue };
+        if state != "promoted" {
+            continue;
+        }
         findings.push(Finding {
             severity: Severity::Warning,
             kind: "table",

@@ -19,9 +19,14 @@ pub(crate) struct From {
     /// Its token: `file:PATH` or `env:NAME`.
     #[arg(long, value_name = "SOURCE", requires = "admin")]
     pub(crate) token: Option<String>,
-    /// The server, which knows more: steps that no trail has yet, statements that went past pgwarden.
+    /// The server, which knows more: steps that no trail has yet, what promotion would run into, statements that went past
+    /// pgwarden. Without it, the configuration's observer asks.
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
+    /// The key that signs the trail: 64 digits, or `file:PATH`; again for each further one. Without it, the signing key of
+    /// the configuration verifies.
+    #[arg(long, value_name = "KEY", conflicts_with = "admin")]
+    pub(crate) public_key: Vec<String>,
     /// Leave out what was found before: a date, a time like 2030-01-31T12:00:00Z, or an age like 2h or 30d.
     #[arg(long, value_name = "WHEN")]
     pub(crate) since: Option<String>,

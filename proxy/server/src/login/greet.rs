@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::cancel::{BackendKey, ClientKey};
 use crate::login::Denied;
 use crate::login::authenticate::{Shown, authenticate};
+use crate::login::certificate;
 use crate::login::identify::identify;
 use crate::login::options;
 use crate::login::passthrough;
@@ -72,7 +73,8 @@ pub(super) async fn log_in(
     let full = |refusal| Denied::Refused(refusal, LoginOutcome::RefusedLimit);
     let waited = app.suspicion.hold(&Suspect { address: peer.address(), user }, app).await?;
     let mut place = app.admission.admit(limits).map_err(full)?;
-    let newcomer = Newcomer { user, database, peer, waited };
+    let certificate = certificate::brought(stream).into_iter().next();
+    let newcomer = Newcomer { user, database, peer, waited, certificate };
     let mut shown = authenticate(stream, &newcomer, app).await?;
     let lent = shown.lent();
     let is_left_to_server = matches!(shown, Shown::LeftToServer);
@@ -165,7 +167,7 @@ fn party(mode: Mode, newcomer: &Newcomer<'_>, shown: &Shown, startup: &Startup, 
         service: None,
         application_name: startup.parameter("application_name").map(str::to_owned),
         client_addr: Some(newcomer.peer.address().map_or_else(|| "unix".to_owned(), |one| one.to_string())),
-        certificate: None,
+        certificate: newcomer.certificate.clone(),
         token,
     };
     let role = app.settings.upstream.user.clone().unwrap_or_else(|| newcomer.user.to_owned());

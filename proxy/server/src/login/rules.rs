@@ -20,6 +20,8 @@ pub(super) struct Newcomer<'a> {
     pub(super) peer: Peer,
     /// Whether it has waited for what failed before it.
     pub(super) waited: Waited,
+    /// The first name in the certificate that it has shown.
+    pub(super) certificate: Option<String>,
 }
 
 impl Newcomer<'_> {

@@ -34,6 +34,15 @@ pub(crate) struct Question<'a> {
     pub(crate) rows: u16,
 }
 
+/// How long the server may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For the answer.
+    pub(super) answer: Duration,
+    /// For a lock that somebody else has.
+    pub(super) lock: Option<Duration>,
+}
+
 /// A row of the answer, as texts; wiped from memory when dropped.
 pub(crate) type Row = Vec<Option<Zeroizing<String>>>;
 
@@ -103,11 +112,11 @@ impl Connection {
     ///
     /// # Errors
     /// [`LookupError`] when the server cannot be asked, or the statement fails.
-    pub(crate) async fn ask(
+    pub(super) async fn ask(
         &mut self,
         question: Question<'_>,
         form: Form,
-        patience: Duration,
+        patience: Patience,
     ) -> Result<Table, LookupError> {
         packet::write(&mut self.stream, &request(question, form, patience)).await?;
         let mut answer = Answer::of_at_most(question.rows);
@@ -121,11 +130,12 @@ impl Connection {
 }
 
 /// The question as one batch that is one transaction: behind a pooler, each may meet another server.
-fn request(question: Question<'_>, form: Form, patience: Duration) -> Zeroizing<Vec<u8>> {
+fn request(question: Question<'_>, form: Form, patience: Patience) -> Zeroizing<Vec<u8>> {
     let mut batch = Zeroizing::new(Vec::new());
     let mut writer = Writer::new(&mut batch);
-    let timeout = format!("SET LOCAL statement_timeout = {}", patience.as_millis().max(1));
-    for command in ["BEGIN", SEARCH_PATH, &timeout] {
+    let timeout = format!("SET LOCAL statement_timeout = {}", patience.answer.as_millis().max(1));
+    let lock = patience.lock.map(|lock| format!("SET LOCAL lock_timeout = {}", lock.as_millis().max(1)));
+    for command in ["BEGIN", SEARCH_PATH, &timeout].into_iter().chain(lock.as_deref()) {
         statement(&mut writer, Question { sql: command, values: &[], rows: 0 }, Form::Rows);
     }
     statement(&mut writer, question, form);
@@ -324,10 +334,16 @@ mod tests {
     #[test]
     fn a_question_is_one_transaction_and_no_value_is_part_of_a_text() {
         let question = Question { sql: "SELECT $1", values: &["'; DROP"], rows: 2 };
-        let bytes = request(question, Form::Rows, Duration::from_secs(5));
+        let patience = Patience { answer: Duration::from_secs(5), lock: Some(Duration::from_secs(1)) };
+        let bytes = request(question, Form::Rows, patience);
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let order =
-            ["BEGIN\0", "search_path = pg_catalog, pg_temp\0", "statement_timeout = 5000\0", "SELECT $1\0"];
+        let order = [
+            "BEGIN\0",
+            "search_path = pg_catalog, pg_temp\0",
+            "statement_timeout = 5000\0",
+            "lock_timeout = 1000\0",
+            "SELECT $1\0",
+        ];
         let places: Vec<usize> = order.iter().map(|part| text.find(part).expect("it is there")).collect();
         assert!(places.is_sorted() && text.find("COMMIT\0") > places.last().copied());
         assert!(bytes.windows(11).any(|window| window == b"\0\0\0\x07'; DROP"), "with its length in front");

@@ -31,7 +31,7 @@ pub(crate) enum LookupError {
 }
 
 /// Classes of SQLSTATE whose messages speak of names and states, and never of a value.
-const NOT_ABOUT_VALUES: [&str; 5] = ["28", "3D", "42", "53", "57"];
+const NOT_ABOUT_VALUES: [&str; 6] = ["28", "3D", "42", "53", "55", "57"];
 
 impl LookupError {
     /// What an ErrorResponse says.
@@ -89,7 +89,7 @@ mod tests {
         for sqlstate in ["22P02", "22023", "P0001", "23505", "XX000"] {
             assert!(!shown(sqlstate).contains("hunter2") && shown(sqlstate).contains(sqlstate), "{sqlstate}");
         }
-        for sqlstate in ["42501", "42P01", "57014", "3D000"] {
+        for sqlstate in ["42501", "42P01", "55P03", "57014", "3D000"] {
             assert!(shown(sqlstate).contains("no hunter2"), "{sqlstate}");
         }
     }

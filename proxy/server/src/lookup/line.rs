@@ -1,7 +1,7 @@
 //! The way to the server for questions of one kind: a few connections, opened when they are needed and then kept.
 
 use crate::lookup::LookupError;
-use crate::lookup::connection::{Connection, Form, Question, Row, Table};
+use crate::lookup::connection::{Connection, Form, Patience, Question, Row, Table};
 use crate::upstream::{Credentials, LIMIT, Server, UpstreamError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub(crate) struct Line {
     /// How long a question may take, from the moment it is asked until it is answered, a new connection included.
     patience: Duration,
     places: Semaphore,
+    /// How long a question waits for locks; as long as for its answer, if nothing is said.
+    lock_patience: Option<Duration>,
     /// The longest message of an answer.
     longest: usize,
     idle: Mutex<Vec<Connection>>,
@@ -28,7 +30,8 @@ impl Line {
     /// A line that nothing was asked on yet.
     pub(crate) fn new(server: Arc<Server>, login: Credentials, database: String, patience: Duration) -> Self {
         let places = Semaphore::new(CONNECTIONS);
-        Self { server, login, database, patience, places, longest: LIMIT, idle: Mutex::default() }
+        let (lock_patience, longest, idle) = (None, LIMIT, Mutex::default());
+        Self { server, login, database, patience, places, lock_patience, longest, idle }
     }
 
     /// The same line with so many connections at most.
@@ -39,6 +42,11 @@ impl Line {
     /// The same line for answers with longer messages.
     pub(crate) fn reading(self, longest: usize) -> Self {
         Self { longest, ..self }
+    }
+
+    /// The same line for questions that wait for locks for so long at most.
+    pub(crate) fn waiting_for_locks(self, patience: Duration) -> Self {
+        Self { lock_patience: Some(patience), ..self }
     }
 
     /// Asks. A kept connection that turns out to be dead is replaced, once. Cancel safe: a connection on which somebody
@@ -84,7 +92,8 @@ impl Line {
         form: Form,
     ) -> Result<Table, LookupError> {
         let mut connection = connection;
-        let table = connection.ask(question, form, self.patience).await?;
+        let patience = Patience { answer: self.patience, lock: self.lock_patience };
+        let table = connection.ask(question, form, patience).await?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(table)
     }

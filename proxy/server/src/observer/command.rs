@@ -172,8 +172,12 @@ fn status(tables: &[&Relation], terms: &Terms) -> String {
     for table in tables {
         let state = match (&table.writes, terms.install(table)) {
             (Triggers::Installed(digest), Ok((_, wanted))) if *digest == wanted => "installed".to_owned(),
-            (Triggers::Installed(_), Ok(_)) => "installed, with other policies than there are now".to_owned(),
-            (Triggers::Installed(_), Err(why)) => format!("installed, and should not be: {why}"),
+            (Triggers::Installed(_) | Triggers::Outdated(_), Ok(_)) => {
+                "installed, with other policies than there are now".to_owned()
+            }
+            (Triggers::Installed(_) | Triggers::Outdated(_), Err(why)) => {
+                format!("installed, and should not be: {why}")
+            }
             (Triggers::Disabled, _) => "disabled".to_owned(),
             (Triggers::Missing, Ok(_)) => "not installed".to_owned(),
             (Triggers::Missing, Err(why)) => format!("not installed: {why}"),

@@ -2,8 +2,9 @@
 
 use crate::lookup::{Line, LookupError, Question};
 use crate::observer::Snapshot;
-use crate::observer::journal::Journal;
+use crate::observer::journal::{self, Journal};
 use crate::observer::upkeep::{Done, Upkeep};
+use crate::pool::Pools;
 use crate::trail::Trail;
 use pgwarden_audit::Event;
 use pgwarden_shadow::{Catalog, LOOK, TenantRule, Unreadable};
@@ -22,6 +23,7 @@ pub(super) struct Watched {
     pub(super) interval: Duration,
     pub(super) upkeep: Upkeep,
     pub(super) trail: Arc<Trail>,
+    pub(super) pools: Arc<Pools>,
 }
 
 /// Why a look has failed.
@@ -45,10 +47,26 @@ enum Sight {
     Lost,
 }
 
+/// What is known so far.
+#[derive(Debug, Default)]
+struct Known {
+    /// The hash of the document that was seen last.
+    document: String,
+    /// The hash of the policies that were recorded last.
+    policies: String,
+}
+
+/// Whether the policies are others already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    On,
+    Not,
+}
+
 impl Watched {
     /// Looks, waits for a change to be told or for the next time, and looks again.
     pub(super) async fn look_for_ever(mut self, told: Arc<Notify>) {
-        let (mut known, mut sight) = (String::new(), None);
+        let (mut known, mut sight) = (Known::default(), None);
         let mut journal = Journal::new(&self.name, &self.trail);
         loop {
             let looked = match self.look(&mut known).await {
@@ -72,22 +90,54 @@ impl Watched {
     }
 
     /// Looks until nothing is left to do about what was seen.
-    async fn look(&mut self, known: &mut String) -> Result<(), LookError> {
-        while let Some((hash, catalog)) = self.seen(known).await? {
-            *known = hash;
-            let catalog = Arc::new(catalog);
-            let before = self.snapshot.swap(Arc::clone(&catalog));
-            if before.policy_hash != catalog.policy_hash {
-                self.trail.record(Event::PoliciesChanged {
-                    database: self.name.clone(),
-                    policy_hash: catalog.policy_hash.clone(),
-                });
+    async fn look(&mut self, known: &mut Known) -> Result<(), LookError> {
+        loop {
+            let seen = self.seen(&known.document).await?;
+            let is_new = seen.is_some();
+            if let Some((hash, catalog)) = seen {
+                known.document = hash;
+                let catalog = Arc::new(catalog);
+                let before = self.snapshot.swap(Arc::clone(&catalog));
+                self.heed_memberships(&before, &catalog);
             }
-            if self.upkeep.keep(&catalog).await == Done::Nothing {
-                break;
+            let catalog = self.snapshot.load_full();
+            if known.policies != catalog.policy_hash && self.record(&catalog, known).await? == Moved::On {
+                continue;
+            }
+            if !is_new || self.upkeep.keep(&catalog).await == Done::Nothing {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    /// Records what the policies are, with the steps that have made them so: those that are read between two looks that see
+    /// the same policies, because a command changes both at once.
+    async fn record(&self, catalog: &Catalog, known: &mut Known) -> Result<Moved, LookError> {
+        let steps = journal::steps(&self.line).await?;
+        let later = self.seen(&known.document).await?;
+        if later.is_some_and(|(_, later)| later.policy_hash != catalog.policy_hash) {
+            return Ok(Moved::On);
+        }
+        known.policies.clone_from(&catalog.policy_hash);
+        self.trail.record(Event::PoliciesChanged {
+            database: self.name.clone(),
+            policy_hash: catalog.policy_hash.clone(),
+            tables: catalog.digests(&steps),
+        });
+        Ok(Moved::Not)
+    }
+
+    /// Which policies bind whom is part of plans, and a changed membership makes none of them anew (`plancache.c`): backends
+    /// that may have such plans go.
+    fn heed_memberships(&self, before: &Catalog, now: &Catalog) {
+        let is_first = before.policy_hash.is_empty();
+        if !is_first && before.memberships != now.memberships {
+            tracing::info!(
+                database = self.name,
+                "members of roles that policies name have changed: backends are exchanged"
+            );
+            self.pools.exchange(&self.name);
+        }
     }
 
     /// Looks once; nothing where it is the document of this hash still.
@@ -97,6 +147,8 @@ impl Watched {
         let mut row = rows.pop().ok_or(LookError::Nothing)?.into_iter();
         let hash = row.next().flatten().ok_or(LookError::Nothing)?;
         let Some(document) = row.next().flatten() else { return Ok(None) };
-        Ok(Some((hash.to_string(), Catalog::read(&document, &self.rules)?)))
+        let mut catalog = Catalog::read(&document, &self.rules)?;
+        self.upkeep.outdate(&mut catalog);
+        Ok(Some((hash.to_string(), catalog)))
     }
 }

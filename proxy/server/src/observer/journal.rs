@@ -4,6 +4,7 @@
 use crate::lookup::{Line, LookupError, Question, Row};
 use crate::trail::Trail;
 use pgwarden_audit::{Event, Staging, Step};
+use std::collections::BTreeMap;
 
 /// Entries to fetch at once.
 const ROWS: u16 = 500;
@@ -27,6 +28,29 @@ const ENTRIES: &str = "SELECT id::pg_catalog.text, step, by_user,
     pg_catalog.to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
     pg_catalog.array_to_json(tables)::pg_catalog.text, reason, detail::pg_catalog.text
     FROM pgwarden.journal WHERE id > $1::pg_catalog.int8 AND id <= $2::pg_catalog.int8 ORDER BY id LIMIT 500";
+
+/// Whether it may be read what is staged.
+const IS_STAGED: &str = "SELECT coalesce(pg_catalog.has_schema_privilege('pgwarden', 'USAGE')
+    AND pg_catalog.has_table_privilege('pgwarden.staged', 'SELECT'), false)
+    FROM (SELECT WHERE EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                               WHERE n.nspname = 'pgwarden' AND c.relname = 'staged')) AS there";
+
+/// What the last command about each table has left.
+const STEPS: &str = "SELECT coalesce(pg_catalog.json_object_agg(s.relation::pg_catalog.oid,
+    s.state || ' ' || pg_catalog.to_char(s.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')), '{}')::pg_catalog.text
+    FROM pgwarden.staged s";
+
+/// What the last command about each table has left, by OID; nothing where that may not be read.
+///
+/// # Errors
+/// [`LookupError`] when the server cannot be asked.
+pub(super) async fn steps(line: &Line) -> Result<BTreeMap<u32, String>, LookupError> {
+    if value(line, IS_STAGED).await?.as_deref() != Some("t") {
+        return Ok(BTreeMap::new());
+    }
+    let steps = value(line, STEPS).await?.unwrap_or_default();
+    serde_json::from_str(&steps).map_err(|error| LookupError::Answer(error.to_string()))
+}
 
 /// Follows the journal of one database.
 #[derive(Debug)]

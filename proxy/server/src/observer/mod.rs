@@ -12,6 +12,8 @@ mod script;
 mod upkeep;
 
 use crate::lookup::Line;
+use crate::pool::Pools;
+use crate::report::Database;
 use crate::trail::Trail;
 use crate::upstream::{Credentials, Server};
 use arc_swap::ArcSwap;
@@ -23,6 +25,7 @@ use pgwarden_shadow::{Catalog, TenantRule};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use upkeep::Upkeep;
 
@@ -31,6 +34,10 @@ pub(crate) type Snapshot = Arc<ArcSwap<Catalog>>;
 
 /// The longest message of an answer: a catalog of some ten thousand tables.
 const LONGEST: usize = 256 * 1024 * 1024;
+
+/// How long a look waits for a table that somebody has locked: expressions of policies are not shown without its lock
+/// (`pg_get_expr`, in the newer minor versions). Until the lock is gone, what was seen last counts.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How triggers sign what they say, in this process; nothing where nobody looks.
 pub(crate) fn nonce(settings: &Settings, key: &[u8; 32]) -> Option<Arc<str>> {
@@ -52,6 +59,7 @@ pub(crate) struct Observer {
     terms: Arc<upkeep::Terms>,
     trail: Arc<Trail>,
     server: Arc<Server>,
+    pools: Arc<Pools>,
     databases: BTreeMap<String, Snapshot>,
     /// For a database that nobody looks at.
     nothing: Snapshot,
@@ -63,7 +71,7 @@ impl Observer {
     pub(crate) fn new(
         settings: &Settings,
         secret: Option<Secret>,
-        server: &Arc<Server>,
+        (server, pools): (&Arc<Server>, &Arc<Pools>),
         trail: &Arc<Trail>,
     ) -> Self {
         let (terms, trail) = (Arc::new(upkeep::Terms::of(settings)), Arc::clone(trail));
@@ -75,9 +83,9 @@ impl Observer {
         });
         let names = settings.iter().flat_map(|settings| settings.databases.iter().cloned());
         let databases = names.map(|name| (name, Snapshot::default())).collect();
-        let server = Arc::clone(server);
+        let (server, pools) = (Arc::clone(server), Arc::clone(pools));
         let (nothing, tasks) = (Snapshot::default(), std::sync::Mutex::default());
-        Self { settings, login, rules, terms, trail, server, databases, nothing, tasks }
+        Self { settings, login, rules, terms, trail, server, pools, databases, nothing, tasks }
     }
 
     /// Who looks behind a reload: still this one, if the other would look at the same in the same way.
@@ -94,6 +102,12 @@ impl Observer {
     /// What is known of a database; an empty catalog of one that nobody looks at.
     pub(crate) fn catalog(&self, database: &str) -> Snapshot {
         Arc::clone(self.databases.get(database).unwrap_or(&self.nothing))
+    }
+
+    /// The databases that it looks at, for whoever asks them something else.
+    pub(crate) fn databases(&self) -> Vec<Database> {
+        let Some(login) = &self.login else { return Vec::new() };
+        self.databases.keys().map(|name| Database::observed(&self.server, login, name)).collect()
     }
 
     /// Who looks.
@@ -113,7 +127,7 @@ impl Observer {
             let watched = Watched {
                 name: name.clone(),
                 snapshot: Arc::clone(snapshot),
-                line: line.of_at_most(1).reading(LONGEST),
+                line: line.of_at_most(1).reading(LONGEST).waiting_for_locks(PATIENCE),
                 rules: Arc::clone(&self.rules),
                 interval: settings.interval,
                 upkeep: Upkeep::new(
@@ -121,6 +135,7 @@ impl Observer {
                     (Arc::clone(&self.server), login.clone(), name.clone()),
                 ),
                 trail: Arc::clone(&self.trail),
+                pools: Arc::clone(&self.pools),
             };
             let told = Arc::default();
             tasks.spawn(listening::listen(

@@ -48,12 +48,17 @@ impl Terms {
         Ok((format!("CREATE SCHEMA IF NOT EXISTS pgwarden;\n{script}"), digest))
     }
 
+    /// The digest of what the triggers of a table would run if they were made now; `None` where there can be none.
+    pub(super) fn digest(&self, table: &Relation) -> Option<String> {
+        self.install(table).ok().map(|(_, digest)| digest)
+    }
+
     /// What has to be done about a table whose triggers were installed once, or whose root's were.
     fn work(&self, table: &Relation, catalog: &Catalog) -> Option<Work> {
         let root = table.root.and_then(|root| catalog.relation(root));
         let is_wanted = match &table.writes {
-            Triggers::Installed(_) => true,
-            Triggers::Missing => root.is_some_and(|root| matches!(root.writes, Triggers::Installed(_))),
+            Triggers::Installed(_) | Triggers::Outdated(_) => true,
+            Triggers::Missing => root.is_some_and(|root| root.writes.are_there()),
             // Somebody has switched them off.
             Triggers::Disabled => false,
         };
@@ -61,7 +66,7 @@ impl Terms {
             _ if !is_wanted => None,
             (Ok((_, wanted)), Triggers::Installed(digest)) if *digest == wanted => None,
             (Ok((script, _)), _) => Some(Work::Install(script)),
-            (Err(why), Triggers::Installed(_)) => {
+            (Err(why), found) if found.are_there() => {
                 Some(Work::Remove(writes::remove(table.oid, Some(table)), why))
             }
             (Err(_), _) => None,
@@ -73,6 +78,11 @@ impl Upkeep {
     /// Nothing was tried yet.
     pub(super) fn new(terms: Arc<Terms>, place: (Arc<Server>, Credentials, String)) -> Self {
         Self { terms, place, in_vain: HashMap::new() }
+    }
+
+    /// Notes which triggers run something else than the policies say now.
+    pub(super) fn outdate(&self, catalog: &mut Catalog) {
+        catalog.outdate(|table| self.terms.digest(table));
     }
 
     /// Does what has to be done about the tables of a catalog. Returns whether anything was done.

@@ -153,6 +153,20 @@ impl Pools {
         self.allowance.resize(plan.max_backends);
     }
 
+    /// Has the backends of a database opened anew: each that is open is closed when it becomes idle.
+    pub(crate) fn exchange(&self, database: &str) {
+        let concerned = |pool: &&Arc<Pool>| pool.key.database == database;
+        // Collected first: a reload that comes meanwhile waits for no pool.
+        let pools: Vec<Arc<Pool>> =
+            self.pools.iter().filter(|pool| concerned(&pool.value())).map(|pool| Arc::clone(&pool)).collect();
+        let plan = self.plan.load();
+        for pool in pools {
+            let Target { server, login } = &*pool.terms().target;
+            let target = Arc::new(Target { server: Arc::clone(server), login: login.clone() });
+            pool.renew(plan.with_target(target), plan.size(&pool.key.whose));
+        }
+    }
+
     /// Does something with every pool.
     pub(crate) fn each(&self, mut work: impl FnMut(&Pool)) {
         self.pools.iter().for_each(|pool| work(&pool));

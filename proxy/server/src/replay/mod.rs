@@ -22,12 +22,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::watch;
 use worker::Worker;
 
 /// Bytes of stack for deeply nested statements.
 const STACK: usize = 64 * 1024 * 1024;
 /// How often the thread is looked at while it ends.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long it takes at most to count what will not be run any more.
+const COUNTING: Duration = Duration::from_secs(2);
 
 /// What replays are run with.
 #[derive(Debug, Clone)]
@@ -49,6 +52,8 @@ pub(crate) struct Replays {
     sampler: Sampler,
     tally: Arc<Tally>,
     queue: Mutex<Option<Sender<Candidate>>>,
+    /// Whether there is no time left to run anything.
+    ends: watch::Sender<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -92,7 +97,8 @@ impl Replays {
         let settings = &terms.settings;
         let (queue, candidates) = channel(settings.queue);
         let tally = Arc::new(Tally::default());
-        let worker = Worker::new(terms.clone(), rules(settings), Arc::clone(&tally), reporter);
+        let (ends, end) = watch::channel(false);
+        let worker = Worker::new(terms.clone(), rules(settings), (Arc::clone(&tally), reporter), end);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new()
             .name("pgwarden-replay".into())
@@ -103,6 +109,7 @@ impl Replays {
             sampler: Sampler::new(sampling),
             tally,
             queue: Mutex::new(Some(queue)),
+            ends,
             thread: Mutex::new(Some(thread)),
             terms,
         }))
@@ -115,14 +122,19 @@ impl Replays {
             && Arc::ptr_eq(&self.terms.server, &terms.server)
     }
 
-    /// Takes nothing any more, and waits as long as `patience` says until everything has been told.
+    /// Takes nothing any more, and waits as long as `patience` says for what is left. What was not run by then is counted.
     pub(crate) fn close(&self, patience: Duration) {
         *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let deadline = Instant::now() + patience;
-        while !thread.is_finished() && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
-        }
+        let wait = |patience: Duration| {
+            let deadline = Instant::now() + patience;
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(LOOK);
+            }
+        };
+        wait(patience);
+        self.ends.send_replace(true);
+        wait(COUNTING);
     }
 }
 

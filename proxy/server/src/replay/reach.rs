@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 /// What a query reaches, as far as it matters.
 #[derive(Debug, Default)]
 pub(super) struct Reach {
-    /// The tables with a policy for a shadow role, as `schema`, `table`.
+    /// The tables with a policy for a shadow role, as `schema`, `table`: those that it reads by itself, or by what is in
+    /// force today. What only pending policies read says nothing about the tables that they read.
     pub(super) staged: BTreeSet<(String, String)>,
     /// Names of columns that are floating-point numbers.
     pub(super) floats: BTreeSet<String>,
@@ -15,8 +16,22 @@ pub(super) struct Reach {
     pub(super) columns: BTreeSet<String>,
     /// Aggregates that somebody has made: in which order they take values may matter.
     pub(super) aggregates: bool,
-    /// What policies ask, each with its own closure.
-    policies: Vec<String>,
+    /// What the policies ask that are to be followed.
+    policies: Policies,
+}
+
+/// Expressions of policies.
+#[derive(Debug, Default)]
+struct Policies {
+    in_force: Vec<String>,
+    pending: Vec<String>,
+}
+
+/// What is to become of the tables that a text reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tables {
+    Told,
+    Passed,
 }
 
 /// Why a query is not run again.
@@ -50,28 +65,39 @@ pub(super) async fn reach(side: &mut Side, query: &str, shadows: &[String]) -> R
     let mut reach = Reach::default();
     let mut closure = Closure::default();
     closure.add(query, Body::Sql)?;
-    reach.follow(side, &mut closure, shadows).await?;
-    let mut behind = Closure::default();
+    reach.follow(side, (&mut closure, Tables::Told), shadows).await?;
+    let [mut today, mut pending] = [Closure::default(), Closure::default()];
     loop {
-        let policies = std::mem::take(&mut reach.policies);
-        if policies.is_empty() {
+        let found = std::mem::take(&mut reach.policies);
+        if found.in_force.is_empty() && found.pending.is_empty() {
             return Ok(reach);
         }
-        for policy in policies {
-            behind.add(&policy, Body::Sql).map_err(|_| Unreachable::Policy)?;
-        }
-        reach.follow(side, &mut behind, shadows).await.map_err(|error| match error {
-            Unreachable::Query(_) => Unreachable::Policy,
-            other => other,
-        })?;
+        reach.behind(side, (&mut today, Tables::Told), (&found.in_force, shadows)).await?;
+        reach.behind(side, (&mut pending, Tables::Passed), (&found.pending, shadows)).await?;
     }
 }
 
 impl Reach {
+    /// Follows policies.
+    async fn behind(
+        &mut self,
+        side: &mut Side,
+        (closure, tables): (&mut Closure, Tables),
+        (policies, shadows): (&[String], &[String]),
+    ) -> Result<(), Unreachable> {
+        for policy in policies {
+            closure.add(policy, Body::Sql).map_err(|_| Unreachable::Policy)?;
+        }
+        self.follow(side, (closure, tables), shadows).await.map_err(|error| match error {
+            Unreachable::Query(_) => Unreachable::Policy,
+            other => other,
+        })
+    }
+
     async fn follow(
         &mut self,
         side: &mut Side,
-        closure: &mut Closure,
+        (closure, tables): (&mut Closure, Tables),
         shadows: &[String],
     ) -> Result<(), Unreachable> {
         let shadows = array(shadows);
@@ -79,22 +105,24 @@ impl Reach {
             let asked = [array(&round.names), array(&round.called), array(&round.operators)];
             let [names, called, operators] = &asked;
             for row in side.ask(QUESTION, &[names, called, operators, &shadows]).await? {
-                self.take(row, closure)?;
+                self.take(row, (closure, tables))?;
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, row: Row, closure: &mut Closure) -> Result<(), Hindrance> {
+    fn take(&mut self, row: Row, (closure, tables): (&mut Closure, Tables)) -> Result<(), Hindrance> {
         let mut fields = row.into_iter().map(Option::unwrap_or_default);
         let kind = fields.next().unwrap_or_default();
         let (text, more) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
         match kind.as_str() {
-            "table" => _ = self.staged.insert((text, more)),
+            "table" if tables == Tables::Told => _ = self.staged.insert((text, more)),
+            "table" => (),
             "float" => _ = self.floats.insert(text),
             "column" => _ = self.columns.insert(text),
             "aggregate" => self.aggregates = true,
-            "policy" => self.policies.push(text),
+            "in force" => self.policies.in_force.push(text),
+            "pending" => self.policies.pending.push(text),
             "sql" | "view" => closure.add(&text, Body::Sql)?,
             "plpgsql" => closure.add(&text, Body::Procedural)?,
             "volatile" => return Err(Hindrance::Volatile),
@@ -145,7 +173,8 @@ UNION ALL SELECT CASE WHEN nspname = 'pg_catalog' THEN 'catalog' WHEN relpersist
     WHEN relkind = 'f' THEN 'foreign' ELSE 'view' END, CASE WHEN relkind = 'v' THEN pg_get_viewdef(oid) END, NULL
     FROM relations WHERE nspname <> 'information_schema'
     AND (nspname = 'pg_catalog' OR relpersistence = 't' OR relkind IN ('f', 'v'))
-UNION ALL SELECT 'policy', e.text, NULL FROM relations r JOIN pg_policy p ON p.polrelid = r.oid,
+UNION ALL SELECT CASE WHEN p.polroles <@ ARRAY(SELECT s.oid FROM pg_roles s WHERE s.rolname = ANY ($4::name[]))
+    THEN 'pending' ELSE 'in force' END, e.text, NULL FROM relations r JOIN pg_policy p ON p.polrelid = r.oid,
     LATERAL (SELECT pg_get_expr(p.polqual, p.polrelid)) e(text)
     WHERE r.relrowsecurity AND p.polcmd IN ('*', 'r') AND e.text IS NOT NULL
 UNION ALL SELECT DISTINCT 'table', r.nspname::text, r.relname::text FROM relations r JOIN pg_policy p ON p.polrelid = r.oid

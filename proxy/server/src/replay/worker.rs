@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How often what was counted is told.
@@ -30,16 +31,18 @@ pub(super) struct Worker {
     rules: Rules,
     tally: Arc<Tally>,
     reporter: Arc<dyn Reporter>,
+    /// Whether there is no time left to run anything.
+    end: watch::Receiver<bool>,
 }
 
 impl Worker {
     pub(super) fn new(
         terms: Terms,
         rules: Rules,
-        tally: Arc<Tally>,
-        reporter: Arc<dyn Reporter>,
+        (tally, reporter): (Arc<Tally>, Arc<dyn Reporter>),
+        end: watch::Receiver<bool>,
     ) -> Arc<Self> {
-        Arc::new(Self { terms, rules, tally, reporter })
+        Arc::new(Self { terms, rules, tally, reporter, end })
     }
 
     /// Works until nobody can offer anything any more, and everything has been told.
@@ -64,11 +67,15 @@ impl Worker {
 
     /// One candidate after the other, with a connection to each database.
     async fn take_turns(self: Arc<Self>, candidates: Arc<Mutex<Receiver<Candidate>>>) {
-        let mut sides = HashMap::new();
+        let (mut sides, mut end) = (HashMap::new(), self.end.clone());
         loop {
             let next = async { candidates.lock().await.recv().await };
             match tokio::time::timeout(IDLE, next).await {
-                Ok(Some(candidate)) => self.replay(&candidate, &mut sides).await,
+                Ok(Some(candidate)) => tokio::select! {
+                    biased;
+                    Ok(_) = end.wait_for(|ends| *ends) => self.told(&candidate, Outcome::Uncovered(Uncovered::Dropped)),
+                    () = self.replay(&candidate, &mut sides) => (),
+                },
                 Ok(None) => return,
                 Err(_) => sides.clear(),
             }
@@ -108,7 +115,7 @@ impl Worker {
     fn told(&self, candidate: &Candidate, outcome: Outcome) {
         let (query, site) = (&candidate.query, &candidate.site);
         match outcome {
-            Outcome::Untouched => (),
+            Outcome::Untouched => self.tally.count(query, site, &[], None),
             Outcome::Uncovered(why) => self.tally.count(query, site, &[], Some(why)),
             Outcome::Judged(judged, tables) => {
                 let names: Vec<String> =

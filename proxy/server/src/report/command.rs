@@ -1,7 +1,7 @@
 //! `pgwarden report` and `pgwarden verdict`.
 
 use super::problem::ReportError;
-use super::{RULES, Sources, csv, now, page, screen, since};
+use super::{Database, Keys, RULES, Sources, csv, now, page, screen, since};
 use crate::cli::{self, Format};
 use crate::status::command::{AskError, Place, fetch};
 use crate::{BAD_CONFIGURATION, BAD_SYSTEM, NO_ANSWER, NOT_PERMITTED, complain, say, settings};
@@ -69,24 +69,28 @@ fn is_known(report: &Report, name: &str) -> bool {
     report.tables.iter().any(|one| is_same(&one.table, name))
 }
 
-/// The report that the flags ask for.
+/// The report that the flags ask for. Blocks.
 ///
 /// # Errors
 /// [`ReportError`] when there is none.
 pub(crate) fn gathered(from: &cli::From) -> Result<Report, ReportError> {
+    let named = match &from.url {
+        None => None,
+        Some(url) => {
+            Some(settings::of_url(url).map_err(|problem| ReportError::Argument { name: "--url", problem })?)
+        }
+    };
+    gathered_for(from, named.as_ref())
+}
+
+/// The same, where the server that is asked is known: to whoever promotes. Blocks.
+///
+/// # Errors
+/// [`ReportError`] when there is none.
+pub(crate) fn gathered_for(from: &cli::From, named: Option<&Settings>) -> Result<Report, ReportError> {
     if let Some(admin) = &from.admin {
         return fetched(from, admin);
     }
-    let sources = sources(from)?;
-    let Some(server) = server(from) else { return sources.report() };
-    let server = server?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ReportError::System)?;
-    runtime.block_on(sources.report_with(&server))
-}
-
-/// Where the trails are, and what is asked of them.
-fn sources(from: &cli::From) -> Result<Sources, ReportError> {
     let now = now();
     let since = from.since.as_deref().map(|text| {
         since(text, now).ok_or_else(|| ReportError::Argument {
@@ -94,18 +98,38 @@ fn sources(from: &cli::From) -> Result<Sources, ReportError> {
             problem: format!("{text:?} is no time; expected a date, a time like 2030-01-31T12:00:00Z, or an age like 2h or 30d"),
         })
     });
-    let (mut trails, mut rules) = (from.trail.clone(), RULES);
-    if trails.is_empty() {
-        let settings = settings::read(&cli::Settings::of_file(from.config.clone())).map_err(|lines| {
-            ReportError::Argument { name: "the configuration", problem: lines.join("\n") }
-        })?;
-        trails.extend(settings.audit.directory.clone());
-        rules = rules_of(&settings);
+    let mut sources = Sources {
+        trails: from.trail.clone(),
+        since: since.transpose()?,
+        rules: RULES,
+        keys: Keys::None,
+        databases: named.map(Database::named).transpose()?.into_iter().collect(),
+    };
+    if from.trail.is_empty() || from.config.is_some() {
+        configured(&mut sources, from)?;
+    }
+    if !from.public_key.is_empty() {
+        sources.keys = Keys::named(&from.public_key)?;
     }
     if let Some(days) = from.min_days {
-        rules.min_days = days;
+        sources.rules.min_days = days;
     }
-    Ok(Sources { trails, since: since.transpose()?, rules })
+    sources.report()
+}
+
+/// What the configuration says, where nobody has said otherwise.
+fn configured(sources: &mut Sources, from: &cli::From) -> Result<(), ReportError> {
+    let settings = settings::read(&cli::Settings::of_file(from.config.clone()))
+        .map_err(|lines| ReportError::Argument { name: "the configuration", problem: lines.join("\n") })?;
+    if sources.trails.is_empty() {
+        sources.trails.extend(settings.audit.directory.clone());
+    }
+    if sources.databases.is_empty() {
+        sources.databases = Database::observed_of(&settings)?;
+    }
+    sources.rules = rules_of(&settings);
+    sources.keys = Keys::of(&settings.audit);
+    Ok(())
 }
 
 /// What the configuration asks for.
@@ -115,12 +139,6 @@ pub(crate) fn rules_of(settings: &Settings) -> Rules {
         min_replays: u64::from(settings.report.min_replays),
         max_uncovered: settings.report.max_uncovered,
     }
-}
-
-/// The server that is asked, if one is.
-fn server(from: &cli::From) -> Option<Result<Settings, ReportError>> {
-    let url = from.url.as_deref()?;
-    Some(settings::of_url(url).map_err(|problem| ReportError::Argument { name: "--url", problem }))
 }
 
 /// The report of a running pgwarden.
@@ -148,6 +166,7 @@ pub(super) fn refuse(error: &ReportError) -> ExitCode {
         ReportError::Nowhere
         | ReportError::Argument { .. }
         | ReportError::NoTrail { .. }
+        | ReportError::Key(_)
         | ReportError::Unknown { .. }
         | ReportError::Ambiguous { .. }
         | ReportError::NoJournal { .. }

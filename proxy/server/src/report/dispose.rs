@@ -4,7 +4,7 @@
 use super::command::{gathered, refuse};
 use super::now;
 use super::problem::ReportError;
-use super::server::{Witness, until};
+use super::server::{Database, until};
 use crate::{cli, say, settings};
 use pgwarden_shadow::verdict::Report;
 use serde_json::{Value, json};
@@ -72,10 +72,11 @@ fn note(step: &str, what: &cli::Disposal, more: &Value) -> Result<Subject, Repor
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ReportError::System)?;
     runtime.block_on(async {
-        let mut witness = Witness::open(&server).await?;
-        let subject = subject(&report, &what.finding, &witness.database)?;
+        let mut witness = Database::named(&server)?.witness().await?;
+        let database = witness.database().to_owned();
+        let subject = subject(&report, &what.finding, &database)?;
         if !witness.has_journal().await? {
-            return Err(ReportError::NoJournal { database: witness.database });
+            return Err(ReportError::NoJournal { database });
         }
         let mut detail = json!({ "finding": subject.id, "owner": what.owner.trim() });
         if let (Some(detail), Some(more)) = (detail.as_object_mut(), more.as_object()) {

@@ -19,7 +19,7 @@ pub(super) fn of(record: Record) -> Vec<Fact> {
         RecordKind::Life(Life::Staging) => {
             record.staging.and_then(|staging| step(*staging)).into_iter().collect()
         }
-        RecordKind::Life(life) => vec![event(record, life)],
+        RecordKind::Life(life) => policies(&record).into_iter().chain([event(record, life)]).collect(),
     }
 }
 
@@ -81,8 +81,15 @@ fn covered(record: Record) -> Option<Fact> {
     })))
 }
 
+/// The account of a service's session, with what stands beside it.
 fn service(record: Record) -> Option<Fact> {
-    let account: ServiceAccount = serde_json::from_value(record.service?).ok()?;
+    let mut said = record.service?;
+    let mut account = said.get_mut("account")?.take();
+    for key in ["role", "ended"] {
+        let value = said.get_mut(key).map(serde_json::Value::take).unwrap_or_default();
+        account.as_object_mut()?.insert(key.to_owned(), value);
+    }
+    let account: ServiceAccount = serde_json::from_value(account).ok()?;
     Some(Fact::Service(Box::new(account)))
 }
 
@@ -100,6 +107,16 @@ pub(super) fn step(staging: Staging) -> Option<Fact> {
     })))
 }
 
+/// What the policies say since then.
+fn policies(record: &Record) -> Option<Fact> {
+    match record.detail.as_deref() {
+        Some(Detail::PoliciesChanged(database, _, tables)) => {
+            Some(Fact::Policies(database.clone(), tables.clone()))
+        }
+        _ => None,
+    }
+}
+
 fn event(record: Record, life: Life) -> Fact {
     let instance = record.proxy.instance.clone();
     let (what, detail) = match (life, record.detail.map(|detail| *detail)) {
@@ -109,7 +126,7 @@ fn event(record: Record, life: Life) -> Fact {
             (Happening::Reloaded, format!("the mode is {now}, and was {before}"))
         }
         (Life::Reloaded | Life::ModeChanged, _) => (Happening::Reloaded, instance),
-        (Life::PoliciesChanged, Some(Detail::PoliciesChanged(database, hash))) => {
+        (Life::PoliciesChanged, Some(Detail::PoliciesChanged(database, hash, _))) => {
             (Happening::PoliciesChanged, format!("{database}: {hash}"))
         }
         (Life::Dropped, Some(Detail::Dropped(counts))) => {

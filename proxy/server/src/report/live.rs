@@ -1,6 +1,6 @@
 //! The report as the admin listener shows it: made anew when somebody asks, but not more often than it is worth.
 
-use super::{ReportError, Sources};
+use super::{Database, Keys, ReportError, Sources};
 use pgwarden_shadow::verdict::{Moment, Report, Rules};
 use std::fmt;
 use std::path::PathBuf;
@@ -11,12 +11,22 @@ use std::time::{Duration, Instant};
 const FRESH: Duration = Duration::from_secs(1);
 const REST: u32 = 10;
 
-/// Where the trail is, and what a table needs to be ready: a reload may change it.
-type Terms = dyn Fn() -> (Option<PathBuf>, Rules) + Send + Sync;
+/// What a report is made of: a reload may change it.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// Where the trail is.
+    pub(crate) directory: Option<PathBuf>,
+    /// What a table needs to be ready.
+    pub(crate) rules: Rules,
+    /// What verifies the trail's signatures.
+    pub(crate) keys: Keys,
+    /// The databases that are asked.
+    pub(crate) databases: Vec<Database>,
+}
 
 /// The report of this process' own trail.
 pub(crate) struct Live {
-    terms: Box<Terms>,
+    terms: Box<dyn Fn() -> Terms + Send + Sync>,
     last: Mutex<Option<Made>>,
 }
 
@@ -31,7 +41,7 @@ struct Made {
 
 impl Live {
     /// Of the trail that the terms name each time.
-    pub(crate) fn new(terms: impl Fn() -> (Option<PathBuf>, Rules) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(terms: impl Fn() -> Terms + Send + Sync + 'static) -> Self {
         Self { terms: Box::new(terms), last: Mutex::default() }
     }
 
@@ -48,8 +58,8 @@ impl Live {
             }
         }
         let begun = Instant::now();
-        let (directory, rules) = (self.terms)();
-        let sources = Sources { trails: directory.into_iter().collect(), since, rules };
+        let Terms { directory, rules, keys, databases } = (self.terms)();
+        let sources = Sources { trails: directory.into_iter().collect(), since, rules, keys, databases };
         let report = Arc::new(sources.report()?);
         *last = Some(Made { at: Instant::now(), took: begun.elapsed(), since, report: Arc::clone(&report) });
         Ok(report)

@@ -10,20 +10,21 @@ mod dispose;
 mod facts;
 mod live;
 mod page;
+mod past;
 mod problem;
 mod screen;
 mod server;
 mod trail;
 
-pub(crate) use command::{gathered, report, rules_of, verdict};
+pub(crate) use command::{gathered_for, report, rules_of, verdict};
 pub(crate) use dispose::{ignore, resolve};
-pub(crate) use live::Live;
+pub(crate) use live::{Live, Terms};
 pub(crate) use page::{Attempt, POLICY, login, render as page};
 pub(crate) use problem::ReportError;
+pub(crate) use server::Database;
+pub(crate) use trail::Keys;
 
-use pgwarden_config::Settings;
 use pgwarden_shadow::verdict::{Judgement, Ledger, Moment, Report, Rules, Surroundings, judge};
-use server::Witness;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,32 +40,38 @@ pub(crate) struct Sources {
     pub(crate) since: Option<Moment>,
     /// What has to be there before a table can be ready.
     pub(crate) rules: Rules,
+    /// What verifies the signatures of the trails.
+    pub(crate) keys: Keys,
+    /// The databases that are asked.
+    pub(crate) databases: Vec<Database>,
 }
 
 impl Sources {
-    /// Reads the trails, and judges. Blocks.
+    /// Reads the trails, asks the databases, and judges. Blocks; it must not be called by a thread of a runtime that does
+    /// not expect that.
     ///
     /// # Errors
-    /// [`ReportError`] when a trail cannot be read.
+    /// [`ReportError`] when a trail cannot be read, or a database that was named cannot be asked.
     pub(crate) fn report(&self) -> Result<Report, ReportError> {
-        let (ledger, mut known) = self.read()?;
-        known.caveats.push(
-            "the database was not asked (--url): steps that no trail has yet, and statements that went past pgwarden, are not known"
-                .to_owned(),
-        );
-        Ok(judge(&ledger, known, self.rules, now()))
-    }
-
-    /// The same, and asks the server what it knows besides. Not cancel safe, but nothing is lost by it.
-    ///
-    /// # Errors
-    /// [`ReportError`] when a trail cannot be read, or the server not be asked.
-    pub(crate) async fn report_with(&self, server: &Settings) -> Result<Report, ReportError> {
         let (mut ledger, mut known) = self.read()?;
-        let mut witness = Witness::open(server).await?;
-        witness.steps(&mut ledger).await?;
-        witness.surroundings(&mut known).await?;
-        Ok(judge(&ledger, known, self.rules, now()))
+        if self.databases.is_empty() {
+            known.caveats.push(
+                "the database was not asked (--url): steps that no trail has yet, what promotion would run into, and \
+                 statements that went past pgwarden, are not known"
+                    .to_owned(),
+            );
+            return Ok(judge(&ledger, known, self.rules, now()));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ReportError::System)?;
+        runtime.block_on(async {
+            for database in &self.databases {
+                database.tell(&mut ledger, &mut known).await?;
+            }
+            Ok(judge(&ledger, known, self.rules, now()))
+        })
     }
 
     fn read(&self) -> Result<(Ledger, Surroundings), ReportError> {
@@ -75,7 +82,7 @@ impl Sources {
         let mut known =
             Surroundings { version: env!("CARGO_PKG_VERSION").to_owned(), ..Surroundings::default() };
         for directory in &self.trails {
-            known.trails.push(trail::read(directory, &mut ledger)?);
+            known.trails.push(trail::read(directory, &self.keys, &mut ledger)?);
         }
         Ok((ledger, known))
     }

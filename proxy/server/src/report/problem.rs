@@ -1,6 +1,7 @@
 //! Why there is no report.
 
-use crate::upstream::UpstreamError;
+use crate::stage::Failure;
+use crate::trail::command::TrailError;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -51,9 +52,12 @@ pub(crate) enum ReportError {
         /// What was asked for.
         id: String,
     },
+    /// Caller: a key is none, or cannot be read.
+    #[error("--public-key")]
+    Key(#[source] Box<TrailError>),
     /// Backend: the server cannot be asked, or refuses.
     #[error(transparent)]
-    Server(#[from] UpstreamError),
+    Server(Box<Failure>),
     /// Backend: nothing was ever staged there.
     #[error(
         "database {database} has no journal (pgwarden.journal)\nStage its policies first: pgwarden stage makes the journal."
@@ -76,4 +80,10 @@ pub(crate) enum ReportError {
     /// System: no runtime.
     #[error("{0}")]
     System(io::Error),
+}
+
+impl From<Failure> for ReportError {
+    fn from(failure: Failure) -> Self {
+        Self::Server(Box::new(failure))
+    }
 }

@@ -1,90 +1,148 @@
-//! What the server itself says: its steps, its tables, and the statements that it has met.
+//! What the server itself says: its steps, its tables, what promotion would run into, and the statements that it has met.
 
-use super::facts;
 use super::problem::ReportError;
-use crate::check::Asked;
+use super::{facts, past};
 use crate::loaded::{self, Purpose};
 use crate::meters::Meters;
-use crate::upstream::{Credentials, Seals, Server, UpstreamError};
+use crate::stage::{Administrator, Effect, Failure, ahead};
+use crate::upstream::{Credentials, Server};
 use pgwarden_audit::Staging;
-use pgwarden_config::Settings;
-use pgwarden_shadow::verdict::{Fact, Ledger, Moment, Surroundings, Unseen};
-use pgwarden_sql::{Normaliser, StringSyntax, fingerprint};
-use serde::Deserialize;
+use pgwarden_config::{Pooler, Settings};
+use pgwarden_shadow::policy::literal;
+use pgwarden_shadow::verdict::{Fact, Ledger, Moment, Surroundings};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The journal, as [`Staging`] is written.
-const JOURNAL: &str = "SELECT json_build_object('id', id, 'step', step, 'database', current_database(), 'by', by_user, \
-    'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), 'tables', tables, 'reason', reason, \
-    'detail', detail) FROM pgwarden.journal WHERE step IN ('stage', 'unstage', 'promote', 'demote', 'ignore', 'resolve') \
-    ORDER BY id";
+const JOURNAL: &str = "SELECT id, step, current_database() AS database, by_user AS by, \
+    to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS at, tables, reason, detail \
+    FROM pgwarden.journal WHERE step IN ('stage', 'unstage', 'promote', 'demote', 'ignore', 'resolve') ORDER BY id";
 
 /// Tables with a policy of pgwarden's.
 const STAGED: &str = "SELECT DISTINCT n.nspname || '.' || c.relname FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid \
     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.polname LIKE 'pgwarden\\_%'";
 
-/// Where pg_stat_statements is, if it is there and loaded.
-const STATEMENTS_SCHEMA: &str = "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace \
-    WHERE e.extname = 'pg_stat_statements' \
-    AND 'pg_stat_statements' = ANY (regexp_split_to_array(current_setting('shared_preload_libraries'), '\\s*,\\s*'))";
+/// How long somebody may take who was not named, and need not answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Statements of roles that policies bind.
-const STATEMENTS: &str = "SELECT json_build_object('text', s.query, 'role', r.rolname, 'calls', s.calls) \
-    FROM {schema}.pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid JOIN pg_database d ON d.oid = s.dbid \
-    WHERE d.datname = current_database() AND NOT r.rolsuper AND NOT r.rolbypassrls AND s.query IS NOT NULL AND s.toplevel";
+/// A database that can be asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    server: Arc<Server>,
+    login: Credentials,
+    name: String,
+    asking: Asking,
+}
 
-/// What pg_stat_statements shows of a statement.
-#[derive(Debug, Deserialize)]
-struct Met {
-    text: String,
-    role: String,
-    calls: u64,
+/// Who says that a database is to be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    /// Whoever wants the report: it has to answer.
+    Named,
+    /// The configuration, for the observer: a report says so if it does not.
+    Observed,
+}
+
+impl Database {
+    /// The one that these settings name.
+    ///
+    /// # Errors
+    /// [`ReportError`] when they name no login, or files that cannot be used.
+    pub(super) fn named(settings: &Settings) -> Result<Self, ReportError> {
+        let (server, secret, _) = server(settings)?;
+        let user = settings.upstream.user.clone().ok_or_else(|| ReportError::Argument {
+            name: "--url",
+            problem: "names no user; expected postgres://user:password@host:port/database".to_owned(),
+        })?;
+        let name = settings.upstream.database.clone().unwrap_or_else(|| user.clone());
+        let login = Credentials { user, secret, keys: None };
+        Ok(Self { server, login, name, asking: Asking::Named })
+    }
+
+    /// Those of the observer that these settings name, if they name one.
+    ///
+    /// # Errors
+    /// [`ReportError`] when they name files that cannot be used.
+    pub(super) fn observed_of(settings: &Settings) -> Result<Vec<Self>, ReportError> {
+        let Some(observer) = &settings.shadow.observer else { return Ok(Vec::new()) };
+        let (server, _, secret) = server(settings)?;
+        let login = Credentials { user: observer.user.clone(), secret, keys: None };
+        let names = observer.databases.iter();
+        Ok(names.map(|name| Self::observed(&server, &login, name)).collect())
+    }
+
+    /// One that an observer looks at.
+    pub(crate) fn observed(server: &Arc<Server>, login: &Credentials, name: &str) -> Self {
+        let (server, login, name) = (Arc::clone(server), login.clone(), name.to_owned());
+        Self { server, login, name, asking: Asking::Observed }
+    }
+
+    /// Adds what it says. Not cancel safe, but nothing is lost by it.
+    ///
+    /// # Errors
+    /// [`ReportError`] when it does not answer, and has to.
+    pub(super) async fn tell(
+        &self,
+        ledger: &mut Ledger,
+        known: &mut Surroundings,
+    ) -> Result<(), ReportError> {
+        if self.asking == Asking::Named {
+            return self.told(ledger, known).await;
+        }
+        let told = match self.server.pooler {
+            // What is set for the session would be lost, or met by others.
+            Pooler::No => tokio::time::timeout(PATIENCE, self.told(ledger, known)).await,
+            _ => Ok(Err(ReportError::System(io::Error::other("there is a pooler in between")))),
+        };
+        let why = match told {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => crate::causes::WithCauses(&error).to_string(),
+            Err(_) => format!("no answer within {} seconds", PATIENCE.as_secs()),
+        };
+        let (name, user) = (&self.name, &self.login.user);
+        known.caveats.push(format!("database {name} could not be asked as {user}: {why}"));
+        Ok(())
+    }
+
+    async fn told(&self, ledger: &mut Ledger, known: &mut Surroundings) -> Result<(), ReportError> {
+        let mut witness = self.witness().await?;
+        witness.steps(ledger).await?;
+        witness.surroundings(known).await?;
+        Ok(())
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`ReportError`] when that is not possible.
+    pub(super) async fn witness(&self) -> Result<Witness, ReportError> {
+        let mut session =
+            Administrator::enter(&self.server, &self.login, &self.name, Effect::Printed).await?;
+        session.read("SET default_transaction_read_only = on").await?;
+        Ok(Witness { session })
+    }
 }
 
 /// A connection to the server that is asked.
 #[derive(Debug)]
 pub(super) struct Witness {
-    asked: Asked,
-    /// The database.
-    pub(super) database: String,
+    session: Administrator,
 }
 
 impl Witness {
-    /// Connects as the settings say.
-    ///
-    /// # Errors
-    /// [`ReportError`] when that is not possible.
-    pub(super) async fn open(settings: &Settings) -> Result<Self, ReportError> {
-        let loaded = loaded::load(settings, Purpose::Check).map_err(|mistakes| {
-            let lines: Vec<String> =
-                mistakes.iter().map(|mistake| crate::causes::WithCauses(mistake).to_string()).collect();
-            ReportError::System(io::Error::other(lines.join("\n")))
-        })?;
-        let user = settings.upstream.user.clone().ok_or_else(|| ReportError::Argument {
-            name: "--url",
-            problem: "names no user; expected postgres://user:password@host:port/database".to_owned(),
-        })?;
-        let server =
-            Server::new(&settings.upstream, loaded.connector, &settings.tcp, Arc::new(Meters::new()));
-        let database = settings.upstream.database.clone().unwrap_or_else(|| user.clone());
-        let login = Credentials { user, secret: loaded.upstream_secret, keys: None };
-        let connection = server.connect(&login, &database, (&[], Seals::Off), &[]).await?;
-        let mut asked = Asked::new(connection.stream).await?;
-        asked.rows("SET standard_conforming_strings = on; SET client_encoding = 'UTF8'").await?;
-        Ok(Self { asked, database })
+    /// The database.
+    pub(super) fn database(&self) -> &str {
+        &self.session.database
     }
 
     /// Adds the steps that the journal has and no trail has yet. What the trail has stands there as it was.
-    ///
-    /// # Errors
-    /// [`UpstreamError`] when the server refuses.
-    pub(super) async fn steps(&mut self, ledger: &mut Ledger) -> Result<(), UpstreamError> {
+    async fn steps(&mut self, ledger: &mut Ledger) -> Result<(), Failure> {
         if !self.has_journal().await? {
             return Ok(());
         }
-        for staging in self.objects::<Staging>(JOURNAL).await? {
-            if ledger.knows_step(&self.database, staging.id) {
+        for staging in self.session.objects::<Staging>(JOURNAL).await? {
+            if ledger.knows_step(&self.session.database, staging.id) {
                 continue;
             }
             if let Some(Fact::Step(step)) = facts::step(staging) {
@@ -95,54 +153,33 @@ impl Witness {
     }
 
     /// Adds what only the server knows.
-    ///
-    /// # Errors
-    /// [`UpstreamError`] when the server refuses.
-    pub(super) async fn surroundings(&mut self, known: &mut Surroundings) -> Result<(), UpstreamError> {
-        for row in self.asked.rows(STAGED).await? {
-            known.tables.extend(row.into_iter().map(|table| (self.database.clone(), table)));
+    async fn surroundings(&mut self, known: &mut Surroundings) -> Result<(), Failure> {
+        for table in self.session.texts(STAGED).await? {
+            known.tables.insert((self.session.database.clone(), table));
         }
-        let Some(schema) = self.asked.rows(STATEMENTS_SCHEMA).await?.into_iter().flatten().next() else {
-            known.caveats.push(format!(
-                "pg_stat_statements is not installed in {}: statements that went past pgwarden are not known",
-                self.database
-            ));
-            return Ok(());
-        };
-        let question = STATEMENTS.replace("{schema}", &schema);
-        let (mut unreadable, database) = (0_u64, self.database.clone());
-        for met in self.objects::<Met>(&question).await? {
-            match unseen(&database, met) {
-                Some(unseen) => known.server_statements.push(unseen),
-                None => unreadable += 1,
-            }
-        }
-        if unreadable > 0 {
-            known.caveats.push(format!("{unreadable} statements of pg_stat_statements could not be read"));
-        }
-        Ok(())
+        ahead(&mut self.session, &mut known.ahead).await?;
+        past::look(&mut self.session, known).await
     }
 
     /// Whether there is a journal.
     ///
     /// # Errors
-    /// [`UpstreamError`] when the server refuses.
-    pub(super) async fn has_journal(&mut self) -> Result<bool, UpstreamError> {
-        let found = self.asked.rows("SELECT to_regclass('pgwarden.journal') IS NOT NULL").await?;
-        Ok(found.into_iter().flatten().next().as_deref() == Some("t"))
+    /// As [`Administrator::read`].
+    pub(super) async fn has_journal(&mut self) -> Result<bool, Failure> {
+        Ok(self.session.text("SELECT to_regclass('pgwarden.journal') IS NOT NULL").await? == "t")
     }
 
     /// Writes a step into the journal.
     ///
     /// # Errors
-    /// [`UpstreamError`] when the server refuses.
+    /// As [`Administrator::read`].
     pub(super) async fn write(
         &mut self,
         step: &str,
         tables: &[String],
         reason: &str,
         detail: &serde_json::Value,
-    ) -> Result<(), UpstreamError> {
+    ) -> Result<(), Failure> {
         let tables: Vec<String> = tables.iter().map(|table| literal(table)).collect();
         let sql = format!(
             "BEGIN READ WRITE; INSERT INTO pgwarden.journal (step, tables, reason, detail) \
@@ -152,51 +189,24 @@ impl Witness {
             literal(reason),
             literal(&detail.to_string())
         );
-        self.asked.rows(&sql).await.map(drop)
-    }
-
-    async fn objects<T: for<'de> Deserialize<'de>>(&mut self, sql: &str) -> Result<Vec<T>, UpstreamError> {
-        let rows = self.asked.rows(sql).await?;
-        let read = rows.into_iter().flatten().map(|text| serde_json::from_str(&text));
-        read.collect::<Result<_, _>>().map_err(|error| UpstreamError::Protocol(error.to_string()))
+        self.session.read(&sql).await.map(drop)
     }
 }
 
-/// A statement that names tables; `None` for one that cannot be read.
-fn unseen(database: &str, met: Met) -> Option<Unseen> {
-    let mut normaliser = Normaliser::default();
-    let fingerprint = fingerprint(normaliser.read(met.text.as_bytes(), StringSyntax::Standard)?);
-    let uses = pgwarden_sql::relation_uses(&met.text).ok()?;
-    let tables = uses.read.iter().chain(&uses.written).map(ToString::to_string).collect();
-    Some(Unseen {
-        database: database.to_owned(),
-        fingerprint,
-        text: normaliser.text()?,
-        role: met.role,
-        calls: met.calls,
-        tables,
-        accepted: None,
-    })
-}
+type Secret = Option<pgwarden_auth::secret::Secret>;
 
-/// A text as SQL reads it, whatever `standard_conforming_strings` is.
-fn literal(text: &str) -> String {
-    let quoted = text.replace('\\', "\\\\").replace('\'', "''");
-    if quoted.contains('\\') { format!("E'{quoted}'") } else { format!("'{quoted}'") }
+/// The server, and the secrets of its own login and of the observer's.
+fn server(settings: &Settings) -> Result<(Arc<Server>, Secret, Secret), ReportError> {
+    let loaded = loaded::load(settings, Purpose::Check).map_err(|mistakes| {
+        let lines: Vec<String> =
+            mistakes.iter().map(|mistake| crate::causes::WithCauses(mistake).to_string()).collect();
+        ReportError::System(io::Error::other(lines.join("\n")))
+    })?;
+    let server = Server::new(&settings.upstream, loaded.connector, &settings.tcp, Arc::new(Meters::new()));
+    Ok((Arc::new(server), loaded.upstream_secret, loaded.observer_secret))
 }
 
 /// The time until which something is ignored: a time, or so long from now, like `30d`.
 pub(super) fn until(text: &str, now: Moment) -> Option<Moment> {
     Moment::parse(text).or_else(|| Some(now.after(super::age(text)?)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_text_ends_its_literal() {
-        assert_eq!(literal("it's"), "'it''s'");
-        assert_eq!(literal(r"a\'b"), r"E'a\\''b'");
-    }
 }

@@ -2,35 +2,96 @@
 
 use super::facts;
 use super::problem::ReportError;
-use pgwarden_audit::{Examined, Record, Verifier};
+use crate::trail::command::public_key;
+use pgwarden_audit::{Break, Examined, PublicKey, Record, Signer, Verifier};
+use pgwarden_config::Audit;
 use pgwarden_shadow::verdict::{Chain, Fact, Ledger, Moment, Trail};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const BEGIN: &str = "trail-";
 const END: &str = ".jsonl";
 /// What may stand behind the last record while somebody writes: one line.
 const LONGEST_TAIL: usize = 1 << 20;
 
+/// What verifies the signatures of trails.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// Nothing does.
+    #[default]
+    None,
+    /// These keys alone, and every signature has to be of one of them.
+    Named(Vec<PublicKey>),
+    /// The key that signs by now. It may have been another one before, and a trail that has just begun is not signed yet.
+    Own(PublicKey, Duration),
+}
+
+impl Keys {
+    /// That of a configuration.
+    pub(crate) fn of(audit: &Audit) -> Self {
+        let signer = audit.signing_key.as_ref().and_then(|key| Signer::parse(key.expose()).ok());
+        signer.map_or(Self::None, |signer| Self::Own(signer.public_key(), audit.checkpoint_interval * 2))
+    }
+
+    /// Those that somebody names: 64 digits each, or `file:PATH`.
+    pub(super) fn named(texts: &[String]) -> Result<Self, ReportError> {
+        let key = |text: &String| public_key(text).map_err(|error| ReportError::Key(Box::new(error)));
+        Ok(Self::Named(texts.iter().map(key).collect::<Result<_, _>>()?))
+    }
+
+    fn verifier(&self) -> Verifier {
+        match self {
+            Self::None => Verifier::new(None),
+            Self::Named(keys) => Verifier::new(keys.iter().copied()),
+            Self::Own(key, _) => Verifier::new(Some(*key)).across_keys(),
+        }
+    }
+
+    /// How far signatures were verified, and with what.
+    fn said(&self, examined: &Examined) -> String {
+        let signed = |by: &str| match (examined.signed, examined.last) {
+            (Some(signed), Some(last)) if signed + 1 < last => {
+                format!("signed up to record {signed} by {by}, {} behind it are not yet", last - signed)
+            }
+            (Some(_), _) => format!("signed by {by}"),
+            (None, _) => format!("not signed yet by {by}"),
+        };
+        match self {
+            Self::None => "signatures not verified: no key was given".to_owned(),
+            Self::Named(keys) => match keys.as_slice() {
+                [key] => signed(&format!("the key {}…", short(key))),
+                keys => signed(&format!("one of the {} keys", keys.len())),
+            },
+            Self::Own(key, _) => signed(&format!("the key {}… of the configuration", short(key))),
+        }
+    }
+}
+
+/// The first digits of a key.
+fn short(key: &PublicKey) -> String {
+    key.to_string().chars().take(8).collect()
+}
+
 /// Reads a trail into the ledger, and says whether it is whole.
 ///
 /// # Errors
 /// [`ReportError`] when it cannot be read.
-pub(super) fn read(directory: &Path, ledger: &mut Ledger) -> Result<Trail, ReportError> {
+pub(super) fn read(directory: &Path, keys: &Keys, ledger: &mut Ledger) -> Result<Trail, ReportError> {
     let failed = |error| ReportError::Trail { directory: directory.to_owned(), error };
     let files = files(directory).map_err(failed)?;
     if files.is_empty() {
         return Err(ReportError::NoTrail { directory: directory.to_owned() });
     }
     let source = directory.display().to_string();
-    let mut reading = Reading { source, verifier: Verifier::new(None), first: None, last: None };
+    let mut reading = Reading { source, verifier: keys.verifier(), first: None, last: None };
     let last = files.len().saturating_sub(1);
     for (index, file) in files.iter().enumerate() {
         let end = if index == last { End::Open } else { End::Closed };
         reading.file(file, ledger, end).map_err(failed)?;
     }
-    Ok(reading.end())
+    Ok(reading.end(keys))
 }
 
 /// Whether somebody may be writing at the end of a file.
@@ -81,20 +142,24 @@ impl Reading {
         }
     }
 
-    fn end(self) -> Trail {
-        let examined = self.verifier.finish();
+    fn end(self, keys: &Keys) -> Trail {
+        let mut examined = self.verifier.finish();
+        let length = self.first.zip(self.last).map_or(Duration::ZERO, |(first, last)| last.since(first));
+        if matches!(keys, Keys::Own(_, patience) if length < *patience) {
+            examined.breaks.retain(|broken| broken.what != Break::NeverSigned);
+        }
         Trail {
             directory: self.source,
             records: examined.records,
             segments: examined.files,
             first: self.first,
             last: self.last,
-            chain: chain(&examined),
+            chain: chain(&examined, keys),
         }
     }
 }
 
-fn chain(examined: &Examined) -> Chain {
+fn chain(examined: &Examined, keys: &Keys) -> Chain {
     let count = u64::try_from(examined.breaks.len()).unwrap_or(u64::MAX).saturating_add(examined.further);
     match examined.breaks.first() {
         Some(first) if count > 1 => Chain::Broken { why: format!("{first}, and {} more breaks", count - 1) },
@@ -102,7 +167,7 @@ fn chain(examined: &Examined) -> Chain {
         None => {
             let number = |seq: Option<u64>| seq.map_or_else(|| "none".to_owned(), |seq| seq.to_string());
             let (from, to) = (number(examined.first), number(examined.last));
-            Chain::Intact { detail: format!("records {from} to {to}") }
+            Chain::Intact { detail: format!("records {from} to {to}, {}", keys.said(examined)) }
         }
     }
 }

@@ -16,7 +16,7 @@ const LONGEST: usize = 64 * 1024 * 1024;
 
 /// So that nothing in the database can stand for what the statements name, and every text is read as it is written.
 const BEFORE: &str = "SET search_path = pg_catalog, pg_temp; SET standard_conforming_strings = on; \
-     SET client_min_messages = warning; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '60s'; \
+     SET client_min_messages = warning; SET statement_timeout = 0; SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'; \
      SET DateStyle = 'ISO'; SET TimeZone = 'UTC'";
 
 /// The values of a row.
@@ -64,17 +64,30 @@ impl Administrator {
             Server::new(&settings.upstream, loaded.connector, &settings.tcp, Arc::new(Meters::new()));
         let database = settings.upstream.database.clone().unwrap_or_else(|| user.clone());
         let login = Credentials { user, secret: loaded.upstream_secret, keys: None };
+        Self::enter(&server, &login, &database, effect).await
+    }
+
+    /// Logs in to a database of a server that is known.
+    ///
+    /// # Errors
+    /// [`Failure`] when that is not possible.
+    pub(crate) async fn enter(
+        server: &Server,
+        login: &Credentials,
+        database: &str,
+        effect: Effect,
+    ) -> Result<Self, Failure> {
         let names = [
             ("application_name".to_owned(), "pgwarden".to_owned()),
             ("client_encoding".to_owned(), "UTF8".to_owned()),
         ];
-        let established = server.connect(&login, &database, (&[], Seals::Off), &names).await?;
+        let established = server.connect(login, database, (&[], Seals::Off), &names).await?;
         let mut session = Self {
             configured: None,
             stream: established.stream,
             version: 0,
             search_path: String::new(),
-            database,
+            database: database.to_owned(),
             effect,
         };
         session.search_path = session.text("SELECT current_setting('search_path')").await?;

@@ -9,6 +9,20 @@ use serde::Deserialize;
 const OURS: &str = "(p.polname = 'pgwarden_open' OR (p.polname ^@ 'pgwarden_' AND EXISTS (SELECT FROM pg_roles s \
      WHERE s.oid = ANY (p.polroles) AND s.rolname ~ '^pgwarden_shadow(_[0-9]+)?$')))";
 
+/// A hash of what the policies say that were made by staging, of the table `c`.
+const MADE: &str = "(SELECT md5(coalesce(string_agg(concat_ws('|', p.polname, p.polcmd, p.polpermissive, \
+     (SELECT string_agg(r.rolname, ',' ORDER BY r.rolname) FROM pg_roles r WHERE r.oid = ANY (p.polroles)), \
+     pg_get_expr(p.polqual, p.polrelid), '/', pg_get_expr(p.polwithcheck, p.polrelid)), E'\\n' ORDER BY p.polname), '')) \
+     FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname <> 'pgwarden_open' AND ";
+
+/// The statement that remembers the hash of what was just made for a table.
+pub(crate) fn remember(oid: u32) -> String {
+    format!(
+        "UPDATE pgwarden.staged s SET made = (SELECT {MADE}{OURS}) FROM pg_class c WHERE c.oid = {oid}) \
+         WHERE s.relation::oid = {oid}"
+    )
+}
+
 /// A table with what it has today.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Relation {
@@ -24,6 +38,8 @@ pub(crate) struct Relation {
     pub(crate) today: Table,
     /// The names of the policies that were staged.
     pub(crate) staged: Vec<String>,
+    /// A hash of what these say.
+    pub(crate) made: String,
 }
 
 impl Relation {
@@ -57,6 +73,8 @@ pub(crate) struct StagedTable {
     pub(crate) today: Table,
     /// The statements that staged it.
     pub(crate) sql: String,
+    /// The hash of what was made; empty where an earlier version has staged it.
+    pub(crate) made: String,
     /// When.
     pub(crate) at: String,
     /// By whom.
@@ -84,7 +102,7 @@ pub(crate) async fn relations(session: &mut Administrator, oids: &[u32]) -> Resu
          (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'pgwarden_open'), \
          'forced', c.relforcerowsecurity, 'policies', ({policies})) AS today, \
          (SELECT coalesce(json_agg(p.polname ORDER BY p.polname), '[]') FROM pg_policy p \
-         WHERE p.polrelid = c.oid AND {OURS}) AS staged \
+         WHERE p.polrelid = c.oid AND {OURS}) AS staged, {MADE}{OURS}) AS made \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.oid IN ({}) AND c.relkind IN ('r', 'p') ORDER BY c.oid",
         numbers(oids)
@@ -111,7 +129,7 @@ pub(crate) async fn staged(session: &mut Administrator) -> Result<Vec<StagedTabl
          'table ' || s.relation::oid || ', which is gone') AS label, \
          s.state, s.source, s.reason, CASE s.change WHEN '{}' THEN '{\"dropped\": [], \"created\": []}' \
          ELSE s.change END AS change, CASE s.today WHEN '{}' \
-         THEN '{\"enabled\": false, \"forced\": false, \"policies\": []}' ELSE s.today END AS today, s.sql, \
+         THEN '{\"enabled\": false, \"forced\": false, \"policies\": []}' ELSE s.today END AS today, s.sql, coalesce(to_jsonb(s) ->> 'made', '') AS made, \
          to_char(s.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS at, s.by_user \
          FROM pgwarden.staged s LEFT JOIN pg_class c ON c.oid = s.relation \
          LEFT JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY 2";

@@ -6,19 +6,25 @@ use pgwarden_shadow::policy::{Called, Switch, Used, Word, role_in, words};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Roles with rights on a promoted table that its policies do not bind: table, role, why.
-pub(crate) const UNBOUND: &str = "SELECT * FROM (SELECT s.relation::text AS relation, quote_ident(r.rolname) AS role, \
-     CASE WHEN r.rolbypassrls THEN 'it has BYPASSRLS' \
-     WHEN pg_has_role(r.oid, c.relowner, 'USAGE') AND NOT c.relforcerowsecurity \
+/// Roles with rights on a promoted table that its policies do not bind, and with rights on a staged one that they will not
+/// bind: state, table, role, why, the table's number, and whether it was meant so (`note`), or nobody can know (`blocker`).
+pub(crate) const UNBOUND: &str = "SELECT state, relation, role, why, oid::text, \
+     CASE WHEN is_listed THEN 'note' ELSE 'blocker' END FROM (SELECT s.state, s.relation::text AS relation, \
+     s.relation::oid AS oid, quote_ident(r.rolname) AS role, CASE WHEN r.rolbypassrls THEN 'it has BYPASSRLS' \
+     WHEN pg_has_role(r.oid, c.relowner, 'USAGE') AND NOT CASE s.state WHEN 'staged' \
+     THEN coalesce((s.change ->> 'force')::boolean, c.relforcerowsecurity) ELSE c.relforcerowsecurity END \
      THEN 'it owns the table, or has the owner''s rights, and row level security is not forced' \
-     WHEN NOT EXISTS (SELECT FROM jsonb_array_elements(s.change -> 'created') p \
-     WHERE jsonb_array_length(p -> 'roles') = 0 OR EXISTS (SELECT FROM jsonb_array_elements_text(p -> 'roles') l \
-     JOIN pg_roles x ON x.rolname = l WHERE pg_has_role(r.oid, x.oid, 'USAGE'))) \
-     AND jsonb_array_length(s.change -> 'created') > 0 THEN 'no promoted policy is for it' END AS why \
+     WHEN NOT b.is_listed AND jsonb_array_length(s.change -> 'created') > 0 \
+     THEN CASE s.state WHEN 'staged' THEN 'no pending policy is for it' ELSE 'no promoted policy is for it' END END AS why, \
+     b.is_listed OR r.rolbypassrls OR pg_has_role(r.oid, c.relowner, 'USAGE') AS is_listed \
      FROM pgwarden.staged s JOIN pg_class c ON c.oid = s.relation CROSS JOIN LATERAL \
      (SELECT DISTINCT grantee FROM aclexplode(coalesce(c.relacl, acldefault('r', c.relowner)))) a \
-     JOIN pg_roles r ON r.oid = a.grantee WHERE s.state = 'promoted' AND NOT r.rolsuper \
-     AND r.rolname !~ '^pgwarden_shadow') found WHERE why IS NOT NULL ORDER BY 1, 2";
+     JOIN pg_roles r ON r.oid = a.grantee CROSS JOIN LATERAL (SELECT EXISTS \
+     (SELECT FROM jsonb_array_elements(s.change -> 'created') p \
+     WHERE jsonb_array_length(p -> 'roles') = 0 OR EXISTS (SELECT FROM jsonb_array_elements_text(p -> 'roles') l \
+     JOIN pg_roles x ON x.rolname = l WHERE pg_has_role(r.oid, x.oid, 'USAGE'))) AS is_listed) b \
+     WHERE s.state IN ('staged', 'promoted') AND NOT r.rolsuper \
+     AND r.rolname !~ '^pgwarden_shadow') found WHERE why IS NOT NULL ORDER BY 1, 2, 3";
 
 /// A table or view.
 #[derive(Debug, Deserialize)]
@@ -103,29 +109,39 @@ impl Graph {
     /// The tables that have to be promoted with those of `chosen`: their policies are asked by those of the chosen ones,
     /// which rely on them.
     pub(crate) fn missing(&self, chosen: &BTreeSet<u32>) -> Vec<String> {
-        let mut missing = BTreeSet::new();
+        self.others(chosen, "staged")
+    }
+
+    /// Tables that the policies of this one ask for theirs, which are pending and could not be staged.
+    pub(crate) fn refused(&self, table: u32) -> Vec<String> {
+        self.others(&BTreeSet::from([table]), "refused")
+    }
+
+    fn others(&self, chosen: &BTreeSet<u32>, state: &str) -> Vec<String> {
+        let mut others = BTreeSet::new();
         for oid in chosen {
             for other in self.reached(*oid) {
-                let node = self.tables.get(&other).filter(|node| node.state.as_deref() == Some("staged"));
-                missing.extend(node.filter(|node| !chosen.contains(&node.oid)).map(Node::label));
+                let node = self.tables.get(&other).filter(|node| node.state.as_deref() == Some(state));
+                others.extend(node.filter(|node| !chosen.contains(&node.oid)).map(Node::label));
             }
         }
-        missing.into_iter().collect()
+        others.into_iter().collect()
     }
 
     /// Tables whose policies come back to the same table with its policies in force.
     pub(crate) fn recursions(&self) -> Vec<String> {
-        let recursive = self.policies.keys().filter(|oid| self.reached(**oid).contains(oid));
-        let names = recursive.filter_map(|oid| self.tables.get(oid));
-        let lines = names.map(|node| {
-            format!(
-                "{}: its policies read the table itself with its policies in force, which never ends (42P17, 54001). \
-                 A SECURITY DEFINER function of an owner who is not bound ends it: leave FORCE away there, or give the \
-                 function to a role with BYPASSRLS",
-                node.label()
-            )
-        });
-        lines.collect()
+        self.policies.keys().filter_map(|oid| self.recursion(*oid)).collect()
+    }
+
+    /// Whether the policies of a table come back to it.
+    pub(crate) fn recursion(&self, oid: u32) -> Option<String> {
+        let node = self.tables.get(&oid).filter(|_| self.reached(oid).contains(&oid))?;
+        Some(format!(
+            "{}: its policies read the table itself with its policies in force, which never ends (42P17, 54001). \
+             A SECURITY DEFINER function of an owner who is not bound ends it: leave FORCE away there, or give the \
+             function to a role with BYPASSRLS",
+            node.label()
+        ))
     }
 
     /// The function that asks who the role is, of those called by these names and of all that they call.

@@ -61,8 +61,13 @@ pub(crate) fn stage(flags: &Stage) -> Result<(), ExitCode> {
 async fn stage_in(session: &mut Administrator, flags: &Stage) -> Result<usize, Failure> {
     let pending = source::pending(session, &flags.sources).await?;
     for one in &pending.unread {
-        let word = if one.weight == Weight::Aside { "note" } else { "left out" };
-        remark(session, &format!("{word}: {}, line {}: {}", pending.source, one.line, one.why));
+        let (word, more) = match one.weight {
+            Weight::Aside => ("note", ""),
+            // Without --drops, the command does not get here.
+            Weight::Drops => ("note", "; --drops says which"),
+            Weight::Policies => ("left out", ""),
+        };
+        remark(session, &format!("{word}: {}, line {}: {}{more}", pending.source, one.line, one.why));
     }
     let before = catalog::staged(session).await?;
     let roles = prepare(session, flags, &pending).await?;

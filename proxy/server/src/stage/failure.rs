@@ -128,6 +128,14 @@ impl Failure {
         Self::Caller(Told::new(message, "", hint))
     }
 
+    /// What is wrong, in one line.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Self::Refused(told) | Self::Caller(told) | Self::Locked(told) => told.message.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether others were in the way: a lock that did not come in time, or a deadlock.
     pub(crate) fn is_about_locks(&self) -> bool {
         matches!(self, Self::Server(error) if error.sqlstate == "55P03" || error.sqlstate == "40P01")

@@ -2,8 +2,8 @@
 
 use super::arguments::Move;
 use super::failure::Failure;
-use crate::cli;
 use crate::report::{self, ReportError};
+use crate::{cli, settings};
 use pgwarden_shadow::verdict::{Judgement, Report, Verdict};
 use std::io;
 
@@ -26,11 +26,13 @@ pub(crate) async fn pass(
         trail: flags.trail.clone(),
         admin: flags.through.clone().filter(|_| flags.trail.is_empty()),
         token: flags.token.clone(),
-        url: flags.whom.url.clone(),
+        url: None,
+        public_key: Vec::new(),
         since: None,
         min_days: None,
     };
-    let made = tokio::task::spawn_blocking(move || report::gathered(&from)).await;
+    let server = settings::load_for_server(flags.whom.config.clone(), flags.whom.url.as_deref()).ok();
+    let made = tokio::task::spawn_blocking(move || report::gathered_for(&from, server.as_ref())).await;
     match made.unwrap_or_else(|failed| Err(ReportError::System(io::Error::other(failed)))) {
         Ok(report) => judged(&report, database, tables),
         Err(error) => Err(Failure::refused(

@@ -14,11 +14,12 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// As [`Administrator::read`].
 pub(crate) async fn schema(session: &mut Administrator) -> Result<Vec<String>, Failure> {
     let tables = session.text(
-        "SELECT count(to_regclass(t)) FROM unnest(ARRAY['pgwarden.journal', 'pgwarden.shadow_role', \
-         'pgwarden.staged', 'pgwarden.helper']) t",
+        "SELECT count(to_regclass(t)) + (SELECT count(*) FROM pg_attribute \
+         WHERE attrelid = to_regclass('pgwarden.staged') AND attname = 'made') \
+         FROM unnest(ARRAY['pgwarden.journal', 'pgwarden.shadow_role', 'pgwarden.staged', 'pgwarden.helper']) t",
     );
     let statements = SCHEMA.split(';').map(str::trim).filter(|statement| !statement.is_empty());
-    Ok(if tables.await? == "4" { Vec::new() } else { statements.map(str::to_owned).collect() })
+    Ok(if tables.await? == "5" { Vec::new() } else { statements.map(str::to_owned).collect() })
 }
 
 /// Every function with its definition.

@@ -5,6 +5,7 @@
 
 use super::administrator::Administrator;
 use super::failure::{Failure, Told};
+use super::through::Traffic;
 use std::time::{Duration, Instant};
 
 /// How long a try waits; PostgreSQL's own unit is the millisecond.
@@ -23,10 +24,28 @@ pub(crate) async fn begin(
     tables: &[String],
     patience: Duration,
 ) -> Result<(), Failure> {
+    begin_holding(session, tables, patience, &Traffic::free()).await
+}
+
+/// The same while traffic is held, for the time of each try. It still is at the end, unless there is an error.
+///
+/// # Errors
+/// As [`begin`], and when the traffic cannot be held.
+pub(crate) async fn begin_holding(
+    session: &mut Administrator,
+    tables: &[String],
+    patience: Duration,
+    traffic: &Traffic,
+) -> Result<(), Failure> {
     let started = Instant::now();
     let mut pause = PAUSE;
     loop {
-        match attempt(session, tables).await {
+        traffic.hold().await?;
+        let tried = attempt(session, tables).await;
+        if tried.is_err() {
+            traffic.release().await;
+        }
+        match tried {
             Err(failure) if failure.is_about_locks() && started.elapsed() + pause < patience => {
                 // What comes at the same time elsewhere should not come at the same time again.
                 let share = rand::random_range(0.5..1.0);
@@ -70,7 +89,7 @@ async fn blocked(
     Ok(Failure::Locked(Told::new(
         format!("the lock of {} did not come within {} seconds", tables.join(", "), patience.as_secs_f64()),
         format!("In the way, by now: {}.", holders.await?.join("; ")),
-        "Run the same command again: what is done stays done. demote --force ends whoever is in the way.",
+        "Run the same command again: what is done stays done. demote --force --through ends sessions of that pgwarden.",
     )))
 }
 

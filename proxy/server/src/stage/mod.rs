@@ -9,6 +9,7 @@
 //! security before.
 
 mod administrator;
+mod ahead;
 pub(crate) mod arguments;
 mod catalog;
 mod closure;
@@ -27,8 +28,11 @@ mod source;
 mod through;
 mod withdraw;
 
+pub(crate) use administrator::{Administrator, Effect};
+pub(crate) use ahead::ahead;
 pub(crate) use closure::UNBOUND;
 pub(crate) use command::stage;
+pub(crate) use failure::Failure;
 pub(crate) use listing::staged;
 pub(crate) use moved::{demote, promote};
 pub(crate) use withdraw::unstage;

@@ -5,11 +5,11 @@ use super::arguments::Move;
 use super::catalog::{self, Relation, StagedTable};
 use super::closure::{Graph, UNBOUND};
 use super::command::{in_session, remark};
-use super::failure::Failure;
+use super::failure::{Failure, Told};
 use super::gate;
 use super::lock;
 use super::plan::entry;
-use super::through::Hold;
+use super::through::Traffic;
 use super::withdraw::chosen;
 use pgwarden_shadow::policy::{Change, OPEN, Policy, Switch, identifier, literal};
 use serde_json::json;
@@ -41,7 +41,9 @@ pub(crate) fn promote(flags: &Move) -> Result<(), ExitCode> {
         closed(session, &rows).await?;
         moved(session, (&rows, flags), Direction::Promote).await?;
         for row in session.read(UNBOUND).await.unwrap_or_default() {
-            if let [Some(table), Some(role), Some(why)] = row.as_slice() {
+            if let [Some(state), Some(table), Some(role), Some(why), ..] = row.as_slice()
+                && state == "promoted"
+            {
                 remark(session, &format!("note: {table}: role {role} is not bound: {why}"));
             }
         }
@@ -60,6 +62,13 @@ pub(crate) fn demote(flags: &Move) -> Result<(), ExitCode> {
         if rows.is_empty() {
             remark(session, "nothing to demote: none of it is in force");
             return Ok(());
+        }
+        if flags.force && flags.through.is_none() && !session.only_prints() {
+            return Err(Failure::caller(
+                "--force needs --through",
+                "It ends sessions of that pgwarden, and only that knows which are its own. Without --force, the command says \
+                 who is in the way.",
+            ));
         }
         moved(session, (&rows, flags), Direction::Demote).await
     })
@@ -89,15 +98,9 @@ async fn closed(session: &mut Administrator, rows: &[StagedTable]) -> Result<(),
             format!("pgwarden promote {} {}", names.join(" "), missing.join(" ")),
         ));
     }
-    let recursions = graph.recursions();
-    let concerned =
-        recursions.iter().find(|line| rows.iter().any(|row| line.starts_with(&format!("{}:", row.label))));
+    let concerned = rows.iter().find_map(|row| graph.recursion(row.oid));
     concerned.map_or(Ok(()), |line| {
-        Err(Failure::refused(
-            "every query would fail",
-            line.clone(),
-            "Mend the migration, and stage it again.",
-        ))
+        Err(Failure::refused("every query would fail", line, "Mend the migration, and stage it again."))
     })
 }
 
@@ -120,16 +123,16 @@ async fn moved(
         let statements = statements(rows, &relations, (direction, flags))?;
         return session.change(&statements).await;
     }
-    let hold = Hold::begin(flags, &session.database).await?;
+    let traffic = Traffic::of(flags, &session.database)?;
     let begun = match (direction, flags.force) {
-        (Direction::Demote, true) => begin_by_force(session, &tables, flags).await,
-        _ => lock::begin(session, &tables, flags.whom.patience).await,
+        (Direction::Demote, true) => begin_by_force(session, &tables, (flags, &traffic)).await,
+        _ => lock::begin_holding(session, &tables, flags.whom.patience, &traffic).await,
     };
     let done = match begun {
         Ok(()) => under_lock(session, (rows, &oids), flags, direction).await,
         Err(failure) => Err(failure),
     };
-    hold.end().await;
+    traffic.release().await;
     done?;
     for row in rows {
         let word = if direction == Direction::Promote { "in force" } else { "not in force any more, staged" };
@@ -159,20 +162,25 @@ async fn under_lock(
     }
 }
 
-/// Ends the sessions of the application that hold the tables.
-async fn begin_by_force(session: &mut Administrator, tables: &[String], flags: &Move) -> Result<(), Failure> {
+/// Ends the sessions of the pgwarden of `--through` that hold the tables, and no other: which these are it says itself.
+async fn begin_by_force(
+    session: &mut Administrator,
+    tables: &[String],
+    (flags, traffic): (&Move, &Traffic),
+) -> Result<(), Failure> {
     let shortest = flags.whom.patience.min(std::time::Duration::from_millis(300));
-    match lock::begin(session, tables, shortest).await {
+    match lock::begin_holding(session, tables, shortest, traffic).await {
         Err(Failure::Locked(_)) => (),
         done => return done,
     }
+    let own: Vec<String> = traffic.hold().await?.iter().map(ToString::to_string).collect();
     let names: Vec<String> = tables.iter().map(|table| literal(table)).collect();
     let query = format!(
         "SELECT DISTINCT a.pid, format('process %s (user %s, %s)', a.pid, a.usename, a.state) FROM pg_locks l \
          JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.granted AND l.locktype = 'relation' \
-         AND a.datname = current_database() AND l.relation IN (SELECT to_regclass(t)::oid \
-         FROM unnest(ARRAY[{}]::text[]) t) AND a.pid <> pg_backend_pid() AND EXISTS \
-         (SELECT FROM pgwarden.shadow_role s WHERE pg_has_role(a.usesysid, s.acts_as, 'MEMBER'))",
+         AND a.datname = current_database() AND l.database = a.datid AND a.pid = ANY ('{{{}}}'::int[]) \
+         AND l.relation IN (SELECT to_regclass(t)::oid FROM unnest(ARRAY[{}]::text[]) t)",
+        own.join(","),
         names.join(", ")
     );
     // One by one: a condition that ends sessions would be asked of those that the others exclude.
@@ -181,7 +189,7 @@ async fn begin_by_force(session: &mut Administrator, tables: &[String], flags: &
         session.read(&format!("SELECT pg_terminate_backend({process})")).await?;
         remark(session, &format!("ended: {line}"));
     }
-    lock::begin(session, tables, flags.whom.patience).await
+    lock::begin_holding(session, tables, flags.whom.patience, traffic).await
 }
 
 fn statements(
@@ -215,23 +223,35 @@ fn statements(
 
 /// What puts a table's policies in force, if they are those that were looked at.
 fn in_force(row: &StagedTable, relation: &Relation) -> Result<Vec<String>, Failure> {
+    if let Some(changed) = changed(row, relation) {
+        return Err(Failure::Refused(changed));
+    }
+    let mut statements = promotion(&row.change, relation, &relation.staged);
+    statements.push(state(row, "promoted"));
+    Ok(statements)
+}
+
+/// What is not any more as it was when it was staged.
+pub(super) fn changed(row: &StagedTable, relation: &Relation) -> Option<Told> {
+    let label = &row.label;
     if relation.today != row.today {
-        return Err(Failure::refused(
-            format!("{} has other policies than when it was staged", row.label),
+        return Some(Told::new(
+            format!("{label} has other policies than when it was staged"),
             "What was found since then was found with those.",
             "Stage it again, and let the detectors run.",
         ));
     }
     if relation.staged.is_empty() {
-        return Err(Failure::refused(
-            format!("{} has no staged policies any more", row.label),
-            "",
-            "Stage it again.",
-        ));
+        return Some(Told::new(format!("{label} has no staged policies any more"), "", "Stage it again."));
     }
-    let mut statements = promotion(&row.change, relation, &relation.staged);
-    statements.push(state(row, "promoted"));
-    Ok(statements)
+    let is_known = !row.made.is_empty();
+    (is_known && relation.made != row.made).then(|| {
+        Told::new(
+            format!("the staged policies of {label} are not those that were staged"),
+            "Somebody has changed, added or dropped one: what was found was found with others.",
+            "Stage it again, and let the detectors run.",
+        )
+    })
 }
 
 /// What the migration does to a table on which policies of these names are staged.

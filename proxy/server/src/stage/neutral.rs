@@ -32,7 +32,7 @@ pub(crate) async fn plans(
                 continue;
             }
             let explain = format!(
-                "SAVEPOINT plan; SET LOCAL ROLE {}; EXPLAIN (COSTS OFF) {command} {table}; ROLLBACK TO plan",
+                "SAVEPOINT plan; SET LOCAL ROLE {}; EXPLAIN (COSTS OFF) /* pgwarden stage */ {command} {table}; ROLLBACK TO plan",
                 identifier(acting)
             );
             match session.texts(&explain).await {

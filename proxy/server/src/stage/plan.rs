@@ -1,6 +1,6 @@
 //! What staging does to one table.
 
-use super::catalog::{Relation, StagedTable};
+use super::catalog::{Relation, StagedTable, remember};
 use super::closure::Graph;
 use super::failure::Failure;
 use super::roles::ShadowRole;
@@ -119,6 +119,7 @@ impl Planned {
                     && row.today == self.relation.today
                     && row.change == self.change
                     && self.relation.staged == work.names
+                    && self.relation.made == row.made
             }
             Err(reason) => row.state == "refused" && row.reason.as_ref() == Some(reason),
         }
@@ -133,6 +134,9 @@ impl Planned {
             statements.extend(work.statements.iter().cloned());
         }
         statements.push(self.row());
+        if self.work.is_ok() {
+            statements.push(remember(self.relation.oid));
+        }
         statements.push(self.journal());
         statements
     }

@@ -20,13 +20,7 @@ pub(crate) fn of_roles(roles: &[ShadowRole]) -> Vec<String> {
     let mut lines = Vec::new();
     for role in roles {
         let acting = &role.acting;
-        if !acting.attributes.is_empty() {
-            lines.push(format!(
-                "blocker: role \"{}\" is {}: no policy binds it, and promoting changes nothing for it",
-                acting.name,
-                acting.attributes.join(" and ")
-            ));
-        }
+        lines.extend(acting.bypasses().map(|why| format!("blocker: {why}")));
         if role.rights == Rights::Copied {
             lines.push(format!(
                 "note: role \"{}\" owns tables, so \"{}\" has copies of its rights: stage again after GRANT or \

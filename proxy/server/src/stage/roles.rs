@@ -21,6 +21,19 @@ pub(crate) struct Acting {
     pub(crate) acts: BTreeSet<String>,
 }
 
+impl Acting {
+    /// What lets it past every policy, in words.
+    pub(crate) fn bypasses(&self) -> Option<String> {
+        (!self.attributes.is_empty()).then(|| {
+            format!(
+                "role \"{}\" is {}: no policy binds it, and promoting changes nothing for it",
+                self.name,
+                self.attributes.join(" and ")
+            )
+        })
+    }
+}
+
 /// How a shadow role comes to the rights of the role that it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rights {
@@ -228,6 +241,15 @@ fn nobody_inherits(role: &Found) -> Result<(), Failure> {
 /// [`Failure::Refused`] when anybody inherits a shadow role.
 pub(crate) async fn verify(session: &mut Administrator) -> Result<(), Failure> {
     found(session).await?.iter().try_for_each(nobody_inherits)
+}
+
+/// Who inherits a shadow role, and so is bound by what is staged: nobody may.
+///
+/// # Errors
+/// As [`Administrator::read`].
+pub(crate) async fn inherited(session: &mut Administrator) -> Result<Vec<String>, Failure> {
+    let found = found(session).await?;
+    Ok(found.iter().filter_map(|role| nobody_inherits(role).err()).map(|failure| failure.summary()).collect())
 }
 
 /// The statements that make the shadow roles, and give them their rights.

@@ -24,4 +24,5 @@ CREATE TABLE IF NOT EXISTS pgwarden.staged (
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     by_user text NOT NULL DEFAULT session_user
 );
+ALTER TABLE pgwarden.staged ADD COLUMN IF NOT EXISTS made text NOT NULL DEFAULT '';
 CREATE TABLE IF NOT EXISTS pgwarden.helper (signature text PRIMARY KEY);

@@ -24,6 +24,14 @@ impl Source for ArcSwap<App> {
     fn report(&self) -> Report {
         self.load().report()
     }
+
+    fn processes(&self, database: &str) -> Vec<u32> {
+        let mut processes = Vec::new();
+        self.load().board.look(clock::uptime(), |_, pool, seen| {
+            processes.extend(seen.backend.filter(|_| pool.key.database == database));
+        });
+        processes
+    }
 }
 
 impl App {

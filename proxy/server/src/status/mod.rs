@@ -17,4 +17,7 @@ use std::fmt;
 pub(crate) trait Source: fmt::Debug + Send + Sync {
     /// Everything, as of now.
     fn report(&self) -> Report;
+
+    /// The server processes that sessions hold in a database.
+    fn processes(&self, database: &str) -> Vec<u32>;
 }

@@ -116,7 +116,7 @@ impl Trail {
             (Event::Coverage(coverage), _) => self.covered(*coverage),
             (event, Some(desk)) => desk.happened(event),
             (Event::Staging(staging), None) => tell(&staging),
-            (Event::PoliciesChanged { database, policy_hash }, None) => {
+            (Event::PoliciesChanged { database, policy_hash, .. }, None) => {
                 tracing::info!(database, policy_hash, "policies changed");
             }
             // The log has these already.

@@ -229,8 +229,11 @@ fn rows_of_the_journal_and_policies_are_recorded_once() {
         let detail = serde_json::Value::Null;
         Event::Staging(Box::new(Staging { id, step, database, by, at, tables, reason: None, detail }))
     };
-    let hash =
-        |hash: &str| Event::PoliciesChanged { database: "app".to_owned(), policy_hash: hash.to_owned() };
+    let hash = |hash: &str| Event::PoliciesChanged {
+        database: "app".to_owned(),
+        policy_hash: hash.to_owned(),
+        tables: BTreeMap::new(),
+    };
     let directory = tempfile::tempdir().expect("a directory");
     for (last, more) in [(2, 0), (3, 2)] {
         let trail = trail(directory.path(), "segment_bytes = \"1kB\"");

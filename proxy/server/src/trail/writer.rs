@@ -219,10 +219,10 @@ impl Writer {
                     self.waiting.push_back(Record::of(Life::ModeChanged).with(detail));
                 }
             }
-            Event::PoliciesChanged { database, policy_hash }
+            Event::PoliciesChanged { database, policy_hash, tables }
                 if carried.policies.get(&database) != Some(&policy_hash) =>
             {
-                self.waiting.push_back(Record::policies_changed(database, policy_hash));
+                self.waiting.push_back(Record::policies_changed(database, policy_hash, tables));
             }
             // Whoever follows the journal begins again at times with what is here already.
             Event::Staging(staging)

@@ -2,7 +2,8 @@
 
 use super::origin;
 use super::{
-    Catalog, Children, Column, Origin, Policy, Relation, RelationKind, RowSecurity, TenantRule, Triggers,
+    Besides, Catalog, Children, Column, Function, Origin, Policy, Relation, RelationKind, RowSecurity,
+    TenantRule, Triggers,
 };
 use crate::writes;
 use aws_lc_rs::digest;
@@ -25,6 +26,8 @@ pub struct Unreadable(#[from] serde_json::Error);
 #[derive(Deserialize)]
 struct Document {
     shadow: Vec<String>,
+    functions: Vec<Function>,
+    memberships: Vec<String>,
     relations: Vec<Found>,
 }
 
@@ -41,6 +44,7 @@ struct Found {
     triggers: Vec<Trigger>,
     children: Children,
     cascades: bool,
+    besides: Besides,
     definition: Option<String>,
 }
 
@@ -59,12 +63,16 @@ impl Catalog {
     /// # Errors
     /// [`Unreadable`] when it is none.
     pub fn read(document: &str, rules: &[TenantRule]) -> Result<Self, Unreadable> {
-        let Document { shadow, relations } = serde_json::from_str(document)?;
+        let Document { shadow, functions, memberships, relations } = serde_json::from_str(document)?;
         let shown: HashMap<u32, Vec<Origin>> = relations
             .iter()
             .filter_map(|found| Some((found.oid, origin::of_definition(found.definition.as_deref()?))))
             .collect();
-        let mut catalog = Self { shadow_roles: shadow, policy_hash: hash(&relations), ..Self::default() };
+        let policy_hash = hash(&relations);
+        let mut catalog = Self { shadow_roles: shadow, memberships, policy_hash, ..Self::default() };
+        for function in functions {
+            catalog.functions.entry(function.name.clone()).or_default().push(function);
+        }
         for found in relations {
             let origins = origin::resolved(found.oid, &shown);
             let relation = found.relation(rules, origins);
@@ -83,6 +91,7 @@ impl Found {
             writes: triggers(self.oid, &self.triggers),
             later_trigger: later(self.oid, &self.triggers),
             has_cascades: self.cascades,
+            besides: self.besides,
             row_security: self.row_security,
             oid: self.oid,
             schema: self.schema,
@@ -162,18 +171,19 @@ fn hash(relations: &[Found]) -> String {
 mod tests {
     use super::*;
 
-    const DOCUMENT: &str = r#"{"shadow": ["pgwarden_shadow"], "relations": [
+    const DOCUMENT: &str = r#"{"shadow": ["pgwarden_shadow"], "functions": [], "memberships": [], "relations": [
         {"oid": 1, "schema": "public", "name": "items", "kind": "r", "partition": false, "row_security": "on",
          "root": null, "columns": [
             {"number": 2, "name": "org_id", "type": 2950, "base": 2950, "category": "b",
              "type_name": "uuid", "generated": ""}],
-         "policies": [], "triggers": [], "children": "here", "cascades": false, "definition": null},
+         "policies": [], "triggers": [], "children": "here", "cascades": false,
+         "besides": {"calls": [], "rules": false}, "definition": null},
         {"oid": 2, "schema": "public", "name": "v", "kind": "v", "partition": false, "row_security": "off",
          "root": null, "columns": [
             {"number": 1, "name": "org_id", "type": 2950, "base": 2950, "category": "b",
              "type_name": "uuid", "generated": ""}],
          "policies": [], "triggers": [], "children": "here", "cascades": false,
-         "definition": "({QUERY :targetList ({TARGETENTRY :resno 1 :resorigtbl 1 :resorigcol 2})})"}]}"#;
+         "besides": {"calls": [], "rules": false}, "definition": "({QUERY :targetList ({TARGETENTRY :resno 1 :resorigtbl 1 :resorigcol 2})})"}]}"#;
 
     fn rules(column: &str) -> Vec<TenantRule> {
         vec![TenantRule::Anywhere(column.to_owned())]

@@ -3,10 +3,14 @@
 //! A [`Catalog`] is one look at the database, whole and never changed; the next look makes another one. It holds names and
 //! definitions, no rows.
 
+mod digest;
+mod function;
 mod look;
 mod origin;
 mod policy;
 
+pub use digest::PolicyDigest;
+pub(crate) use function::{Act, Function};
 pub use look::{LOOK, Unreadable};
 pub use policy::{Policy, PolicyCommand};
 
@@ -20,8 +24,11 @@ pub struct Catalog {
     relations: HashMap<u32, Arc<Relation>>,
     names: HashMap<(String, String), u32>,
     has_tenants: bool,
+    functions: HashMap<String, Vec<Function>>,
     /// The roles that stand for the application when policies are tried (`pgwarden_shadow`, `pgwarden_shadow_2` …).
     pub shadow_roles: Vec<String>,
+    /// Who is a member of the roles that policies name, in a form to be compared.
+    pub memberships: Vec<String>,
     /// Of all policies, staged and in force, as 64 hexadecimal digits; empty before the first look.
     pub policy_hash: String,
 }
@@ -53,6 +60,8 @@ pub struct Relation {
     pub writes: Triggers,
     /// A trigger that may change a row behind those of pgwarden's.
     pub later_trigger: Option<String>,
+    /// What else runs when it is written to.
+    pub besides: Besides,
     /// Whether referential actions write to it (ON DELETE CASCADE, SET NULL …).
     pub has_cascades: bool,
     /// Where the rows of its partitions and children are.
@@ -112,6 +121,15 @@ pub struct Column {
     pub generated: String,
 }
 
+/// What runs when a table is written to, besides the statement.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Besides {
+    /// The functions of triggers that are not pgwarden's, of defaults, and of constraints.
+    pub calls: Vec<String>,
+    /// Whether there are rules, which make another statement of one that names the table.
+    pub rules: bool,
+}
+
 /// Where the rows of partitions and children are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -140,6 +158,8 @@ pub enum Triggers {
     Missing,
     /// There are, but they do not fire, or not always.
     Disabled,
+    /// There are, but with other policies than there are now; the digest is that of what they run.
+    Outdated(String),
     /// There are; the digest is that of what they run.
     Installed(String),
 }
@@ -186,6 +206,31 @@ impl Catalog {
         })
     }
 
+    /// All relations that a name may stand for, whatever `search_path` says.
+    #[must_use]
+    pub fn meant(&self, schema: Option<&str>, name: &str) -> Vec<&Arc<Relation>> {
+        let is_meant =
+            |one: &&Arc<Relation>| one.name == name && schema.is_none_or(|schema| one.schema == schema);
+        self.relations().filter(is_meant).collect()
+    }
+
+    /// The functions that a name may stand for, whatever schema they are in; none where policies are staged for no table.
+    #[must_use]
+    pub(crate) fn functions(&self, name: &str) -> &[Function] {
+        self.functions.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Notes which triggers do not run what they would if they were made now: `made` says the digest of that.
+    pub fn outdate(&mut self, made: impl Fn(&Relation) -> Option<String>) {
+        for relation in self.relations.values_mut() {
+            let Triggers::Installed(digest) = &relation.writes else { continue };
+            if made(relation).as_ref() != Some(digest) {
+                let outdated = Triggers::Outdated(digest.clone());
+                Arc::make_mut(relation).writes = outdated;
+            }
+        }
+    }
+
     /// Whether any table has a column that says whose a row is.
     #[must_use]
     pub fn has_tenants(&self) -> bool {
@@ -211,7 +256,21 @@ impl Catalog {
     }
 }
 
+impl Triggers {
+    /// Whether they are there and fire, whatever they run.
+    #[must_use]
+    pub fn are_there(&self) -> bool {
+        matches!(self, Self::Outdated(_) | Self::Installed(_))
+    }
+}
+
 impl Relation {
+    /// Whether a query that reads from it may see less once what is staged is in force: a view may show anything.
+    #[must_use]
+    pub fn may_hide(&self) -> bool {
+        self.is_staged() || !matches!(self.kind, RelationKind::Table | RelationKind::Partitioned)
+    }
+
     /// Whether somebody has staged policies for it.
     #[must_use]
     pub fn is_staged(&self) -> bool {

@@ -1,5 +1,6 @@
 //! From what is known to a verdict for each table.
 
+use super::ahead::Ahead;
 use super::coverage::{Evaluation, Examined};
 use super::issue::{Disposition, Issue, Standing};
 use super::ledger::{Ledger, is_same};
@@ -23,8 +24,8 @@ pub struct Surroundings {
     pub trails: Vec<Trail>,
     /// Tables that are to be judged, by database, whether anything was seen of them or not.
     pub tables: BTreeSet<(String, String)>,
-    /// What promotion would run into, by database and table.
-    pub blockers: Vec<(String, String, String)>,
+    /// What promotion would run into.
+    pub ahead: Ahead,
     /// Statements that the server has met and pgwarden may have.
     pub server_statements: Vec<Unseen>,
     /// What was not asked.
@@ -38,7 +39,11 @@ pub struct Surroundings {
 pub fn judge(ledger: &Ledger, surroundings: Surroundings, rules: Rules, now: Moment) -> Report {
     let steps = ledger.steps();
     let dispositions = dispositions(&steps);
-    let histories = histories(&steps);
+    let mut histories = histories(&steps);
+    for (table, at) in &ledger.by_hand {
+        let history = histories.get_mut(table).filter(|history| history.since < Some(*at));
+        history.into_iter().for_each(|history| history.since = Some(*at));
+    }
     let mut findings: Vec<Issue> = ledger.issues.values().cloned().collect();
     for issue in &mut findings {
         issue.standing = standing(issue, &histories, &dispositions, now);
@@ -54,7 +59,7 @@ pub fn judge(ledger: &Ledger, surroundings: Surroundings, rules: Rules, now: Mom
         ledger,
         rules: &rules,
         trails: &surroundings.trails,
-        blockers: &surroundings.blockers,
+        ahead: &surroundings.ahead,
         findings: &findings,
         statements: &statements,
         unseen: &unseen,
@@ -65,6 +70,7 @@ pub fn judge(ledger: &Ledger, surroundings: Surroundings, rules: Rules, now: Mom
         .into_iter()
         .map(|table| bench.judgement(&table, histories.get(&table).unwrap_or(&unknown)))
         .collect();
+    surroundings.ahead.bind(&mut tables);
     tables.sort_by(|one, other| {
         (one.verdict, &one.database, &one.table).cmp(&(other.verdict, &other.database, &other.table))
     });
@@ -214,7 +220,7 @@ struct Bench<'a> {
     ledger: &'a Ledger,
     rules: &'a Rules,
     trails: &'a [Trail],
-    blockers: &'a [(String, String, String)],
+    ahead: &'a Ahead,
     findings: &'a [Issue],
     statements: &'a [Statement],
     unseen: &'a [Unseen],
@@ -224,7 +230,8 @@ impl Bench<'_> {
     fn judgement(&self, (database, table): &(String, String), history: &History) -> Judgement {
         let of_table = |one: &&Statement| {
             one.examined.database == *database
-                && one.examined.tables.iter().any(|named| is_same(named, table))
+                && (one.examined.is_about_any_table()
+                    || one.examined.tables.iter().any(|named| is_same(named, table)))
         };
         let statements: Vec<&Statement> = self.statements.iter().filter(of_table).collect();
         let (open, others): (Vec<&Issue>, Vec<&Issue>) = self
@@ -236,20 +243,19 @@ impl Bench<'_> {
         let observed = self.ledger.runs.since(begin);
         let compared = statements.iter().map(|one| one.examined.compared()).sum();
         let mut reasons = obstacles(history, &open);
-        reasons.extend(self.blockers(database, table));
+        reasons.extend(self.ahead.reasons(database, table, history.stage));
         reasons.extend(self.gaps(observed, &statements));
         reasons.extend(self.beside(database, table));
         if history.stage == Stage::Unstaged && history.not_staged.is_empty() {
             reasons.push(lacking(Cause::Unstaged, "nothing is staged for it".to_owned()));
         }
-        reasons.sort_by_key(|reason| (reason.verdict, reason.code));
         let differs = open.iter().any(|issue| issue.detectors.iter().any(|one| *one != Detector::Context));
-        Judgement {
+        let mut judgement = Judgement {
             database: database.clone(),
             table: table.clone(),
             stage: history.stage,
             since: history.since,
-            verdict: reasons.first().map_or(Verdict::Ready, |reason| reason.verdict),
+            verdict: Verdict::Ready,
             reasons,
             observed_seconds: observed.as_secs(),
             statements: statements.len(),
@@ -259,7 +265,9 @@ impl Bench<'_> {
             bound: 3_000_000_u64.checked_div(compared).filter(|_| !differs),
             findings: open.iter().map(|issue| issue.id.clone()).collect(),
             others: others.len(),
-        }
+        };
+        judgement.conclude();
+        judgement
     }
 
     /// Whether a finding is about a table: it names it, or it names none and its statement does; one of which neither is
@@ -281,12 +289,6 @@ impl Bench<'_> {
             }
             _ => true,
         }
-    }
-
-    fn blockers(&self, database: &str, table: &str) -> impl Iterator<Item = Reason> {
-        let of_table =
-            self.blockers.iter().filter(move |(within, of, _)| within == database && is_same(of, table));
-        of_table.map(|(_, _, text)| against(Cause::Blocker, text.clone()))
     }
 
     /// What was not looked at, or not for long enough.

@@ -7,10 +7,11 @@ use super::moment::Moment;
 use super::runs::Runs;
 use super::service::{ServiceAccount, ServiceUse};
 use super::timeline::Timeline;
+use crate::catalog::PolicyDigest;
 use crate::coverage::{Coverage, Detector};
 use crate::finding::Query;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Findings, and statements, that are kept. No application has so many; one that builds its SQL out of values may.
 const MOST: usize = 50_000;
@@ -28,6 +29,8 @@ pub enum Fact {
     Step(Box<Milestone>),
     /// What the session of a service did up to now.
     Service(Box<ServiceAccount>),
+    /// What the policies of tables say from now on, by database and table, for which something is staged.
+    Policies(String, BTreeMap<String, PolicyDigest>),
     /// Something happened to pgwarden, or to the policies.
     Event(Happening, String),
     /// So many events found no place in the trail.
@@ -89,6 +92,10 @@ pub struct Ledger {
     pub(super) timeline: Timeline,
     pub(super) runs: Runs,
     pub(super) lost: u64,
+    /// By trail, database and table; nothing once no policy is staged there any more.
+    digests: BTreeMap<(String, String, String), Option<PolicyDigest>>,
+    /// When the policies of a table were changed by hand last, by database and table.
+    pub(super) by_hand: BTreeMap<(String, String), Moment>,
     /// Findings and statements that found no place here.
     pub(super) unlisted: u64,
     /// What fingerprints stand for: a trail says it once.
@@ -127,10 +134,15 @@ impl Ledger {
             Fact::Step(milestone) => self.step(source, &milestone),
             Fact::Service(account) => self.services.take(source, *account),
             Fact::Lost(count) => self.lost = self.lost.saturating_add(count),
-            Fact::Event(what, detail) if self.events.len() < MOST_EVENTS => {
-                self.events.push(Event { at, what, detail });
-            }
-            Fact::Event(..) | Fact::Other => (),
+            Fact::Policies(database, tables) => self.policies(source, at, &database, tables),
+            Fact::Event(what, detail) => self.happened(at, what, detail),
+            Fact::Other => (),
+        }
+    }
+
+    fn happened(&mut self, at: Moment, what: Happening, detail: String) {
+        if self.events.len() < MOST_EVENTS {
+            self.events.push(Event { at, what, detail });
         }
     }
 
@@ -177,12 +189,45 @@ impl Ledger {
             if since != Some(milestone.at) {
                 continue;
             }
-            let about_it = self.examined.iter_mut().filter(|((from, within, _), one)| {
-                from == source && within == database && one.tables.iter().any(|named| is_same(named, table))
-            });
-            for (_, examined) in about_it {
-                examined.detectors.remove(&Detector::Replay);
-                examined.detectors.remove(&Detector::Writes);
+            self.forget(source, database, table);
+        }
+    }
+
+    /// What policies and triggers have said about a table's statements.
+    fn forget(&mut self, source: &str, database: &str, table: &str) {
+        let about_it = self.examined.iter_mut().filter(|((from, within, _), one)| {
+            from == source && within == database && one.tables.iter().any(|named| is_same(named, table))
+        });
+        for (_, examined) in about_it {
+            examined.detectors.remove(&Detector::Replay);
+            examined.detectors.remove(&Detector::Writes);
+        }
+    }
+
+    /// Where somebody has changed policies, and no command has, everything begins anew.
+    fn policies(
+        &mut self,
+        source: &str,
+        at: Moment,
+        database: &str,
+        mut tables: BTreeMap<String, PolicyDigest>,
+    ) {
+        let of_source = |(from, within, _): &&(String, String, String)| from == source && within == database;
+        let known = self.digests.keys().filter(of_source).map(|(_, _, table)| table.clone());
+        let all: BTreeSet<String> = known.chain(tables.keys().cloned()).collect();
+        for table in all {
+            let now = tables.remove(&table);
+            let key = (source.to_owned(), database.to_owned(), table.clone());
+            let is_by_hand = match (self.digests.insert(key, now.clone()), now) {
+                (None, _) | (Some(None), None) => false,
+                (Some(Some(before)), Some(now)) => before.is_changed_by_hand(&now),
+                (Some(Some(_)), None) | (Some(None), Some(_)) => true,
+            };
+            if is_by_hand {
+                self.forget(source, database, &table);
+                let detail = format!("{database}: those of {table} by hand, its observation begins anew");
+                self.happened(at, Happening::PoliciesChanged, detail);
+                self.by_hand.insert((database.to_owned(), table), at);
             }
         }
     }

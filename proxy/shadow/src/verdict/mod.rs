@@ -8,6 +8,7 @@
 //! resolved: then it counts again as soon as it is met again. What the policies of a table would have done counts only
 //! from the moment on at which they were staged as they are.
 
+mod ahead;
 mod coverage;
 mod issue;
 mod judge;
@@ -21,6 +22,7 @@ mod tally;
 mod timeline;
 mod words;
 
+pub use ahead::{Ahead, Obstacles};
 pub use coverage::{Evaluation, Examined, Looks};
 pub use issue::{Disposition, Issue, Key, Occurrence, Standing};
 pub use judge::{Surroundings, judge};

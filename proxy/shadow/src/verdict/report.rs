@@ -70,6 +70,8 @@ pub enum Cause {
     NotStaged,
     /// Something in the database that promotion would run into.
     Blocker,
+    /// Its policies rely on those of another table.
+    Dependency,
     /// Nothing is staged.
     Unstaged,
     /// Not watched for long enough.
@@ -82,6 +84,10 @@ pub enum Cause {
     Unseen,
     /// The trail is not whole.
     Trail,
+    /// The database was not asked what promotion would run into.
+    NotAsked,
+    /// Nothing that keeps it from being ready, but it has to be known.
+    Note,
 }
 
 /// What is known of one table, and what follows.
@@ -116,6 +122,14 @@ pub struct Judgement {
     pub findings: Vec<String>,
     /// Findings that are warnings, or do not count.
     pub others: usize,
+}
+
+impl Judgement {
+    /// The answer is that of its gravest reason.
+    pub(super) fn conclude(&mut self) {
+        self.reasons.sort_by_key(|reason| (reason.verdict, reason.code));
+        self.verdict = self.reasons.first().map_or(Verdict::Ready, |reason| reason.verdict);
+    }
 }
 
 /// A statement, and how far it was looked at.

@@ -146,7 +146,7 @@ impl Watcher {
             tenant: place.acting.tenant.clone(),
             actor: Arc::clone(&self.actor),
             site: Site { pid: self.process, ..Site::clone(&self.site) },
-            query: place.query(),
+            known: place.known,
             origin: place.origin,
         })
     }
@@ -194,7 +194,7 @@ pub(super) fn cut(table: &str) -> Refusal {
     Refusal::new(
         "42501",
         format!("row of another tenant in the result of a query on \"{table}\""),
-        "The result was cut off in front of the row, and the connection ends.",
+        "The result was cut off in front of the row.",
         "See the finding rows_foreign in the audit trail; shadow.rows.guard decides about this.",
     )
 }

@@ -12,7 +12,7 @@ mod transaction;
 pub use post::Post;
 pub use rules::{RowGuard, RowRules, RowSight};
 
-use crate::book::Seen;
+use crate::book::{Came, Seen, Wrote};
 use crate::catalog::Catalog;
 use crate::coverage::Uncovered;
 use crate::denied::denied;
@@ -20,7 +20,7 @@ use crate::finding::{Actor, Decision, Site};
 use crate::queries::Text;
 use crate::replay::Follower;
 use crate::rows::{self, Columns, Sight, is_standard};
-use crate::writes::Ledger;
+use crate::writes::{Heard, Ledger};
 use acting::Acting;
 use arc_swap::ArcSwap;
 use findings::{Place, cut};
@@ -128,9 +128,12 @@ impl Watcher {
             },
             None => seen,
         };
+        let wrote = std::mem::replace(&mut running.wrote, Wrote::Whole);
         let known = running.known().cloned();
+        let wrote = if self.writes.listens() { wrote } else { Wrote::Unheard };
         if let Some(known) = known {
-            self.post.book.note(self.session, &known, &self.site, &seen);
+            let came = Came { seen, wrote: known.may_write().then(|| (self.catalog.load_full(), wrote)) };
+            self.post.book.note(self.session, &known, &self.site, came);
         }
         if let Some(result) = result {
             self.foreign_rows(&result, Decision::Allowed);
@@ -155,13 +158,14 @@ impl Watch for Watcher {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let offences = self.take_pending(sent.text);
-        let running = Running { ticket, text, acting, index: 0, result: None, seen: Seen::Nothing };
+        let running = Running::new(ticket, text, acting);
         for offence in offences {
             let place = Place::of(&running);
             self.offence(offence, Judgement::Allowed, &place);
         }
         self.follow(sent, held, &running);
-        self.running.push_back(running);
+        let seen = if sent.script.is_none() { Seen::Not(Uncovered::Unread) } else { Seen::Nothing };
+        self.running.push_back(Running { seen, ..running });
         Some(ticket)
     }
 
@@ -185,10 +189,7 @@ impl Watch for Watcher {
             Arc::new(post.queries.read(text, statements, StringSyntax::Standard, normaliser))
         });
         let place = match text {
-            Some(text) => {
-                let (ticket, result, seen) = (Ticket(0), None, Seen::Nothing);
-                Place::of(&Running { ticket, text, acting, index: 0, result, seen })
-            }
+            Some(text) => Place::of(&Running::new(Ticket(0), text, acting)),
             None => Place::nowhere(&acting),
         };
         self.offence(offence, judgement, &place);
@@ -240,11 +241,13 @@ impl Overseer for Watcher {
         let Some(name) = relation.filter(|one| cuts && is_standard(one)).map(|one| one.full_name()) else {
             return Look::Pass;
         };
+        let only_reads = running.is_alone() && running.known().is_some_and(|known| !known.may_write());
         let result = running.result.take();
         if let Some(result) = result {
             self.foreign_rows(&result, Decision::Cut);
         }
-        Look::Cut(Box::new(cut(&name)))
+        let refusal = Box::new(cut(&name));
+        if only_reads { Look::Fail(refusal) } else { Look::Cut(refusal) }
     }
 
     fn copies(&mut self, ticket: Ticket) {
@@ -275,6 +278,9 @@ impl Overseer for Watcher {
     }
 
     fn failed(&mut self, ticket: Ticket, error: &[u8]) {
+        if let Some(running) = self.running(ticket) {
+            running.wrote = Wrote::Failed;
+        }
         self.conclude(ticket);
         self.follower.iter_mut().for_each(|follower| follower.failed(ticket));
         self.transaction.failed();
@@ -292,7 +298,10 @@ impl Overseer for Watcher {
     fn notice(&mut self, ticket: Option<Ticket>, notice: &[u8]) -> Notice {
         let Some(word) = self.writes.hear(notice) else { return Notice::Pass };
         let statement = ticket.and_then(|ticket| self.writing(ticket));
-        self.writes.take(word, statement);
+        let heard = self.writes.take(word, statement);
+        if let (Heard::Part, Some(running)) = (heard, ticket.and_then(|ticket| self.running(ticket))) {
+            running.wrote = Wrote::Part;
+        }
         Notice::Take
     }
 

@@ -10,13 +10,15 @@ mod expression;
 mod hush;
 mod install;
 mod notice;
+mod reach;
 mod watch;
 
 pub use effect::Effect;
 pub use hush::Hush;
 pub use install::{NotInstalled, Terms, install, remove};
 pub use notice::{Group, NONCE, Notice, NoticeCommand};
-pub use watch::{Judge, Ledger, Statement, Told, Word};
+pub(crate) use reach::{Sight, sight};
+pub use watch::{Heard, Judge, Ledger, Statement, Told, Word};
 
 /// The names of the triggers of a table.
 #[must_use]

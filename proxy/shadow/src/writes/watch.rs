@@ -4,9 +4,10 @@ use super::effect::Effect;
 use super::notice::{Group, Notice, NoticeCommand};
 use crate::coverage::Detector;
 use crate::finding::{
-    Actor, Command, Decision, Finding, Origin, Outcome, Query, Rows, Rule, Site, Target, Tenant, WouldHave,
+    Actor, Command, Decision, Finding, Origin, Outcome, Rows, Rule, Site, Target, Tenant, WouldHave,
 };
 use crate::kind::Kind;
+use crate::queries::Known;
 use pgwarden_sql::{Writing, WritingCommand};
 use pgwarden_tenant::Mode;
 use pgwarden_wire::Status;
@@ -18,7 +19,7 @@ const MOST: usize = 1000;
 const TENANTS: usize = 5;
 
 /// A statement that has written: whose it was, and what it says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Statement {
     /// The mode of the client.
     pub mode: Mode,
@@ -29,7 +30,7 @@ pub struct Statement {
     /// Where it ran.
     pub site: Site,
     /// The statement.
-    pub query: Option<Arc<Query>>,
+    pub known: Option<Arc<Known>>,
     /// Where in the application it comes from.
     pub origin: Option<Arc<Origin>>,
 }
@@ -47,6 +48,15 @@ pub trait Judge: std::fmt::Debug + Send + Sync {
 /// A notice that is signed rightly, whether it can be read or not.
 #[derive(Debug)]
 pub struct Word(Option<Notice>);
+
+/// How much of what a statement wrote the findings will be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// All that the trigger was about.
+    Whole,
+    /// The trigger has looked at some of the rows only, or there was no place for what it said.
+    Part,
+}
 
 /// Collects what the triggers tell in one session.
 #[derive(Debug)]
@@ -66,7 +76,7 @@ enum Fate {
 }
 
 /// A notice whose transaction is at its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Told {
     /// What the triggers said.
     pub notice: Notice,
@@ -96,14 +106,22 @@ impl Ledger {
         Notice::read(payload, nonce).map(Word)
     }
 
-    /// What was heard is of this statement, if anything is known of it.
-    pub fn take(&mut self, Word(notice): Word, statement: Option<Statement>) {
+    /// What was heard is of this statement, if anything is known of it. Says how far its rows were looked at.
+    pub fn take(&mut self, Word(notice): Word, statement: Option<Statement>) -> Heard {
+        let heard = match &notice {
+            Some(notice) if notice.is_whole() => Heard::Whole,
+            _ => Heard::Part,
+        };
         match notice.zip(statement).filter(|_| self.told.len() < MOST) {
-            Some(told) => self.told.push(told),
+            Some(told) => {
+                self.told.push(told);
+                heard
+            }
             None => {
                 if let Some((_, judge)) = &self.ears {
                     judge.dropped(1);
                 }
+                Heard::Part
             }
         }
     }
@@ -153,10 +171,9 @@ impl Told {
     /// What is found. This parses the statement's text: it is for a thread with a deep stack.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
-        // Without its literals the text says the same of tables and columns.
-        let text = self.statement.query.as_ref().and_then(|query| query.text.as_deref());
-        let writings = text.and_then(|text| pgwarden_sql::writings(text).ok()).unwrap_or_default();
-        self.notice.findings(&self.statement, &writings, self.outcome)
+        let doing = self.statement.known.as_ref().and_then(|known| known.doing());
+        let writings = doing.map_or(&[][..], |doing| &doing.writings);
+        self.notice.findings(&self.statement, writings, self.outcome)
     }
 }
 
@@ -246,7 +263,7 @@ impl Notice {
             command: Some(command),
             rows: Rows { returned: self.rows, foreign: Some(rows), control: None, shadow: None },
             foreign_tenants: self.tenants(about.tenant.as_deref()),
-            query: about.query.clone(),
+            query: about.known.as_ref().map(|known| Arc::clone(&known.query)),
             origin: about.origin.clone(),
             evidence,
         }
@@ -275,6 +292,11 @@ impl Notice {
             }
         }
         tenants
+    }
+
+    /// Whether all rows were looked at, and nothing failed.
+    fn is_whole(&self) -> bool {
+        self.failed.is_none() && self.looked.zip(self.rows).is_none_or(|(looked, rows)| looked >= rows)
     }
 
     fn sampled(&self) -> Option<String> {
@@ -308,8 +330,8 @@ mod tests {
     }
 
     fn statement() -> Statement {
-        let (tenant, query, origin) = (None, None, None);
-        Statement { mode: Mode::Shadow, tenant, actor: Arc::default(), site: Site::default(), query, origin }
+        let (tenant, known, origin) = (None, None, None);
+        Statement { mode: Mode::Shadow, tenant, actor: Arc::default(), site: Site::default(), known, origin }
     }
 
     /// What is told of one notice when this has happened behind it.

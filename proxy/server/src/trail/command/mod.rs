@@ -116,7 +116,10 @@ fn keygen(out: &Path) -> Result<(), TrailError> {
 }
 
 /// The key in an argument: 64 digits, or a file that holds them.
-fn public_key(text: &str) -> Result<pgwarden_audit::PublicKey, TrailError> {
+///
+/// # Errors
+/// [`TrailError`] when it is none, or the file cannot be read.
+pub(crate) fn public_key(text: &str) -> Result<pgwarden_audit::PublicKey, TrailError> {
     let read = match text.strip_prefix("file:").map(Path::new) {
         Some(path) => fs::read_to_string(path).map_err(TrailError::of(path))?,
         None => text.to_owned(),

@@ -83,8 +83,15 @@ fn watched_with(staged: Value) -> Ledger {
     ledger
 }
 
+/// A database that nothing is against.
+fn asked() -> Surroundings {
+    let mut known = Surroundings::default();
+    known.ahead.asked.insert("shop".to_owned());
+    known
+}
+
 fn reported(ledger: &Ledger, now: Moment) -> Report {
-    judge(ledger, Surroundings::default(), RULES, now)
+    judge(ledger, asked(), RULES, now)
 }
 
 #[track_caller]
@@ -104,6 +111,24 @@ fn a_table_that_was_watched_for_long_enough_without_a_finding_is_ready() {
     assert_eq!(table.verdict, Verdict::Ready, "{:#?}", table.reasons);
     assert_eq!((table.executions, table.compared, table.bound), (5_000, 1_000, Some(3_000)));
     assert_eq!((table.stage, table.observed_seconds), (Stage::Staged, 9 * 86_400));
+}
+
+#[test]
+fn what_could_not_be_read_is_about_every_table() {
+    let mut ledger = watched();
+    let Fact::Covered(mut unread) = coverage("f2", Detector::Replay, Some(Uncovered::Unread), 1) else {
+        panic!("coverage");
+    };
+    unread.tables.clear();
+    ledger.take("a", day(10), Fact::Covered(unread));
+    let report = reported(&ledger, day(10));
+    assert_eq!(causes(one(&report)), [Cause::NotEvaluated]);
+    // It was looked at, and names none.
+    let Fact::Covered(mut read) = coverage("f3", Detector::Context, None, 1) else { panic!("coverage") };
+    read.tables.clear();
+    let mut ledger = watched();
+    ledger.take("a", day(10), Fact::Covered(read));
+    assert_eq!(one(&reported(&ledger, day(10))).verdict, Verdict::Ready);
 }
 
 #[test]
@@ -187,6 +212,29 @@ fn other_policies_begin_anew() {
 }
 
 #[test]
+fn policies_that_are_changed_by_hand_begin_anew_and_those_of_a_command_do_not() {
+    let policies = |staged: &str, today: &str, step: &str| {
+        let digest = crate::PolicyDigest {
+            staged: staged.to_owned(),
+            today: today.to_owned(),
+            step: Some(step.to_owned()),
+        };
+        Fact::Policies("shop".to_owned(), [(TABLE.to_owned(), digest)].into())
+    };
+    let mut ledger = watched();
+    ledger.take("a", day(1), policies("p", "all", "staged"));
+    ledger.take("a", day(8), policies("p", "p", "promoted"));
+    assert_eq!(one(&reported(&ledger, day(10))).verdict, Verdict::Ready);
+    ledger.take("a", day(9), policies("q", "p", "promoted"));
+    let report = reported(&ledger, day(10));
+    assert_eq!(causes(one(&report)), [Cause::TooShort, Cause::NotEvaluated]);
+    assert_eq!(one(&report).since, Some(day(9)));
+    ledger.take("a", day(10), coverage("f1", Detector::Replay, None, 5_000));
+    ledger.take("a", day(17), Fact::Policies("shop".to_owned(), BTreeMap::new()));
+    assert_eq!(one(&reported(&ledger, day(17))).since, Some(day(17)), "all of them are gone");
+}
+
+#[test]
 fn what_was_never_evaluated_is_not_clean() {
     let mut ledger = watched();
     ledger.take("a", day(10), coverage("f2", Detector::Context, None, 40));
@@ -230,7 +278,7 @@ fn a_statement_that_ran_twice_is_compared_twice() {
 fn a_table_of_which_nothing_is_known_is_never_ready() {
     let mut ledger = Ledger::new(None);
     let tables = BTreeSet::from([("shop".to_owned(), TABLE.to_owned())]);
-    let asked = || Surroundings { tables: tables.clone(), ..Surroundings::default() };
+    let asked = || Surroundings { tables: tables.clone(), ..asked() };
     let report = judge(&ledger, asked(), RULES, day(10));
     assert_eq!(one(&report).verdict, Verdict::InsufficientData);
     assert_eq!(causes(one(&report)), [Cause::Unstaged, Cause::TooShort, Cause::NothingSeen]);
@@ -253,8 +301,7 @@ fn what_stands_in_the_way_at_the_server_is_said() {
         tables: vec!["items".to_owned()],
         accepted: None,
     };
-    let surroundings = Surroundings {
-        blockers: vec![("shop".to_owned(), TABLE.to_owned(), "its helper recurses".to_owned())],
+    let mut surroundings = Surroundings {
         server_statements: vec![statement("f1"), statement("f9")],
         trails: vec![Trail {
             directory: "/trail".to_owned(),
@@ -264,8 +311,11 @@ fn what_stands_in_the_way_at_the_server_is_said() {
             last: None,
             chain: Chain::Broken { why: "record 7 was altered".to_owned() },
         }],
-        ..Surroundings::default()
+        ..asked()
     };
+    let known = surroundings.ahead.of("shop", TABLE);
+    known.blockers.push("its helper recurses".to_owned());
+    known.notes.push("jobs has BYPASSRLS".to_owned());
     ledger.take("a", day(10), Fact::Lost(5));
     let report = judge(&ledger, surroundings, RULES, day(10));
     let texts: Vec<&str> = one(&report).reasons.iter().map(|reason| reason.text.as_str()).collect();
@@ -277,9 +327,31 @@ fn what_stands_in_the_way_at_the_server_is_said() {
             "1 statement that the server has run (3 times) never came through pgwarden",
             "the trail in /trail is not whole: record 7 was altered",
             "5 events found no place in the trail",
+            "jobs has BYPASSRLS",
         ]
     );
     assert_eq!(report.unseen.len(), 1);
+}
+
+#[test]
+fn where_the_database_was_not_asked_nothing_is_ready() {
+    let report = judge(&watched(), Surroundings::default(), RULES, day(10));
+    assert_eq!(one(&report).verdict, Verdict::InsufficientData);
+    assert_eq!(causes(one(&report)), [Cause::NotAsked]);
+}
+
+#[test]
+fn a_table_is_no_readier_than_those_that_it_relies_on() {
+    let mut known = asked();
+    known.ahead.of("shop", TABLE).relies_on.insert("public.orders".to_owned());
+    known.tables.insert(("shop".to_owned(), "public.orders".to_owned()));
+    let report = judge(&watched(), known, RULES, day(10));
+    let items = report.tables.iter().find(|table| table.table == TABLE).expect("items");
+    assert_eq!((items.verdict, causes(items)), (Verdict::InsufficientData, vec![Cause::Dependency]));
+    assert_eq!(
+        items.reasons[0].text,
+        "its policies rely on those of public.orders, which is INSUFFICIENT DATA"
+    );
 }
 
 #[test]
