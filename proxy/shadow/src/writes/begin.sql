@@ -15,7 +15,10 @@ BEGIN
             pg_catalog.concat(pg_catalog.pg_trigger_depth(), E' \n', pg_catalog.current_setting('pgwarden.writes_{oid}', true)), true);
         RETURN NULL;
     END IF;
-    GET DIAGNOSTICS place = PG_CONTEXT;
+    -- A referential action is itself a trigger's; to ask where one is takes long.
+    IF pg_catalog.pg_trigger_depth() > 1 THEN
+        GET DIAGNOSTICS place = PG_CONTEXT;
+    END IF;
     noted := pg_catalog.set_config('pgwarden.cascades_{oid}',
         pg_catalog.concat(pg_catalog.current_setting('pgwarden.cascades_{oid}', true),
             CASE WHEN place ~ E'^[^\n]*\n[^\n]*(DELETE FROM|UPDATE) (ONLY )?"([^"\n]|"")+"\\."([^"\n]|"")+" (SET [^\n]*)?WHERE \\$[0-9]+ OPERATOR\\('
