@@ -267,7 +267,7 @@ fn own_answers() -> Vec<Conversation> {
 /// looked at before all of it is there.
 fn cut_off() -> Vec<Conversation> {
     let short = "SELECT v FROM (VALUES ('first'), ('cut here'), ('third')) t (v)";
-    let long = "SELECT repeat('x', 86) || 'cut here' || repeat('y', 300) FROM generate_series(1, 2)";
+    let long = "SELECT repeat('x', 86) || 'cut here' || repeat('y', 20) FROM generate_series(1, 2)";
     let mut conversations = vec![
         spoken("a result that is cut off", vec![query(short), query(long), query("SELECT org()")]),
         spoken(
