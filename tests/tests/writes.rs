@@ -2,9 +2,10 @@
 
 use pgwarden_tests::shadow::{SETTINGS, Watched};
 use pgwarden_tests::staged::{SHADOW, install, own, shows_notices, stage};
+use pgwarden_tests::staging::Staging;
 use pgwarden_tests::tenants::{ACME, GLOBEX, error_code};
 use pgwarden_tests::trail::{directory, of_kind};
-use pgwarden_tests::{Frontend, Server, Wire, for_each_version, until};
+use pgwarden_tests::{Frontend, Pgwarden, Server, Wire, for_each_version, until};
 use serde_json::Value;
 
 /// `things` with staged policies and triggers, and a pgwarden that has seen them.
@@ -79,6 +80,24 @@ fn prepared_statements_and_pipelines_are_watched_as_well() {
     });
 }
 
+/// With the rights of who owns it, no policy stops it; and with those of the application, a policy does. Neither the text
+/// of the statement nor the trigger says which.
+#[test]
+fn what_a_trigger_writes_into_the_table_of_its_statement_is_not_judged_as_the_statements_own() {
+    for_each_version(async |server| {
+        let watched = watched(server);
+        server.psql(&format!(
+            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN \
+             INSERT INTO things VALUES (OLD.id + 100, '{GLOBEX}', 'kept'); RETURN NULL; END $$; \
+             CREATE TRIGGER keep AFTER DELETE ON things FOR EACH ROW EXECUTE FUNCTION keep()"
+        ));
+        let mut acme = watched.client("acme");
+        assert_eq!(error_code(&acme.query("DELETE FROM things WHERE id = 1")), "");
+        assert_eq!(found(&watched, "policy_error", "delete from things").0, 1);
+        assert_eq!(of_kind(&directory(&watched.pgwarden), "write_refused"), Vec::<Value>::new());
+    });
+}
+
 #[test]
 fn what_is_rolled_back_is_marked() {
     for_each_version(async |server| {
@@ -135,5 +154,34 @@ fn triggers_follow_policies_that_change() {
         until("the trail has the policies' hash", || {
             (of_kind(&trail, "policies_changed").len() > 1).then_some(())
         });
+    });
+}
+
+#[test]
+fn staging_installs_the_triggers_in_the_same_go() {
+    for_each_version(async |server| {
+        let schema = "CREATE ROLE app LOGIN; CREATE TABLE parts (id int, org_id int);
+             ALTER TABLE parts ENABLE ROW LEVEL SECURITY; CREATE POLICY everything ON parts USING (true);
+             GRANT ALL ON parts TO app";
+        let staging = Staging::new(server, "shop", schema);
+        let url = staging.url("postgres");
+        let status = || Pgwarden::builder().run(&["writes", "status", "--url", &url]).stderr;
+        let migration = "DROP POLICY everything ON parts; CREATE POLICY own ON parts USING (org_id = 1)";
+        let plain = staging.migrate(migration, &["--app", "app"]);
+        assert!(plain.status.success(), "{}", plain.stderr);
+        assert_eq!(status(), "public.parts: not installed\n");
+        let printed = staging.migrate(migration, &["--app", "app", "--writes", "--dry-run"]);
+        assert!(printed.stderr.contains("CREATE TRIGGER"), "{}", printed.stderr);
+        assert_eq!(status(), "public.parts: not installed\n");
+        let done = staging.migrate(migration, &["--app", "app", "--writes"]);
+        assert!(done.stderr.contains("public.parts: installed"), "{}", done.stderr);
+        assert_eq!((done.status.code(), status()), (Some(0), "public.parts: installed\n".to_owned()));
+        let mut wire = Wire::open(server.port(), "app", "", "shop");
+        wire.query("SET pgwarden.nonce = 'signed'; SET app.current_org_id = '1'");
+        let told = wire.query("INSERT INTO parts VALUES (1, 2)");
+        assert!(
+            told.iter().any(|message| message.tag == b'N' && message.fields().code() == "WS001"),
+            "{told:?}"
+        );
     });
 }

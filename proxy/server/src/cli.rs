@@ -334,6 +334,11 @@ impl Settings {
         Self { config, upstream, ..Self::default() }
     }
 
+    /// The same, where nobody logs in.
+    pub(crate) fn without_clients(self) -> Self {
+        Self { auth: Some("trust".to_owned()), ..self }
+    }
+
     /// The flags that were given, as variables.
     pub(crate) fn overrides(&self) -> Vec<(String, String)> {
         let config = self.config.as_ref().map(|path| path.to_string_lossy().into_owned());

@@ -142,7 +142,7 @@ BEGIN
     IF "#".groups IS NOT NULL OR "#".failed IS NOT NULL OR "#".looked < "#".total THEN
         RAISE INFO USING ERRCODE = 'WS001', MESSAGE = "#".nonce, DETAIL = pg_catalog.json_build_object(
             'v', 1, 'table', {oid}, 'schema', TG_TABLE_SCHEMA, 'name', TG_TABLE_NAME, 'command', TG_OP,
-            'cascade', "#".cascade, 'upsert', TG_OP = 'UPDATE' AND pg_catalog.substring(pg_catalog.current_setting('pgwarden.writes_{oid}', true),
+            'cascade', "#".cascade, 'depth', pg_catalog.pg_trigger_depth(), 'upsert', TG_OP = 'UPDATE' AND pg_catalog.substring(pg_catalog.current_setting('pgwarden.writes_{oid}', true),
                 E'\n([0-9]+) [^\n]*$') = pg_catalog.pg_trigger_depth()::pg_catalog.text, 'rows', "#".total, 'looked', "#".looked, 'groups', "#".groups, 'failed', "#".failed)::pg_catalog.text;
     END IF;
     RETURN NULL;
