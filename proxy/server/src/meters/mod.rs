@@ -125,11 +125,7 @@ impl Meters {
             logins: Logins::new(r),
             transactions: r.counter("pgwarden_transactions_total", None, "Transactions that ended."),
             frontend_bytes: r.counter("pgwarden_frontend_bytes_total", bytes, "Bytes received from clients."),
-            backend_bytes: r.counter(
-                "pgwarden_backend_bytes_total",
-                bytes,
-                "Bytes received from the server.",
-            ),
+            backend_bytes: r.counter("pgwarden_backend_bytes_total", bytes, "Bytes received from servers."),
             injections: r.counters("pgwarden_injections_total", "form", "Contexts injected, by how."),
             refusals: r.counter("pgwarden_refusals_total", None, "Statements that pgwarden refused."),
             findings: r.counter_pairs(
