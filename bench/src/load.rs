@@ -29,6 +29,8 @@ const SLOWEST: u64 = 60_000_000_000;
 pub struct Sample {
     /// Transactions that ended within the measured time.
     pub transactions: u64,
+    /// All transactions, those that were not measured as well.
+    pub completed: u64,
     /// The measured time.
     pub elapsed: Duration,
     /// Their latencies in nanoseconds.
@@ -60,6 +62,9 @@ struct Run {
     phase: Shared<Phase>,
     latency: RefCell<Histogram<u64>>,
     errors: RefCell<Vec<String>>,
+    /// Transactions that are done, measured or not.
+    completed: Shared<u64>,
+    clients: usize,
     /// Clients that have not connected yet.
     missing: Shared<usize>,
     all_connected: Notify,
@@ -70,11 +75,13 @@ pub async fn measure(plan: &Plan, target: &Target, cell: Cell) -> Result<Sample>
     let run = Rc::new(Run {
         login: target.login.clone(),
         workload: cell.workload,
-        script: Script::new(cell.workload, cell.protocol, target.lane.context())?,
+        script: Script::new(cell.workload, cell.protocol, target.lane)?,
         network: Network::new(plan.rtt),
         phase: Shared::new(Phase::WarmUp),
         latency: RefCell::new(Histogram::new_with_max(SLOWEST, 3)?),
         errors: RefCell::default(),
+        completed: Shared::new(0),
+        clients: cell.clients,
         missing: Shared::new(cell.clients),
         all_connected: Notify::new(),
     });
@@ -99,6 +106,7 @@ async fn drive(plan: &Plan, target: &Target, cell: Cell, run: &Rc<Run>) -> Resul
     finish(clients, run).await;
     Ok(Sample {
         transactions: run.latency.borrow().len(),
+        completed: run.completed.get(),
         elapsed,
         latency: run.latency.borrow().clone(),
         proxy_cpu: difference(before.0, after.0),
@@ -126,7 +134,7 @@ fn difference(before: Option<Duration>, after: Option<Duration>) -> Option<Durat
 impl Run {
     /// One client, from its connection to its end; an error ends it.
     async fn client(self: Rc<Self>, number: usize) {
-        let keys = Keys::new(number);
+        let keys = Keys::new(number, self.clients);
         let result = if self.workload == Workload::Connect {
             self.connected();
             self.churn(keys).await
@@ -193,6 +201,7 @@ impl Run {
     async fn timed(&self, work: impl Future<Output = Result<()>>) -> Result<()> {
         let start = Instant::now();
         work.await?;
+        self.completed.set(self.completed.get() + 1);
         if self.phase.get() == Phase::Measure {
             let nanoseconds = u64::try_from(start.elapsed().as_nanos()).unwrap_or(SLOWEST);
             self.latency.borrow_mut().saturating_record(nanoseconds);

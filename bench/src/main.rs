@@ -9,6 +9,7 @@
 mod connection;
 mod encryption;
 mod frames;
+mod goals;
 mod load;
 mod matrix;
 mod network;
@@ -21,8 +22,10 @@ mod results;
 mod rounds;
 mod schema;
 mod script;
+mod shadow;
 mod targets;
 mod tokens;
+mod trail;
 mod usage;
 
 use std::process::ExitCode;
@@ -73,15 +76,21 @@ async fn benchmark(plan: Plan) -> Result<ExitCode> {
     if let Some(load) = usage::load_average().filter(|&load| load > BUSY) {
         eprintln!("note: the load average is {load}; whatever else runs here disturbs the figures");
     }
-    let bed = TestBed::start(&plan).await?;
+    let mut bed = TestBed::start(&plan).await?;
     for note in bed.notes() {
         eprintln!("note: {note}");
     }
     let results = rounds::measure(&plan, &bed).await?;
+    let trails = trail::read(&mut bed);
+    print!("{}", report::goals(&goals::all(&results, &trails)));
     report::write_files(&plan, &results)?;
     let errors: u64 = results.iter().map(results::CellResult::errors).sum();
     if errors > 0 {
         eprintln!("pgwarden-bench: {errors} errors, the figures are not valid");
+        return Ok(ExitCode::FAILURE);
+    }
+    if let Some((found, run)) = goals::lost(&results, &trails) {
+        eprintln!("pgwarden-bench: {run} statements ran that the trail has to have, and it has {found}");
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

@@ -27,6 +27,14 @@ pub enum Lane {
     PgwardenShadow,
     /// The same, which looks at rows as well.
     PgwardenRows,
+    /// pgwarden in shadow where policies are staged: no detector but those that cost nothing.
+    PgwardenStaged,
+    /// The same, which runs queries again beside the client.
+    PgwardenReplay,
+    /// The same on tables with triggers that look at writes.
+    PgwardenWrites,
+    /// The same, which looks at rows and keeps a trail.
+    PgwardenTrail,
     /// pgwarden that takes the context from a token with every transaction, always the same.
     #[value(name = "pgwarden-tokens-1")]
     PgwardenTokens1,
@@ -62,6 +70,15 @@ pub enum Protocol {
     Prepared,
 }
 
+/// What is measured unless lanes, workloads, protocols or clients are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// Every way to the database.
+    Paths,
+    /// What shadow mode costs, each detector beside the same pgwarden without it.
+    Shadow,
+}
+
 /// What a transaction does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Workload {
@@ -75,6 +92,14 @@ pub enum Workload {
     Tenants1000,
     /// A new connection, one read by key, and the end of the connection.
     Connect,
+    /// One row that is inserted.
+    Insert,
+    /// One row that is updated by primary key.
+    Update,
+    /// One row that is deleted by primary key.
+    Delete,
+    /// One row of another tenant by primary key: a finding each time.
+    Foreign,
 }
 
 /// One combination that all lanes are measured in.
@@ -105,9 +130,14 @@ impl Lane {
     pub fn context(self) -> Context {
         match self {
             Self::DirectApp | Self::PgbouncerApp => Context::Application,
-            Self::PgwardenInject | Self::PgwardenSeal | Self::PgwardenShadow | Self::PgwardenRows => {
-                Context::Proxy
-            }
+            Self::PgwardenInject
+            | Self::PgwardenSeal
+            | Self::PgwardenShadow
+            | Self::PgwardenRows
+            | Self::PgwardenStaged
+            | Self::PgwardenReplay
+            | Self::PgwardenWrites
+            | Self::PgwardenTrail => Context::Proxy,
             Self::PgwardenTokens1 => Context::Tokens(1),
             Self::PgwardenTokens1000 => Context::Tokens(1_000),
             Self::PgwardenTokens100000 => Context::Tokens(100_000),
@@ -137,6 +167,10 @@ impl Lane {
             Self::PgwardenSeal => "pgwarden-seal",
             Self::PgwardenShadow => "pgwarden-shadow",
             Self::PgwardenRows => "pgwarden-rows",
+            Self::PgwardenStaged => "pgwarden-staged",
+            Self::PgwardenReplay => "pgwarden-replay",
+            Self::PgwardenWrites => "pgwarden-writes",
+            Self::PgwardenTrail => "pgwarden-trail",
             Self::PgwardenTokens1 => "pgwarden-tokens-1",
             Self::PgwardenTokens1000 => "pgwarden-tokens-1000",
             Self::PgwardenTokens100000 => "pgwarden-tokens-100000",
@@ -145,10 +179,38 @@ impl Lane {
 }
 
 impl Lane {
-    /// Whether the lane can be measured in the cell: a statement that is prepared once has one token.
+    /// The lanes that show what shadow mode costs.
+    pub const SHADOW: [Self; 6] = [
+        Self::PgwardenShadow,
+        Self::PgwardenRows,
+        Self::PgwardenStaged,
+        Self::PgwardenReplay,
+        Self::PgwardenWrites,
+        Self::PgwardenTrail,
+    ];
+
+    /// Whether the lane can be measured in the cell: a statement that is prepared once has one token, and what a detector
+    /// costs is asked where it has something to do.
     pub fn serves(self, cell: Cell) -> bool {
-        let read = cell.workload == Workload::Read && cell.protocol != Protocol::Prepared;
-        read || !matches!(self.context(), Context::Tokens(_))
+        let workload = cell.workload;
+        match self {
+            Self::PgwardenTokens1 | Self::PgwardenTokens1000 | Self::PgwardenTokens100000 => {
+                workload == Workload::Read && cell.protocol != Protocol::Prepared
+            }
+            Self::PgwardenStaged => workload == Workload::Read || workload.is_of_shadow(),
+            Self::PgwardenReplay => workload == Workload::Read,
+            Self::PgwardenWrites => workload.is_write(),
+            Self::PgwardenTrail => workload == Workload::Foreign,
+            _ => !workload.is_of_shadow(),
+        }
+    }
+
+    /// Whether policies are staged in the lane's database, and none is in force.
+    pub fn is_staged(self) -> bool {
+        matches!(
+            self,
+            Self::PgwardenStaged | Self::PgwardenReplay | Self::PgwardenWrites | Self::PgwardenTrail
+        )
     }
 }
 
@@ -167,6 +229,36 @@ impl Workload {
     /// The workloads that are measured unless others are named.
     pub const USUAL: [Self; 4] = [Self::Read, Self::Tpcb, Self::Rows1000, Self::Connect];
 
+    /// The workloads that show what shadow mode costs.
+    pub const SHADOW: [Self; 7] = [
+        Self::Read,
+        Self::Rows1000,
+        Self::Tenants1000,
+        Self::Insert,
+        Self::Update,
+        Self::Delete,
+        Self::Foreign,
+    ];
+
+    /// Whether it writes one row to a table with or without triggers.
+    pub fn is_write(self) -> bool {
+        matches!(self, Self::Insert | Self::Update | Self::Delete)
+    }
+
+    /// Whether its table is there only where policies are staged.
+    pub fn is_of_shadow(self) -> bool {
+        self.is_write() || self == Self::Foreign
+    }
+
+    /// With how many clients it says most about shadow mode: what a write takes longer shows when nobody else writes.
+    pub fn shadow_clients(self) -> usize {
+        match self {
+            Self::Foreign => 64,
+            _ if self.is_write() => 1,
+            _ => 16,
+        }
+    }
+
     /// The name on the command line and in the report.
     pub fn name(self) -> &'static str {
         match self {
@@ -175,6 +267,10 @@ impl Workload {
             Self::Rows1000 => "rows1000",
             Self::Tenants1000 => "tenants1000",
             Self::Connect => "connect",
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Foreign => "foreign",
         }
     }
 
@@ -186,6 +282,10 @@ impl Workload {
             Self::Rows1000 => "1,000-row result",
             Self::Tenants1000 => "1,000-row result with its tenant",
             Self::Connect => "connect, read, disconnect",
+            Self::Insert => "one row inserted",
+            Self::Update => "one row updated",
+            Self::Delete => "one row deleted",
+            Self::Foreign => "one row of another tenant",
         }
     }
 }

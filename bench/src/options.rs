@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum as _};
 
-use crate::matrix::{Cell, Lane, Protocol, Workload};
+use crate::matrix::{Cell, Lane, Protocol, Suite, Workload};
 use crate::relay::RelayArguments;
 
 /// The whole command line.
@@ -34,6 +34,9 @@ pub struct Options {
     /// Smoke run: one round of half a second with 16 clients, unless said otherwise.
     #[arg(long)]
     quick: bool,
+    /// What is measured unless something else is said.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Suite::Paths)]
+    suite: Suite,
     /// Rounds per cell; the report shows the median. [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
@@ -108,15 +111,22 @@ impl Plan {
         let quick = options.quick;
         let duration = options.seconds.unwrap_or(Duration::from_millis(if quick { 500 } else { 2000 }));
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
-        let clients = or_default(options.clients, if quick { &[16] } else { &[1, 16, 64] });
-        let protocols = or_default(options.protocols, Protocol::value_variants());
-        let workloads = or_default(options.workloads, &Workload::USUAL);
-        let mut lanes = or_default(options.lanes, &Lane::ALL);
+        let (usual_lanes, usual_workloads, usual_protocols) = options.suite.usual();
+        let protocols = or_default(options.protocols, usual_protocols);
+        let workloads = or_default(options.workloads, usual_workloads);
+        let clients = |workload: Workload| match options.suite {
+            _ if !options.clients.is_empty() => options.clients.clone(),
+            Suite::Shadow => vec![workload.shadow_clients()],
+            Suite::Paths if quick => vec![16],
+            Suite::Paths => vec![1, 16, 64],
+        };
+        let cells = cells(&workloads, &protocols, clients);
+        let mut lanes = or_default(options.lanes, usual_lanes);
         lanes.sort_unstable();
         lanes.dedup();
         Self {
             lanes,
-            cells: cells(&workloads, &protocols, &clients),
+            cells,
             rounds: options.rounds.unwrap_or(if quick { 1 } else { 5 }),
             duration,
             warm_up: duration / 5,
@@ -132,21 +142,30 @@ impl Plan {
     pub fn most_clients(&self) -> usize {
         self.cells.iter().map(|cell| cell.clients).max().unwrap_or(1)
     }
-
-    /// About how long the measurement takes for so many lanes.
-    pub fn estimate(&self, lanes: usize) -> Duration {
-        (self.duration + self.warm_up) * self.rounds * (self.cells.len() * lanes) as u32
-    }
 }
 
 fn or_default<T: Clone>(given: Vec<T>, default: &[T]) -> Vec<T> {
     if given.is_empty() { default.to_vec() } else { given }
 }
 
-fn cells(workloads: &[Workload], protocols: &[Protocol], clients: &[usize]) -> Vec<Cell> {
+impl Suite {
+    /// Its lanes, workloads and protocols.
+    fn usual(self) -> (&'static [Lane], &'static [Workload], &'static [Protocol]) {
+        match self {
+            Self::Paths => (&Lane::ALL, &Workload::USUAL, Protocol::value_variants()),
+            Self::Shadow => (&Lane::SHADOW, &Workload::SHADOW, &[Protocol::Prepared]),
+        }
+    }
+}
+
+fn cells(
+    workloads: &[Workload],
+    protocols: &[Protocol],
+    clients: impl Fn(Workload) -> Vec<usize>,
+) -> Vec<Cell> {
     let mut cells = Vec::new();
     for &workload in workloads {
-        for &clients in clients {
+        for clients in clients(workload) {
             let combined = protocols.iter().map(|&protocol| Cell { workload, protocol, clients });
             cells.extend(combined.filter(|cell| cell.is_meaningful()));
         }
@@ -191,6 +210,16 @@ mod tests {
         let plan = plan(&["--quick", "--rounds", "3", "--clients", "1,2"]);
         assert_eq!((plan.rounds, plan.most_clients()), (3, 2));
         assert_eq!(plan.duration, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn each_workload_of_the_shadow_suite_has_its_clients_and_two_lanes_at_least() {
+        let plan = plan(&["--suite", "shadow"]);
+        assert_eq!(plan.cells.len(), Workload::SHADOW.len());
+        assert_eq!(plan.most_clients(), 64);
+        for &cell in &plan.cells {
+            assert!(plan.lanes.iter().filter(|lane| lane.serves(cell)).count() >= 2, "{cell}");
+        }
     }
 
     #[test]

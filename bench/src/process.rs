@@ -13,7 +13,7 @@ use crate::connection::{Connection, Login};
 
 /// How long a service may take to answer its first login, and to stop.
 const START_LIMIT: Duration = Duration::from_secs(15);
-const STOP_LIMIT: Duration = Duration::from_secs(3);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 const SETPRIV: &str = "/usr/bin/setpriv";
 
 /// The account a service runs under.
@@ -47,6 +47,11 @@ impl Service {
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
         Ok(Self { name, child, log, stop })
+    }
+
+    /// What it was started as.
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Process id. Wrappers replace themselves by the service, so this is the service's own.

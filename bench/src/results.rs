@@ -33,6 +33,10 @@ pub struct Figures {
     pub rates: Vec<f64>,
     /// Transactions in all rounds.
     pub transactions: u64,
+    /// The same, with those that were not measured.
+    pub completed: u64,
+    /// Median and 99th percentile of the latency in microseconds, one pair per round.
+    pub percentiles: Vec<[f64; 2]>,
     /// Latencies of all rounds, in nanoseconds.
     pub latency: Histogram<u64>,
     /// CPU of the proxy per transaction, in microseconds.
@@ -60,6 +64,8 @@ impl Figures {
         Ok(Some(Self {
             rates: samples.iter().map(|s| s.transactions as f64 / s.elapsed.as_secs_f64()).collect(),
             transactions,
+            completed: samples.iter().map(|sample| sample.completed).sum(),
+            percentiles: samples.iter().map(|sample| percentiles(&sample.latency)).collect(),
             latency,
             proxy_cpu: per_transaction(samples.iter().map(|sample| sample.proxy_cpu).sum()),
             own_cpu: per_transaction(samples.iter().map(|sample| sample.own_cpu).sum()),
@@ -100,10 +106,26 @@ impl CellResult {
         (!ratios.is_empty()).then(|| median(ratios))
     }
 
+    /// How many times the latency of `base` a lane's is, and by how many microseconds it is more: at the median (0) or at the
+    /// 99th percentile (1). Both are medians over rounds of what is so within a round.
+    pub fn slower(&self, lane: Lane, base: Lane, percentile: usize) -> Option<(f64, f64)> {
+        let pairs = self.figures(lane)?.percentiles.iter().zip(&self.figures(base)?.percentiles);
+        let pairs: Vec<(f64, f64)> = pairs
+            .map(|(own, base)| (own[percentile], base[percentile]))
+            .filter(|&(_, base)| base > 0.0)
+            .collect();
+        let over = |of: fn(&(f64, f64)) -> f64| median(pairs.iter().map(of).collect());
+        (!pairs.is_empty()).then(|| (over(|(own, base)| own / base), over(|(own, base)| own - base)))
+    }
+
     /// Errors of all lanes.
     pub fn errors(&self) -> u64 {
         self.lanes.iter().filter_map(|lane| lane.figures.as_ref()).map(|figures| figures.errors).sum()
     }
+}
+
+fn percentiles(latency: &Histogram<u64>) -> [f64; 2] {
+    [0.5, 0.99].map(|share| latency.value_at_quantile(share) as f64 / 1e3)
 }
 
 /// The middle value; the mean of the two middle ones when there is no single one. Zero without values.
@@ -128,7 +150,18 @@ pub mod tests {
         latency.record(20_000).unwrap();
         let rates = rates.to_vec();
         let (proxy_cpu, own_cpu, resident) = (Some(11.5), Some(8.0), Some(8 << 20));
-        Figures { rates, transactions: 1, latency, proxy_cpu, own_cpu, resident, errors: 0 }
+        let percentiles = rates.iter().map(|rate| [1e6 / rate, 3e6 / rate]).collect();
+        Figures {
+            rates,
+            transactions: 1,
+            completed: 1,
+            percentiles,
+            latency,
+            proxy_cpu,
+            own_cpu,
+            resident,
+            errors: 0,
+        }
     }
 
     /// A cell with two measured lanes and one that cannot do it.
@@ -148,6 +181,13 @@ pub mod tests {
     fn the_median_ignores_outliers() {
         assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 2.0, 100.0]), 3.0);
+    }
+
+    #[test]
+    fn latencies_are_compared_within_a_round_as_well() {
+        let slower = cell().slower(Lane::DirectApp, Lane::PgwardenInject, 0).unwrap();
+        assert_eq!(slower, (2.0, 5_000.0));
+        assert_eq!(cell().slower(Lane::DirectApp, Lane::PgbouncerApp, 1), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::Result;
 use crate::frames::{self, Reply};
-use crate::matrix::{Context, Protocol, Workload};
+use crate::matrix::{Context, Lane, Protocol, Workload};
 use crate::schema;
 use crate::tokens;
 
@@ -21,11 +21,17 @@ pub struct Draw {
     delta: u32,
     /// A row of all tenants'.
     read: u32,
+    /// What no other transaction of the measurement has, from 1 on.
+    serial: u32,
 }
 
-/// A small generator of keys (xorshift64*); every client has its own seed.
+/// A small generator of keys (xorshift64*); every client has its own seed, and its own serial numbers.
 #[derive(Debug)]
-pub struct Keys(u64);
+pub struct Keys {
+    state: u64,
+    serial: u32,
+    clients: u32,
+}
 
 /// What a placeholder stands for.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +43,7 @@ enum Value {
     Teller,
     Branch,
     Delta,
+    Serial,
     Text(&'static str),
 }
 
@@ -74,14 +81,18 @@ pub struct Script {
 }
 
 impl Keys {
-    /// A generator of its own for client number `client`.
-    pub fn new(client: usize) -> Self {
-        Self((client as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    /// A generator of its own for client number `client` of so many.
+    pub fn new(client: usize, clients: usize) -> Self {
+        let state = (client as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Self { state, serial: client as u32 + 1, clients: clients as u32 }
     }
 
     /// The keys of the next transaction.
     pub fn draw(&mut self) -> Draw {
+        let serial = self.serial;
+        self.serial += self.clients;
         Draw {
+            serial,
             account: self.below(schema::TENANT_ACCOUNTS) + 1,
             teller: self.below(schema::TELLERS) + 1,
             branch: self.below(schema::BRANCHES) + 1,
@@ -91,10 +102,10 @@ impl Keys {
     }
 
     fn below(&mut self, bound: u32) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        let high = self.state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
         ((high * u64::from(bound)) >> 32) as u32
     }
 }
@@ -111,6 +122,7 @@ impl Value {
             Self::Teller => draw.teller,
             Self::Branch => draw.branch,
             Self::Delta => draw.delta,
+            Self::Serial => draw.serial,
         };
         // Writing to a vector cannot fail.
         let _ = write!(out, "{number}");
@@ -223,10 +235,12 @@ impl Step {
 }
 
 impl Script {
-    /// The round trips of one transaction of `workload`, with the context set as `context` says.
-    pub fn new(workload: Workload, protocol: Protocol, context: Context) -> Result<Self> {
+    /// The round trips of one transaction of `workload`, as the application in front of `lane` sends them.
+    pub fn new(workload: Workload, protocol: Protocol, lane: Lane) -> Result<Self> {
+        let context = lane.context();
         let (own, comments) = match context {
             Context::Tokens(tenants) => (vec![read_of(tenants)], tokens::comments(tenants)?),
+            _ if workload.is_of_shadow() => (vec![of_shadow(workload, lane)], Rc::default()),
             _ => (statements(workload), Rc::default()),
         };
         let application = context == Context::Application;
@@ -257,11 +271,13 @@ impl Script {
         &self.steps
     }
 
-    /// One request that prepares every named statement; empty unless the protocol is [`Protocol::Prepared`].
+    /// One request that prepares every named statement, and asks what it returns, as drivers do; empty unless the protocol
+    /// is [`Protocol::Prepared`].
     pub fn preparation(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for step in self.steps.iter().filter(|step| !step.name.is_empty()) {
             frames::parse(&mut out, &step.name, &step.statement.parameterised());
+            frames::message(&mut out, b'D', |out| frames::string(out, &format!("S{}", step.name)));
         }
         if !out.is_empty() {
             frames::sync(&mut out);
@@ -310,6 +326,32 @@ fn statements(workload: Workload) -> Vec<Statement> {
                 "INSERT 0 1",
             ),
         ],
+        Workload::Insert | Workload::Update | Workload::Delete | Workload::Foreign => Vec::new(),
+    }
+}
+
+/// The statement of a workload whose table is there only where policies are staged; the lane has triggers or has not.
+fn of_shadow(workload: Workload, lane: Lane) -> Statement {
+    use Value::{Account, Read, Serial, Text};
+    let either = |plain, watched| if lane == Lane::PgwardenWrites { watched } else { plain };
+    match workload {
+        Workload::Insert => {
+            let plain = "INSERT INTO plain (org_id, id, balance, name) VALUES (?, 1000000 + ?, 0, 'new')";
+            let watched = "INSERT INTO watched (org_id, id, balance, name) VALUES (?, 1000000 + ?, 0, 'new')";
+            Statement::new(either(plain, watched), &[Text(schema::TENANT), Serial], 0, "INSERT 0 1")
+        }
+        Workload::Update => {
+            let plain = "UPDATE plain SET balance = balance + ? WHERE id = ?";
+            update(either(plain, "UPDATE watched SET balance = balance + ? WHERE id = ?"), Account)
+        }
+        Workload::Delete => {
+            let plain = "DELETE FROM plain WHERE id = ?";
+            Statement::new(either(plain, "DELETE FROM watched WHERE id = ?"), &[Serial], 0, "DELETE 1")
+        }
+        _ => {
+            let read = "SELECT id, org_id, balance FROM others WHERE id = ?";
+            Statement::new(read, &[Read], 1, "SELECT 1")
+        }
     }
 }
 
@@ -331,31 +373,40 @@ fn update(template: &'static str, key: Value) -> Statement {
 mod tests {
     use super::*;
 
-    fn round_trips(workload: Workload, context: Context) -> usize {
-        Script::new(workload, Protocol::Simple, context).expect("no tokens to sign").steps().len()
+    fn round_trips(workload: Workload, lane: Lane) -> usize {
+        Script::new(workload, Protocol::Simple, lane).expect("no tokens to sign").steps().len()
     }
 
     #[test]
     fn setting_the_context_costs_an_application_three_round_trips_or_one_in_a_block() {
-        assert_eq!(round_trips(Workload::Read, Context::Proxy), 1);
-        assert_eq!(round_trips(Workload::Read, Context::Application), 4);
-        assert_eq!(round_trips(Workload::Tpcb, Context::Role), 7);
-        assert_eq!(round_trips(Workload::Tpcb, Context::Application), 8);
+        assert_eq!(round_trips(Workload::Read, Lane::PgwardenInject), 1);
+        assert_eq!(round_trips(Workload::Read, Lane::DirectApp), 4);
+        assert_eq!(round_trips(Workload::Tpcb, Lane::Direct), 7);
+        assert_eq!(round_trips(Workload::Tpcb, Lane::DirectApp), 8);
     }
 
     #[test]
     fn values_are_quoted_in_a_query_and_numbered_in_a_parse() {
         let mut out = Vec::new();
-        set_context().query(Keys::new(0).draw(), "", &mut out);
+        set_context().query(Keys::new(0, 1).draw(), "", &mut out);
         assert!(String::from_utf8_lossy(&out).contains(&format!("'{}', true", schema::TENANT)));
         assert!(set_context().parameterised().ends_with("'app.current_user_id', $2, true)"));
     }
 
     #[test]
     fn keys_stay_within_the_tenant() {
-        let mut keys = Keys::new(7);
+        let mut keys = Keys::new(7, 8);
         let accounts: Vec<u32> = (0..10_000).map(|_| keys.draw().account).collect();
         assert!(accounts.iter().all(|key| (1..=schema::TENANT_ACCOUNTS).contains(key)));
         assert!(accounts.iter().any(|&key| key < 100) && accounts.iter().any(|&key| key > 9_900));
+    }
+
+    #[test]
+    fn no_two_transactions_have_the_same_serial_number() {
+        let clients = (0..3).map(|client| Keys::new(client, 3));
+        let serials = clients.flat_map(|mut keys| (0..4).map(move |_| keys.draw().serial));
+        let mut serials: Vec<u32> = serials.collect();
+        serials.sort_unstable();
+        assert_eq!(serials, (1..=12).collect::<Vec<_>>());
     }
 }

@@ -13,6 +13,7 @@ use crate::options::Plan;
 use crate::postgres::Cluster;
 use crate::process::{self, Account, Service};
 use crate::schema;
+use crate::shadow;
 use crate::tokens;
 
 /// First PgBouncer that keeps prepared statements apart in transaction mode.
@@ -54,6 +55,11 @@ impl TestBed {
     /// Starts what the plan's lanes need. A lane whose program is missing is left out, with a note.
     pub async fn start(plan: &Plan) -> Result<Self> {
         let cluster = Cluster::start(plan).await?;
+        let staged = plan.lanes.iter().any(|lane| lane.is_staged());
+        if let Some(program) = find_pgwarden().filter(|_| staged) {
+            // First of all: a database that somebody is connected to cannot be copied.
+            shadow::load(cluster.address(), &program).await?;
+        }
         let mut bed = Self { targets: Vec::new(), notes: Vec::new(), services: Vec::new(), cluster };
         for &lane in &plan.lanes {
             bed.add(lane, plan).await?;
@@ -79,6 +85,12 @@ impl TestBed {
         self.cluster.address()
     }
 
+    /// Stops the proxy of a lane, so that it has written all it has to say; where its trail is then.
+    pub fn finish(&mut self, lane: Lane) -> Option<PathBuf> {
+        self.services.retain(|service| service.name() != lane.name());
+        shadow::trail(lane, self.cluster.directory())
+    }
+
     async fn add(&mut self, lane: Lane, plan: &Plan) -> Result<()> {
         match lane {
             Lane::Direct | Lane::DirectApp => {
@@ -98,7 +110,11 @@ impl TestBed {
             | Lane::PgwardenInject
             | Lane::PgwardenSeal
             | Lane::PgwardenShadow
-            | Lane::PgwardenRows => self.add_pgwarden(lane, plan).await,
+            | Lane::PgwardenRows
+            | Lane::PgwardenStaged
+            | Lane::PgwardenReplay
+            | Lane::PgwardenWrites
+            | Lane::PgwardenTrail => self.add_pgwarden(lane, plan).await,
             Lane::PgwardenTokens1 | Lane::PgwardenTokens1000 | Lane::PgwardenTokens100000 => {
                 self.add_tokens(lane, plan).await
             }
@@ -178,12 +194,9 @@ impl TestBed {
         };
         let address = process::free_address()?;
         let mut command = process::command(&program, Account::Own);
-        let upstream = format!(
-            "postgres://{}:app@{}/{}?sslmode=disable",
-            lane.user(),
-            self.database(),
-            schema::DATABASE
-        );
+        let login = self.login(address, lane);
+        let upstream =
+            format!("postgres://{}:app@{}/{}?sslmode=disable", login.user, self.database(), login.database);
         command.arg("serve").current_dir(self.cluster.directory());
         command
             .env_remove("PGWARDEN_BIN")
@@ -204,11 +217,8 @@ impl TestBed {
             command.env("PGWARDEN_MODE", "enforce").env("PGWARDEN_FIXED", fixed);
             let context = "app.current_org_id=tenant:uuid,app.current_user_id=user:uuid";
             command.env("PGWARDEN_CONTEXT", context);
-            if matches!(lane, Lane::PgwardenShadow | Lane::PgwardenRows) {
-                command.env("PGWARDEN_MODE", "shadow");
-            }
-            if lane == Lane::PgwardenRows {
-                command.env("PGWARDEN_TENANT_COLUMNS", "org_id");
+            if Lane::SHADOW.contains(&lane) {
+                shadow::configure(lane, &mut command, self.cluster.directory());
             }
             if lane == Lane::PgwardenSeal {
                 command.env("PGWARDEN_SEAL_KEY", "env:SEAL_KEY").env("SEAL_KEY", "0".repeat(64));
@@ -222,7 +232,8 @@ impl TestBed {
     /// How clients of a lane log in at `address`.
     fn login(&self, address: SocketAddr, lane: Lane) -> Login {
         let transport = self.cluster.identity().map_or(Transport::Plain, Identity::transport);
-        Login { transport, ..Login::new(address, lane.user()) }
+        let database = if lane.is_staged() { shadow::DATABASE } else { schema::DATABASE };
+        Login { transport, database, ..Login::new(address, lane.user()) }
     }
 
     /// Starts a proxy and waits until it lets a client in.

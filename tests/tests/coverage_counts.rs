@@ -83,6 +83,42 @@ fn a_statement_that_fails_or_returns_nothing_is_counted_too() {
 }
 
 #[test]
+fn a_function_that_is_called_by_its_number_is_counted_too() {
+    for_each_version(async |server| {
+        let stage = Watched::start(server, "");
+        server.psql("CREATE FUNCTION total() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM things'");
+        let total = server.psql("SELECT 'total'::regproc::oid").parse().expect("an OID");
+        let mut client = stage.client("acme");
+        for _ in 0..3 {
+            client.send(&Frontend::new().function_call(total, &[]));
+            let replies = client.until_ready();
+            assert_eq!(replies[0].tag, b'V', "{replies:?}");
+        }
+        until_counted(&stage, "context", "functioncall", &vec![counted("", &[], 3)]);
+        for detector in ["rows", "writes"] {
+            until_counted(&stage, detector, "functioncall", &vec![counted("unread", &[], 3)]);
+        }
+    });
+}
+
+#[test]
+fn what_does_not_say_what_it_does_is_not_evaluated() {
+    for_each_version(async |server| {
+        let stage = Watched::start(server, "");
+        let mut client = stage.client("acme");
+        client.query("PREPARE later AS SELECT count(*) FROM things");
+        client.query("EXECUTE later");
+        client.query("EXECUTE later");
+        client.query("DO $$ BEGIN PERFORM FROM things; END $$");
+        client.query("DO $$ BEGIN PERFORM 1 / 0; END $$");
+        until_counted(&stage, "rows", "execute later", &vec![counted("computed_columns", &[], 2)]);
+        until_counted(&stage, "writes", "execute later", &vec![counted("unread", &[], 2)]);
+        let of_blocks = vec![counted("failed", &[], 1), counted("unread", &[], 1)];
+        until_counted(&stage, "writes", "do $1", &of_blocks);
+    });
+}
+
+#[test]
 fn the_end_tells_what_the_last_window_has_seen() {
     for_each_version(async |server| {
         let late = |builder: pgwarden_tests::PgwardenBuilder| {

@@ -221,6 +221,41 @@ fn what_copy_sends_is_run_again_as_a_query() {
 }
 
 #[test]
+fn what_an_insert_reads_is_run_again() {
+    for_each_version(async |server| {
+        let schema = "CREATE TABLE copies (id bigint, name text); GRANT ALL ON copies TO app";
+        let stage = Replayed::start_with(server, schema, "rate = 1");
+        let mut acme = stage.client("acme");
+        let own = format!("org = '{ACME}'");
+        stage.check(
+            &mut acme,
+            &[
+                ("z1", "INSERT INTO copies SELECT id, name AS z1 FROM items", "result_differs"),
+                ("z2", &format!("INSERT INTO copies SELECT id, name AS z2 FROM items WHERE {own}"), "clean"),
+                (
+                    "z3",
+                    "INSERT INTO copies VALUES (1, (SELECT max(name) AS z3 FROM items))",
+                    "result_differs",
+                ),
+            ],
+        );
+        acme.send(
+            &Frontend::new()
+                .parse("", "INSERT INTO copies SELECT $1, name AS z4 FROM items WHERE id < $2", &[])
+                .bind("", "", &[Some("7"), Some("3")])
+                .execute("", 0)
+                .sync(),
+        );
+        acme.until_ready();
+        assert_eq!(stage.seen("z4").said(), "clean");
+        acme.query("INSERT INTO copies SELECT id, name AS z5 FROM copies");
+        acme.query("INSERT INTO copies VALUES (1, 'z6')");
+        stage.check(&mut acme, &[("z7", "SELECT name AS z7 FROM items", "result_differs")]);
+        assert_eq!((stage.ran("z5"), stage.ran("z6")), (0, 0));
+    });
+}
+
+#[test]
 fn names_of_columns_and_comments_do_not_get_in_the_way() {
     for_each_version(async |server| {
         let stage = Replayed::start(server);

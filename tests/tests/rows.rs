@@ -1,8 +1,8 @@
 //! Rows of another tenant on their way to a client: found wherever they come from, and never where there are none.
 
 use pgwarden_tests::shadow::{SETTINGS, Watched};
-use pgwarden_tests::tenants::{ACME, ANN, GLOBEX, values};
-use pgwarden_tests::{Frontend, Server, for_each_version, until};
+use pgwarden_tests::tenants::{ACME, ANN, GLOBEX, error_code, values};
+use pgwarden_tests::{Frontend, Message, Server, for_each_version, until};
 use serde_json::{Value, json};
 
 /// What a finding says of rows: how many came, how many were foreign, whose.
@@ -300,13 +300,69 @@ fn a_result_is_cut_off_in_front_of_a_foreign_row_where_that_is_asked_for() {
         let mut client = stage.client("acme");
         // Not the standard policy: nothing is cut.
         assert_eq!(values(&client.query("SELECT org_id FROM others")).len(), 3);
-        client.send(&Frontend::new().query("SELECT id, org_id FROM things ORDER BY id"));
-        let received = client.until_closed();
-        assert_eq!(values(&received), ["1", "2"], "its own rows have gone ahead");
-        let error = received.last().expect("an error").fields();
-        assert_eq!((error.code(), error.severity()), ("42501", "FATAL"), "{error:?}");
+        let sql = "SELECT id, org_id FROM things ORDER BY id";
+        let found = |replies: &[Message]| {
+            (values(replies), error_code(replies), replies.last().expect("ReadyForQuery").status())
+        };
+        let cut = |status: char| (vec!["1".to_owned(), "2".to_owned()], "42501".to_owned(), status);
+        let run = |batch: Frontend, sql: &str| {
+            batch.parse("", sql, &[]).bind("", "", &[]).describe_portal("").execute("", 0)
+        };
+        let extended = run(Frontend::new(), sql).sync();
+        assert_eq!(found(&client.query(sql)), cut('I'), "its own rows have gone ahead");
+        client.send(&extended);
+        assert_eq!(found(&client.until_ready()), cut('I'));
+        // A transaction has failed, as if the server had raised the error.
+        for batch in [Frontend::new().query(sql), extended] {
+            client.query("BEGIN");
+            client.query("INSERT INTO marker VALUES (NULL, 'undone')");
+            client.send(&batch);
+            assert_eq!(found(&client.until_ready()), cut('E'));
+            assert_eq!(error_code(&client.query("SELECT 1")), "25P02");
+            assert_eq!(client.query("COMMIT")[0].command(), "ROLLBACK");
+        }
+        // What comes next finds the transaction failed, however early it comes.
+        client.send(&run(run(Frontend::new(), "BEGIN"), sql).sync());
+        client.send(&Frontend::new().query("SELECT 1"));
+        assert_eq!(found(&client.until_ready()), cut('E'));
+        assert_eq!(error_code(&client.until_ready()), "25P02");
+        client.query("ROLLBACK");
+        assert_eq!(server.psql("SELECT count(*) FROM marker WHERE text = 'undone'"), "0");
+        assert_eq!(values(&client.query("SELECT org()")), [ACME], "the session goes on");
         let found = stage.found("rows_foreign", "order by id");
         assert_eq!((&found["decision"], said(&found).1), (&json!("cut"), 1));
+    });
+}
+
+#[test]
+fn where_something_else_was_sent_the_session_ends_with_the_result_that_is_cut_off() {
+    for_each_version(async |server| {
+        let guarded = |builder: pgwarden_tests::PgwardenBuilder| builder.env("PGWARDEN_ROW_GUARD", "block");
+        let stage = Watched::start_with(server, OVERLOOKED, "enforce", guarded);
+        let sql = "SELECT id, org_id FROM things ORDER BY id";
+        let run = |batch: Frontend, sql: &str| {
+            batch.parse("", sql, &[]).bind("", "", &[]).describe_portal("").execute("", 0)
+        };
+        let write = "INSERT INTO marker VALUES (NULL, 'written')";
+        for batch in [
+            // What stands behind it runs.
+            run(run(Frontend::new(), sql), "SELECT 1").sync(),
+            // What stands in front of it is committed, and so is what it does itself.
+            run(run(Frontend::new(), write), sql).sync(),
+            Frontend::new().query(&format!("{write}; {sql}")),
+            Frontend::new().query("UPDATE things SET name = name RETURNING id, org_id"),
+        ] {
+            let mut client = stage.client("acme");
+            client.query("BEGIN");
+            // The context is there, so that nothing waits for it.
+            client.query("SELECT id FROM things");
+            client.send(&batch);
+            let received = client.until_closed();
+            let error = received.last().expect("an error").fields();
+            assert_eq!((error.code(), error.severity()), ("42501", "FATAL"), "{error:?}");
+            let ids = received.iter().filter(|message| message.tag == b'D').map(|row| row.row()[0].clone());
+            assert!(ids.flatten().all(|id| id != "3"), "{received:?}");
+        }
         assert_eq!(values(&stage.client("acme").query("SELECT org()")), [ACME]);
     });
 }

@@ -117,8 +117,8 @@ fn a_write_is_covered_where_triggers_see_all_of_it() {
                 "max(id)",
                 "reads_elsewhere",
             ),
-            ("UPDATE things SET id = asking(id) + 100 WHERE id = 99".into(), "asking", "reads_elsewhere"),
-            (format!("INSERT INTO counted VALUES (1, '{ACME}')"), "insert into counted", "reads_elsewhere"),
+            ("UPDATE things SET id = asking(id) + 100 WHERE id = 99".into(), "asking", "function_reads"),
+            (format!("INSERT INTO counted VALUES (1, '{ACME}')"), "insert into counted", "function_reads"),
             (format!("INSERT INTO noting VALUES (1, '{ACME}')"), "insert into noting", "no_trigger"),
         ] {
             run(&mut client, &sql);

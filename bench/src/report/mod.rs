@@ -1,6 +1,7 @@
 //! The report: a table on standard output, a CSV file, an SVG plot.
 
 mod csv;
+mod goals;
 mod scale;
 mod svg;
 mod table;
@@ -12,6 +13,7 @@ use crate::Result;
 use crate::options::Plan;
 use crate::results::CellResult;
 
+pub use goals::goals;
 pub use table::table;
 
 /// Writes the CSV file and the plot, and says where.

@@ -1,6 +1,7 @@
 //! One client's session: the client's messages in, the server's replies out, and the backend it may hold.
 
 use crate::backend::{Backend, Health};
+use crate::cut::Cutting;
 use crate::description::Outline;
 use crate::fault::{Fault, Faults};
 use crate::inquiry::Doubts;
@@ -18,6 +19,10 @@ use crate::tenancy::Tenancy;
 use crate::transaction::{Batch, Transaction};
 use pgwarden_wire::Status;
 use std::sync::Arc;
+
+pub(crate) use crate::state::{
+    Barrier, CopyIn, Definitions, Delivery, Flow, Hold, Resetting, SessionScope, Skipping,
+};
 
 /// Whether backends are shared between transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,84 +83,6 @@ pub enum Stop {
     Farewell,
 }
 
-/// The rest of a message that passes in parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Flow {
-    pub(crate) remaining: usize,
-    pub(crate) delivery: Delivery,
-}
-
-/// Whether bytes reach the other side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    Forward,
-    Swallow,
-}
-
-/// What the next message of the client has to wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hold {
-    Nothing,
-    /// Until the reply in front is the client's.
-    Own,
-    /// Until nothing is outstanding.
-    Settled,
-}
-
-/// Whether the client's messages up to its Sync are ignored, as the server ignores them after an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Skipping {
-    Nothing,
-    /// The backend knows nothing of the batch: pgwarden answers the Sync.
-    Local,
-    /// The backend skips too, and answers the Sync.
-    Backend,
-}
-
-/// A context that is set for the session, around one message that cannot run in a block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum SessionScope {
-    Closed,
-    /// Sent, not acknowledged.
-    Opening,
-    /// Acknowledged.
-    Open,
-    /// The server would not set it.
-    Failed(Box<Refusal>),
-}
-
-/// The server's copy-in mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CopyIn {
-    Closed,
-    Open,
-}
-
-/// Whether what follows has to wait until it is known which prepared statements are left.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Barrier {
-    #[default]
-    Open,
-    Due,
-}
-
-/// What RESET ALL or DISCARD ALL does beyond its reply.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Resetting {
-    #[default]
-    Nothing,
-    Settings,
-    Everything,
-}
-
-/// Whether the transaction has changed the definition of something: a table, a type, a view.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Definitions {
-    #[default]
-    Kept,
-    Changed,
-}
-
 /// What a session did since it was last asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Activity {
@@ -199,6 +126,7 @@ pub struct Engine<T> {
     pub(crate) doubts: Doubts,
     pub(crate) declined: Option<Box<Refusal>>,
     pub(crate) activity: Activity,
+    pub(crate) cutting: Cutting,
     pub(crate) ended: bool,
 }
 
@@ -234,6 +162,7 @@ impl<T: Tenancy> Engine<T> {
             doubts: Doubts::default(),
             declined: None,
             activity: Activity::default(),
+            cutting: Cutting::default(),
             ended: false,
         }
     }

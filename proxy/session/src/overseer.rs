@@ -81,6 +81,9 @@ pub enum Look {
     More,
     /// It does not reach the client, and neither does anything behind it: the session ends with this error.
     Cut(Box<Refusal>),
+    /// Neither does it, nor the rest of the result: the statement, which only reads and is alone in its text, fails with this
+    /// error. The session goes on, unless something else was sent in the same breath: then it is [`Look::Cut`].
+    Fail(Box<Refusal>),
 }
 
 /// What becomes of a notice.

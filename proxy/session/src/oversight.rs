@@ -19,6 +19,9 @@ use pgwarden_wire::BackendTag;
 use std::sync::Arc;
 use watched::{Stage, Subject};
 
+/// What stands for the text of a function call.
+const FUNCTION_CALL: &[u8] = b"FunctionCall";
+
 /// Longer Bind messages are not held for an overseer.
 const HELD_TO_OVERSEE: usize = 64 * 1024;
 
@@ -40,6 +43,11 @@ impl<T: Tenancy> Engine<T> {
         let sent = Sent { text, script, strings, bound: None, profile: &self.profile };
         let ticket = self.tenancy.sent(&sent)?;
         Some(Watched::run(ticket, Formats::Said, None))
+    }
+
+    /// A function is about to be called, which says nothing of what it does.
+    pub(crate) fn oversee_call(&mut self) -> Option<Watched> {
+        self.oversee_query(FUNCTION_CALL, None)
     }
 
     /// A portal is about to be executed.
@@ -135,6 +143,10 @@ impl<T: Tenancy> Engine<T> {
         match overseer.row(*ticket, available, length) {
             Look::More if available.len() < length => return Ok(Sight::Waits),
             Look::Cut(refusal) => return Err(SessionError::Cut(refusal)),
+            Look::Fail(refusal) => {
+                *stage = Stage::Returns(Interest::End);
+                return self.cut(refusal);
+            }
             Look::Enough => *stage = Stage::Returns(Interest::End),
             Look::Pass | Look::More => (),
         }
@@ -187,6 +199,7 @@ impl<T: Tenancy> Engine<T> {
         match tag {
             BackendTag::ErrorResponse => overseer.failed(*ticket, payload),
             BackendTag::CopyInResponse | BackendTag::CopyOutResponse => overseer.copies(*ticket),
+            BackendTag::FunctionCallResponse => overseer.completed(*ticket, b""),
             BackendTag::CommandComplete | BackendTag::EmptyQueryResponse | BackendTag::PortalSuspended => {
                 if let (Stage::Begins, Some(known)) = (*stage, told.as_ref().and_then(|told| told.columns()))
                 {

@@ -11,9 +11,10 @@ use crate::refusal::Refusal;
 use crate::shelf::Evicted;
 use crate::statement::Statement;
 use crate::token::Taken;
-use pgwarden_wire::BackendTag;
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+pub(crate) use crate::expect::{Expect, Progress};
 
 /// One entry of the queue.
 #[derive(Debug)]
@@ -22,24 +23,6 @@ pub(crate) enum Entry {
     Await(Expect, Fate),
     /// pgwarden answers when its turn comes.
     Answer(Answer),
-}
-
-/// Which replies the server owes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expect {
-    Parse,
-    Bind,
-    Close,
-    DescribeStatement,
-    DescribePortal,
-    Execute,
-    /// The context's own messages, until so many CloseComplete have been read.
-    Injection(u32),
-    /// A whole simple query, until ReadyForQuery.
-    Query,
-    /// A whole function call, until ReadyForQuery.
-    FunctionCall,
-    Sync,
 }
 
 /// Who gets the reply.
@@ -170,17 +153,6 @@ pub(crate) enum Answer {
     Ready,
 }
 
-/// What a reply does to the entry in front.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// It belongs to the entry, and more will come.
-    Part,
-    /// It completes the entry.
-    Last,
-    /// It does not belong to the entry.
-    Stray,
-}
-
 impl Fate {
     /// What the client reads in place of the row that comes next.
     pub(crate) fn echo(&self) -> Option<&[u8]> {
@@ -203,44 +175,6 @@ impl Insertions {
     /// Whether the string may have to be sent a second time, outside of a transaction block.
     pub(crate) fn may_run_again(&self) -> bool {
         matches!(self.again, Again::Possible(_))
-    }
-}
-
-impl Expect {
-    /// What a reply does to an entry that expects this.
-    pub(crate) fn progress(self, tag: BackendTag) -> Progress {
-        use BackendTag as B;
-        use Progress::{Last, Part, Stray};
-        match (self, tag) {
-            (Self::Parse, B::ParseComplete)
-            | (Self::Bind, B::BindComplete)
-            | (Self::Close, B::CloseComplete) => Last,
-            (Self::DescribeStatement, B::ParameterDescription) => Part,
-            (Self::DescribeStatement | Self::DescribePortal, B::RowDescription | B::NoData) => Last,
-            (Self::Execute, B::CommandComplete | B::EmptyQueryResponse | B::PortalSuspended) => Last,
-            (Self::Injection(_), B::ParseComplete | B::BindComplete | B::DataRow | B::CommandComplete) => {
-                Part
-            }
-            (Self::Injection(_), B::CloseComplete) => Last,
-            (Self::Query, B::RowDescription | B::CommandComplete | B::EmptyQueryResponse)
-            | (Self::FunctionCall, B::FunctionCallResponse) => Part,
-            (
-                Self::Execute | Self::Query,
-                B::DataRow
-                | B::CopyData
-                | B::CopyInResponse
-                | B::CopyOutResponse
-                | B::CopyBothResponse
-                | B::CopyDone,
-            ) => Part,
-            (Self::Query | Self::FunctionCall | Self::Sync, B::ReadyForQuery) => Last,
-            _ => Stray,
-        }
-    }
-
-    /// Whether an error makes the server skip everything up to the next Sync.
-    pub(crate) fn is_extended(self) -> bool {
-        !matches!(self, Self::Query | Self::FunctionCall | Self::Sync)
     }
 }
 
@@ -355,6 +289,20 @@ impl ReplyQueue {
                 Entry::Await(E::Execute | E::Injection(_) | E::Query | E::FunctionCall | E::Sync, _)
             )
         })
+    }
+
+    /// Whether the entry in front is all that was sent: a simple query, or the end of a batch and its Sync.
+    pub(crate) fn has_nothing_behind_front(&self) -> bool {
+        let mut entries = self.entries.iter();
+        matches!(
+            (entries.next(), entries.next(), entries.next()),
+            (Some(Entry::Await(Expect::Query, _)), None, None)
+                | (
+                    Some(Entry::Await(Expect::Execute, _)),
+                    Some(Entry::Await(Expect::Sync, Fate::Client)),
+                    None
+                )
+        )
     }
 
     /// CopyDone or CopyFail was sent.

@@ -62,12 +62,7 @@ impl<T: Tenancy> Engine<T> {
             self.tx.refused();
             return;
         }
-        self.provoke(refusal, out);
-        out.backend.write(|w| {
-            w.sync();
-        });
-        self.queue.push(Expect::Sync, Fate::Client);
-        self.tx.batch_sent();
+        self.fail_block(refusal, out);
         if self.scope == SessionScope::Open {
             self.close_session_scope(out);
         }
@@ -83,6 +78,17 @@ impl<T: Tenancy> Engine<T> {
             self.provoke(refusal, out);
             self.skipping = Skipping::Backend;
         }
+    }
+
+    /// Makes the server fail the transaction, in a batch of its own: the client reads the refusal, and the ReadyForQuery behind
+    /// it.
+    pub(crate) fn fail_block(&mut self, refusal: &Refusal, out: &mut Output) {
+        self.provoke(refusal, out);
+        out.backend.write(|w| {
+            w.sync();
+        });
+        self.queue.push(Expect::Sync, Fate::Client);
+        self.tx.batch_sent();
     }
 
     /// Makes the server fail what it has begun: it binds a statement that does not exist.

@@ -52,6 +52,7 @@ impl<T: Tenancy> Engine<T> {
                 Sight::Goes => self.reply(tag, payload, out)?,
                 Sight::Taken => Delivery::Swallow,
             };
+            let delivery = self.withhold(tag, delivery, out);
             if delivery == Delivery::Forward {
                 out.client.input(at..at + available);
             }
@@ -150,6 +151,7 @@ impl<T: Tenancy> Engine<T> {
                     Some(Entry::Await(expect, mut fate)) => {
                         if tag == BackendTag::CommandComplete && !matches!(fate, Fate::Own(_)) {
                             let effect = fate.take_effect();
+                            self.note_completed(payload);
                             self.completed(payload, effect);
                         }
                         self.complete(expect, &fate, (tag, payload), out)

@@ -264,7 +264,9 @@ impl<T: Tenancy> Engine<T> {
                 self.hold = Hold::Own;
             }
         }
+        let watched = self.oversee_call();
         self.queue.push(Expect::FunctionCall, Fate::Client);
+        self.queue.watch(watched);
         let step = self.forward(frame, 0, out);
         self.tx.batch_sent();
         if self.scope == SessionScope::Open {

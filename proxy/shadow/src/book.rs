@@ -155,12 +155,18 @@ impl Page {
         }
         let Some(then) = &self.then else { return };
         let why = match sight(self.known.doing(), then, catalog) {
+            Sight::Nothing if self.known.is_opaque() => Some(Uncovered::Unread),
             Sight::Nothing => return,
             Sight::Whole => None,
             Sight::Not(why) => Some(why),
         };
         for (wrote, count) in &self.wrote {
-            say(Detector::Writes, &named, why.or(wrote.uncovered()), *count);
+            let uncovered = match (why, wrote) {
+                // Whatever it says, nothing came of it.
+                (Some(Uncovered::Unread), Wrote::Failed) => wrote.uncovered(),
+                _ => why.or(wrote.uncovered()),
+            };
+            say(Detector::Writes, &named, uncovered, *count);
         }
     }
 }

@@ -50,8 +50,11 @@ pub enum Uncovered {
     Dropped,
     /// The table has no triggers, they are disabled, or the writer is a replica.
     NoTrigger,
-    /// It writes rows that it finds in other tables, or by a function that reads some: the triggers see only what is written.
+    /// It writes rows that it finds in other tables: the triggers see only what is written. Where it inserts them, a replay
+    /// sees the rest.
     ReadsElsewhere,
+    /// A function, a trigger or a rule reads tables while it writes, and nobody sees that.
+    FunctionReads,
     /// The policy cannot be evaluated beside the statement (volatile functions, say).
     Policy,
     /// It could not be told what the text says.

@@ -75,6 +75,12 @@ impl Known {
         })
     }
 
+    /// Whether its text does not say what it does: what was prepared says it, or a body.
+    #[must_use]
+    pub(crate) fn is_opaque(&self) -> bool {
+        matches!(self.verb, Verb::ExecutePrepared | Verb::Call | Verb::Do)
+    }
+
     /// Whether it may change rows, so that it matters whether its transaction is committed.
     #[must_use]
     pub fn may_write(&self) -> bool {

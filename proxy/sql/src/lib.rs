@@ -49,6 +49,8 @@ mod rerun_walk;
 mod set_config;
 mod setting;
 mod shape;
+#[cfg(feature = "parser")]
+mod source;
 mod split;
 mod statement;
 #[cfg(test)]
@@ -79,7 +81,7 @@ pub use parsed::{Argument, Call, Parsed, parsed};
 #[cfg(feature = "parser")]
 pub use relation::{MAX_PARSE_BYTES, ParseError, Relation, user_relations};
 #[cfg(feature = "parser")]
-pub use rerun::{Bound, Depends, NotAgain, Rerun, rerun};
+pub use rerun::{Bound, Depends, NotAgain, Part, Rerun, rerun};
 pub use set_config::{SetConfigTarget, set_config_is_local, set_config_targets};
 pub use split::analyse;
 pub use statement::{Script, Setting, Statement, Verb};

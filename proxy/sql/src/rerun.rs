@@ -3,6 +3,7 @@
 
 use crate::relation::{MAX_PARSE_BYTES, ParseError};
 use crate::rerun_walk::Walk;
+use crate::source;
 use pg_query::NodeEnum;
 use pg_query::protobuf::{CopyStmt, LimitOption, ParseResult, RawStmt, SelectStmt};
 use std::collections::BTreeSet;
@@ -10,8 +11,10 @@ use std::collections::BTreeSet;
 /// A query that can be run once more, as far as its text says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rerun {
-    /// The query itself: that of COPY for a COPY.
+    /// The query itself: that of COPY for a COPY, that from which rows are inserted for an INSERT.
     pub query: String,
+    /// Whether it is the whole statement.
+    pub part: Part,
     /// What its result depends on besides the rows that it reads.
     pub depends: Depends,
     /// For each sum or mean, the names in its argument: the result depends on the order where one is a floating-point
@@ -19,6 +22,15 @@ pub struct Rerun {
     pub sums: Vec<BTreeSet<String>>,
     /// For [`Depends::Ties`]: texts that return the same number of rows exactly when no tie is cut.
     pub bounds: Vec<Bound>,
+}
+
+/// How much of a statement a query is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// Where the rows of an INSERT come from: there a parameter may have another type than in the statement.
+    Source,
 }
 
 /// Two texts that return as many rows when no tie is cut.
@@ -66,9 +78,17 @@ pub enum NotAgain {
 /// [`NotAgain`] for everything but a query that only reads.
 pub fn rerun(text: &str) -> Result<Rerun, NotAgain> {
     let (statement, query) = only_statement(text)?;
-    let (select, query) = match statement {
-        NodeEnum::SelectStmt(select) => (*select, query),
-        NodeEnum::CopyStmt(copy) => copied(*copy)?,
+    let (part, select, query) = match statement {
+        NodeEnum::SelectStmt(select) => (Part::Whole, *select, query),
+        NodeEnum::CopyStmt(copy) => {
+            let (select, query) = copied(*copy)?;
+            (Part::Whole, select, query)
+        }
+        NodeEnum::InsertStmt(insert) => {
+            let query = source::of_insert(*insert).ok_or(NotAgain::NoQuery)?;
+            let (select, query) = read(&query)?;
+            (Part::Source, select, query)
+        }
         _ => return Err(NotAgain::NoQuery),
     };
     let mut walk = Walk::default();
@@ -78,7 +98,7 @@ pub fn rerun(text: &str) -> Result<Rerun, NotAgain> {
         _ => Some(Vec::new()),
     };
     let depends = if bounds.is_some() { walk.depends() } else { Depends::Plan };
-    Ok(Rerun { query, depends, sums: walk.sums, bounds: bounds.unwrap_or_default() })
+    Ok(Rerun { query, part, depends, sums: walk.sums, bounds: bounds.unwrap_or_default() })
 }
 
 /// The statement of a text that has one, with its text.
@@ -119,7 +139,11 @@ fn copied(copy: CopyStmt) -> Result<(SelectStmt, String), NotAgain> {
         }
         (None, None) => return Err(NotAgain::NoQuery),
     };
-    match only_statement(&text)? {
+    read(&text)
+}
+
+fn read(text: &str) -> Result<(SelectStmt, String), NotAgain> {
+    match only_statement(text)? {
         (NodeEnum::SelectStmt(select), text) => Ok((*select, text)),
         _ => Err(NotAgain::NoQuery),
     }
@@ -213,6 +237,34 @@ mod tests {
         ] {
             assert_eq!(rerun(text).expect(text).query, query);
         }
+    }
+
+    #[test]
+    fn of_an_insert_its_source_is_run_again_if_it_reads_and_not_from_what_it_writes() {
+        for (text, query) in [
+            ("INSERT INTO t SELECT a FROM u WHERE b = $1", "SELECT a FROM u WHERE b = $1"),
+            ("INSERT INTO t VALUES ((SELECT a FROM u), 2)", "VALUES ((SELECT a FROM u), 2)"),
+            (
+                "WITH c AS (SELECT a FROM u) INSERT INTO t SELECT a FROM c RETURNING id",
+                "WITH c AS (SELECT a FROM u) SELECT a FROM c",
+            ),
+        ] {
+            let found = rerun(text).expect(text);
+            assert_eq!((found.query.as_str(), found.part), (query, Part::Source), "{text}");
+        }
+        for text in [
+            "INSERT INTO t VALUES (1)",
+            "INSERT INTO t DEFAULT VALUES",
+            "INSERT INTO t SELECT a FROM t",
+            "INSERT INTO t SELECT a FROM u WHERE NOT EXISTS (SELECT FROM s.t)",
+            "INSERT INTO t SELECT a FROM u RETURNING (SELECT b FROM v)",
+            "INSERT INTO t SELECT a FROM u ON CONFLICT (a) DO UPDATE SET a = (SELECT b FROM v)",
+            "INSERT INTO t VALUES (DEFAULT, (SELECT a FROM u))",
+        ] {
+            assert_eq!(rerun(text), Err(NotAgain::NoQuery), "{text}");
+        }
+        let writes = "WITH c AS (DELETE FROM u RETURNING a) INSERT INTO t SELECT a FROM c, v";
+        assert_eq!(rerun(writes), Err(NotAgain::Effects));
     }
 
     #[test]

@@ -163,6 +163,14 @@ impl Proof {
         text
     }
 
+    /// Counts what was found elsewhere, too.
+    pub fn add(&mut self, other: &Proof) {
+        self.statements += other.statements;
+        for (name, rates) in &other.rates {
+            self.rates.entry(name).or_default().add(rates);
+        }
+    }
+
     /// A line for each detector, with what was not evaluated.
     pub fn table(&self) -> String {
         self.rates.iter().map(|(name, rates)| format!("{name:<9}{rates}\n")).collect()

@@ -69,6 +69,28 @@ impl Rates {
         false
     }
 
+    /// Counts what was counted elsewhere, too.
+    pub fn add(&mut self, other: &Rates) {
+        for (mine, theirs) in self.counts_mut().into_iter().zip(other.counts()) {
+            *mine += theirs;
+        }
+        for (reason, (differs, same)) in &other.not_evaluated {
+            let mine = self.not_evaluated.entry(reason.clone()).or_default();
+            *mine = (mine.0 + differs, mine.1 + same);
+        }
+    }
+
+    /// Found, clean, false positives, false negatives, silent, open, failing.
+    pub fn counts(&self) -> [usize; 7] {
+        self.clone().counts_mut().map(|count| *count)
+    }
+
+    fn counts_mut(&mut self) -> [&mut usize; 7] {
+        let Rates { true_positives, false_positives, true_negatives, false_negatives, .. } = self;
+        let (open, fails, silent) = (&mut self.open, &mut self.fails, &mut self.silent);
+        [true_positives, true_negatives, false_positives, false_negatives, silent, open, fails]
+    }
+
     /// How many statements were judged, rightly or wrongly.
     pub fn judged(&self) -> usize {
         self.true_positives + self.false_positives + self.true_negatives + self.false_negatives

@@ -97,8 +97,9 @@ impl Watched {
         loop {
             if let Some((hash, catalog)) = self.seen(&known.document).await? {
                 known.document = hash;
-                let before = self.snapshot.swap(Arc::new(catalog));
-                self.heed_memberships(&before, &self.snapshot.load());
+                let catalog = Arc::new(catalog);
+                let before = self.snapshot.swap(Arc::clone(&catalog));
+                self.heed_memberships(&before, &catalog);
             }
             let catalog = self.snapshot.load_full();
             if known.policies != catalog.policy_hash && self.record(&catalog, known).await? == Moved::On {

@@ -7,7 +7,7 @@ use pgwarden_shadow::Uncovered;
 use pgwarden_shadow::replay::{
     Bound, Candidate, Doubt, Judgement, Pace, Run, bare, counting, failed, judge, pieces, settle,
 };
-use pgwarden_sql::{Depends, NotAgain, Rerun, reads_the_same, rerun};
+use pgwarden_sql::{Depends, NotAgain, Part, Rerun, reads_the_same, rerun};
 use std::time::{Duration, Instant};
 
 /// How long a replay waits for a lock: somebody who changes a table must not have replays queue up in front.
@@ -155,6 +155,11 @@ async fn replayed(
     let mirror = Mirror::of(side, candidate).await?;
     let mut replay = Replay { side, candidate, mirror, bound: candidate.bound.clone() };
     let judged = replay.compare(query, depends, &shadows, rules.pace).await?;
+    let fails = |one: &Judged| matches!(one.judgement, Judgement::Error(_));
+    if query.part == Part::Source && judged.iter().any(fails) {
+        // In the statement it may not fail.
+        return Ok(Outcome::Uncovered(Uncovered::Failed));
+    }
     Ok(Outcome::Judged(judged, reach.staged.into_iter().collect()))
 }
 

@@ -22,14 +22,14 @@ mod syslog;
 pub(crate) use cursor::first_needed;
 pub(crate) use postgres::SCRIPT;
 pub(crate) use prepare::Prepared;
-pub(crate) use state::SinkMeters;
+pub(crate) use state::{SinkKind, SinkMeters};
 
 use crate::meters::Meters;
 use crate::start_error::StartError;
 use crate::status::SinkReport;
 use crate::trail::Trail;
 use pump::{Course, Phase, Reach, Sink, pump, watch};
-use state::{SinkKind, SinkState};
+use state::SinkState;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};

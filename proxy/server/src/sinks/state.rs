@@ -191,7 +191,7 @@ const ABOUT_RETRIES: &str =
 
 impl SinkMeters {
     /// The state of a sink.
-    pub(super) fn of(&self, kind: SinkKind) -> Arc<SinkState> {
+    pub(crate) fn of(&self, kind: SinkKind) -> Arc<SinkState> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = known.iter().find(|state| state.kind == kind) {
             return Arc::clone(state);

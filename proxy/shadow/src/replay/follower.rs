@@ -46,6 +46,8 @@ enum Ground {
 pub struct Follower {
     replayer: Arc<dyn Replayer>,
     waiting: Vec<(Ticket, Progress, Candidate)>,
+    /// A text of which nothing could be told, and that may still fail.
+    unread: Option<(Ticket, Arc<Query>, Site)>,
     ground: Ground,
 }
 
@@ -53,14 +55,17 @@ impl Follower {
     /// One that has seen nothing.
     #[must_use]
     pub fn new(replayer: Arc<dyn Replayer>) -> Self {
-        Self { replayer, waiting: Vec::new(), ground: Ground::Firm }
+        Self { replayer, waiting: Vec::new(), unread: None, ground: Ground::Firm }
     }
 
     /// Whether the values of a Bind of this query are to be kept; nothing is known of one that was never run.
     #[must_use]
     pub fn reads_bind(&self, script: Option<&Script>, query: Option<&Query>, tenant: Option<&str>) -> bool {
         let is_query = script.and_then(Script::single).is_some_and(|one| matches!(one.verb, Verb::Query));
-        is_query && query.is_none_or(|query| self.replayer.may_choose(query, tenant))
+        let may_be_chosen = |query: &Query| {
+            query.text.as_deref().is_none_or(may_read) && self.replayer.may_choose(query, tenant)
+        };
+        is_query && query.is_none_or(may_be_chosen)
     }
 
     /// A text is sent, whose replies are watched under this ticket; `query_of` says how its statements are called, by
@@ -73,13 +78,18 @@ impl Follower {
         acting: impl Fn() -> Acting,
         query_of: impl Fn(usize) -> Option<Arc<Query>>,
     ) {
-        let Some(script) = sent.script else { return };
+        let Some(script) = sent.script else {
+            self.unread = query_of(0).map(|query| (ticket, query, site.clone()));
+            return;
+        };
         if script.statements().iter().any(|one| moves(one.verb)) {
             self.ground = Ground::Moving;
         }
         let statements = script.statements().iter().enumerate();
-        for (index, statement) in statements.filter(|(_, one)| reads(sent.text, one)) {
-            let Some(query) = query_of(index) else { continue };
+        for (index, statement) in statements {
+            let Some(query) = query_of(index).filter(|query| reads(sent.text, statement, query)) else {
+                continue;
+            };
             if self.replayer.choose(&query, site, tenant.map(|tenant| tenant.id.as_str())) == Choice::Pass {
                 continue;
             }
@@ -95,6 +105,9 @@ impl Follower {
 
     /// The text was run, or one of its statements.
     pub fn completed(&mut self, ticket: Ticket) {
+        if let Some((_, query, site)) = self.unread.take_if(|(known, ..)| *known == ticket) {
+            self.replayer.pass(&query, &site, Uncovered::Unread);
+        }
         let of_ticket = self.waiting.iter_mut().filter(|(known, ..)| *known == ticket);
         of_ticket.for_each(|(_, progress, _)| *progress = Progress::Completed);
     }
@@ -102,6 +115,7 @@ impl Follower {
     /// The text has failed: what the client does not get is not replayed either.
     pub fn failed(&mut self, ticket: Ticket) {
         self.waiting.retain(|(known, ..)| *known != ticket);
+        self.unread.take_if(|(known, ..)| *known == ticket);
     }
 
     /// The server is ready for the next query: a transaction may be over.
@@ -148,17 +162,29 @@ fn candidate(
     Candidate { text, bound, carrier, settings, mode, tenant, actor, site, query, origin }
 }
 
-/// Whether a statement reads rows for the client. Where the first word leaves that open, the grammar will say.
-fn reads(text: &[u8], statement: &Statement) -> bool {
+/// Whether a statement reads rows, for the client or to insert them.
+fn reads(text: &[u8], statement: &Statement, query: &Query) -> bool {
     match statement.verb {
         Verb::CopyTo | Verb::Fetch | Verb::ExecutePrepared => true,
-        Verb::Query => {
-            let text = text.get(statement.span.clone()).unwrap_or_default();
-            let end = text.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(text.len());
-            let word = text.get(..end).unwrap_or_default().to_ascii_lowercase();
-            !matches!(word.as_slice(), b"insert" | b"update" | b"delete" | b"merge")
-        }
+        Verb::Query => query.text.as_deref().map_or_else(
+            || {
+                let text = text.get(statement.span.clone()).unwrap_or_default();
+                let end = text.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(text.len());
+                let word = text.get(..end).unwrap_or_default().to_ascii_lowercase();
+                !matches!(word.as_slice(), b"insert" | b"update" | b"delete" | b"merge")
+            },
+            may_read,
+        ),
         _ => false,
+    }
+}
+
+/// The same of a text without literals. Where the words leave it open, the grammar will say.
+fn may_read(text: &str) -> bool {
+    match text.split(' ').next() {
+        Some("update" | "delete" | "merge") => false,
+        Some("insert") => text.contains("select "),
+        _ => true,
     }
 }
 
@@ -312,6 +338,22 @@ mod tests {
         follower.completed(Ticket(4));
         follower.ready(Status::Idle);
         assert_eq!(offered(&heard), "SELECT 2");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_counted() {
+        let (heard, mut follower) = follower();
+        let (profile, strings) = (Profile::default(), StringSyntax::Standard);
+        let sent = Sent { text: b"SELECT '", script: None, strings, bound: None, profile: &profile };
+        let query = || Arc::new(Query { fingerprint: "f".into(), text: None });
+        for (ticket, expected) in [(1, &[][..]), (2, &[Uncovered::Unread][..])] {
+            follower.sent(Ticket(ticket), &sent, (&Site::default(), None), acting, |_| Some(query()));
+            if ticket == 1 {
+                follower.failed(Ticket(ticket));
+            }
+            follower.completed(Ticket(ticket));
+            assert_eq!(*heard.passed.lock().expect("not poisoned"), expected);
+        }
     }
 
     #[test]

@@ -112,16 +112,27 @@ impl Examined {
         }
     }
 
+    /// Whether it could not be told what it says, and so neither of which tables: it may have to do with any.
+    #[must_use]
+    pub fn is_about_any_table(&self) -> bool {
+        let is_unread = |looks: &Looks| looks.uncovered.contains_key(&Uncovered::Unread);
+        self.tables.is_empty() && self.detectors.values().any(is_unread)
+    }
+
     /// How often it ran: every detector tells each execution once.
     #[must_use]
     pub fn executions(&self) -> u64 {
         self.detectors.values().map(Looks::all).max().unwrap_or(0)
     }
 
-    /// Executions that were compared with what the policies leave of them: replayed, or seen by triggers.
+    /// Executions that were compared with what the policies leave of them: replayed, or seen by triggers. Of those that
+    /// insert what they read, triggers see one half and replays the other.
     #[must_use]
     pub fn compared(&self) -> u64 {
-        self.covered_by(Detector::Replay).saturating_add(self.covered_by(Detector::Writes))
+        let replayed = self.covered_by(Detector::Replay);
+        let Some(writes) = self.detectors.get(&Detector::Writes) else { return replayed };
+        let halves = writes.uncovered.get(&Uncovered::ReadsElsewhere).copied().unwrap_or_default();
+        writes.covered.saturating_add(halves.min(replayed))
     }
 
     /// Executions whose rows were compared on their way.

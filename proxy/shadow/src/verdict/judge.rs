@@ -230,7 +230,8 @@ impl Bench<'_> {
     fn judgement(&self, (database, table): &(String, String), history: &History) -> Judgement {
         let of_table = |one: &&Statement| {
             one.examined.database == *database
-                && one.examined.tables.iter().any(|named| is_same(named, table))
+                && (one.examined.is_about_any_table()
+                    || one.examined.tables.iter().any(|named| is_same(named, table)))
         };
         let statements: Vec<&Statement> = self.statements.iter().filter(of_table).collect();
         let (open, others): (Vec<&Issue>, Vec<&Issue>) = self

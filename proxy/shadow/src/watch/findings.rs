@@ -194,7 +194,7 @@ pub(super) fn cut(table: &str) -> Refusal {
     Refusal::new(
         "42501",
         format!("row of another tenant in the result of a query on \"{table}\""),
-        "The result was cut off in front of the row, and the connection ends.",
+        "The result was cut off in front of the row.",
         "See the finding rows_foreign in the audit trail; shadow.rows.guard decides about this.",
     )
 }

@@ -164,7 +164,8 @@ impl Watch for Watcher {
             self.offence(offence, Judgement::Allowed, &place);
         }
         self.follow(sent, held, &running);
-        self.running.push_back(running);
+        let seen = if sent.script.is_none() { Seen::Not(Uncovered::Unread) } else { Seen::Nothing };
+        self.running.push_back(Running { seen, ..running });
         Some(ticket)
     }
 
@@ -240,11 +241,13 @@ impl Overseer for Watcher {
         let Some(name) = relation.filter(|one| cuts && is_standard(one)).map(|one| one.full_name()) else {
             return Look::Pass;
         };
+        let only_reads = running.is_alone() && running.known().is_some_and(|known| !known.may_write());
         let result = running.result.take();
         if let Some(result) = result {
             self.foreign_rows(&result, Decision::Cut);
         }
-        Look::Cut(Box::new(cut(&name)))
+        let refusal = Box::new(cut(&name));
+        if only_reads { Look::Fail(refusal) } else { Look::Cut(refusal) }
     }
 
     fn copies(&mut self, ticket: Ticket) {

@@ -35,6 +35,11 @@ impl Running {
         self.text.statements.get(self.index).or(self.text.statements.last())
     }
 
+    /// Whether the text is one statement.
+    pub(super) fn is_alone(&self) -> bool {
+        self.text.statements.len() == 1
+    }
+
     /// The statement that stands for the text as a whole.
     pub(super) fn principal(&self) -> Option<&Arc<Known>> {
         let all = &self.text.statements;

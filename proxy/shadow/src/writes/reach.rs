@@ -25,7 +25,7 @@ struct Reach<'a> {
     written: BTreeMap<u32, &'a Arc<Relation>>,
     called: BTreeSet<&'a str>,
     /// It reads what policies may hide, or nobody can tell.
-    reads: bool,
+    reads: Option<Uncovered>,
 }
 
 /// How far it was looked at: `then` is the catalog when it ran, and `now` the latest. A trigger that both know has been
@@ -39,18 +39,15 @@ pub(crate) fn sight(doing: Option<&Doing>, then: &Catalog, now: &Catalog) -> Sig
         return Sight::Nothing;
     }
     let [before, after] = [then, now].map(|catalog| {
-        let mut reach = Reach { catalog, written: BTreeMap::new(), called: BTreeSet::new(), reads: false };
-        reach.statement(doing);
+        let mut reach = Reach { catalog, written: BTreeMap::new(), called: BTreeSet::new(), reads: None };
+        reach.statement(doing, Uncovered::ReadsElsewhere);
         reach
     });
-    let reads = before.reads || after.reads;
+    let reads = before.reads.max(after.reads);
     let is_bare = |reach: &Reach<'_>| reach.written.is_empty();
     if is_bare(&before) && is_bare(&after) {
-        return if reads && !then.shadow_roles.is_empty() {
-            Sight::Not(Uncovered::ReadsElsewhere)
-        } else {
-            Sight::Nothing
-        };
+        let reads = reads.filter(|_| !then.shadow_roles.is_empty());
+        return reads.map_or(Sight::Nothing, Sight::Not);
     }
     if doing.writings.iter().any(|writing| writing.command == WritingCommand::Copy) {
         return Sight::Not(Uncovered::Copy);
@@ -62,17 +59,25 @@ pub(crate) fn sight(doing: Option<&Doing>, then: &Catalog, now: &Catalog) -> Sig
     if !after.written.iter().all(is_watched) || before.written.len() > after.written.len() {
         return Sight::Not(Uncovered::NoTrigger);
     }
-    if reads { Sight::Not(Uncovered::ReadsElsewhere) } else { Sight::Whole }
+    reads.map_or(Sight::Whole, Sight::Not)
 }
 
 impl<'a> Reach<'a> {
-    fn statement(&mut self, doing: &Doing) {
+    fn reads(&mut self, why: Uncovered) {
+        self.reads = self.reads.max(Some(why));
+    }
+
+    /// A statement of the text, or of a function; what it reads is not seen for this reason.
+    fn statement(&mut self, doing: &Doing, why: Uncovered) {
         doing.writings.iter().for_each(|writing| self.write(writing));
         for read in &doing.reads {
             let meant = self.catalog.meant(read.schema.as_deref(), &read.name);
             let is_common = read.schema.is_none() && doing.common.contains(&read.name);
             // What is not known may be a temporary table, or one that is new.
-            self.reads |= if meant.is_empty() { !is_common } else { meant.iter().any(|one| one.may_hide()) };
+            let hides = if meant.is_empty() { !is_common } else { meant.iter().any(|one| one.may_hide()) };
+            if hides {
+                self.reads(why);
+            }
         }
         doing.calls.iter().for_each(|name| self.call(name));
     }
@@ -82,7 +87,7 @@ impl<'a> Reach<'a> {
             // TRUNCATE asks no policy.
             WritingCommand::Truncate => return,
             // A row that is hidden may be inserted once more, and nothing that triggers get tells of it.
-            WritingCommand::Merge => self.reads = true,
+            WritingCommand::Merge => self.reads(Uncovered::ReadsElsewhere),
             _ => (),
         }
         let catalog = self.catalog;
@@ -90,7 +95,9 @@ impl<'a> Reach<'a> {
             let parts = catalog.relations().filter(|part| part.root == Some(relation.oid));
             for one in parts.chain([relation]) {
                 one.besides.calls.iter().for_each(|name| self.call(name));
-                self.reads |= one.besides.rules;
+                if one.besides.rules {
+                    self.reads(Uncovered::FunctionReads);
+                }
             }
             if relation.may_hide() || relation.tenant.is_some() {
                 self.written.insert(relation.oid, relation);
@@ -99,13 +106,15 @@ impl<'a> Reach<'a> {
     }
 
     fn call(&mut self, name: &str) {
-        self.reads |= runs_text(name.as_bytes());
+        if runs_text(name.as_bytes()) {
+            self.reads(Uncovered::FunctionReads);
+        }
         let catalog = self.catalog;
         for function in catalog.functions(name) {
             if self.called.insert(&function.name) {
                 match function.act() {
                     Some(act) => self.act(act),
-                    None => self.reads = true,
+                    None => self.reads(Uncovered::FunctionReads),
                 }
             }
         }
@@ -113,8 +122,10 @@ impl<'a> Reach<'a> {
 
     fn act(&mut self, act: &Act) {
         let names = &act.rest.names;
-        self.reads |= self.catalog.relations().any(|one| one.may_hide() && names.contains(&one.name));
-        act.writing.iter().for_each(|doing| self.statement(doing));
+        if self.catalog.relations().any(|one| one.may_hide() && names.contains(&one.name)) {
+            self.reads(Uncovered::FunctionReads);
+        }
+        act.writing.iter().for_each(|doing| self.statement(doing, Uncovered::FunctionReads));
         act.rest.called.iter().for_each(|name| self.call(name));
     }
 }

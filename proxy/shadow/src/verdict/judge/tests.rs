@@ -114,6 +114,24 @@ fn a_table_that_was_watched_for_long_enough_without_a_finding_is_ready() {
 }
 
 #[test]
+fn what_could_not_be_read_is_about_every_table() {
+    let mut ledger = watched();
+    let Fact::Covered(mut unread) = coverage("f2", Detector::Replay, Some(Uncovered::Unread), 1) else {
+        panic!("coverage");
+    };
+    unread.tables.clear();
+    ledger.take("a", day(10), Fact::Covered(unread));
+    let report = reported(&ledger, day(10));
+    assert_eq!(causes(one(&report)), [Cause::NotEvaluated]);
+    // It was looked at, and names none.
+    let Fact::Covered(mut read) = coverage("f3", Detector::Context, None, 1) else { panic!("coverage") };
+    read.tables.clear();
+    let mut ledger = watched();
+    ledger.take("a", day(10), Fact::Covered(read));
+    assert_eq!(one(&reported(&ledger, day(10))).verdict, Verdict::Ready);
+}
+
+#[test]
 fn a_finding_of_weight_keeps_it_from_ready_and_a_warning_does_not() {
     let mut ledger = watched();
     ledger.take("a", day(10), Fact::Found(Box::new(occurrence("w", Kind::Slower, day(9)))));
