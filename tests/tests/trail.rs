@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use pgwarden_audit::Record;
 use pgwarden_tests::lane::{self, enter};
+use pgwarden_tests::records::Records;
 use pgwarden_tests::trail::{
     assert_broken, assert_intact, directory, files, of_kind, records, reload, told, until_recorded,
 };
@@ -196,6 +198,12 @@ fn whoever_alters_a_trail_is_noticed_and_told_where() {
         fs::write(&file, &good).expect("the trail can be written");
         rewrite(&trail, |lines| joined(&lines[2..]));
         assert_broken(&trail, &[], "the records before are missing");
+        // A line of another chain, in the place of the one that has its number.
+        let other = Records::since(1).later(1).add(Record::service("OPS-2".into())).text();
+        let other = other.lines().nth(1).expect("a second record").to_owned() + "\n";
+        fs::write(&file, &good).expect("the trail can be written");
+        rewrite(&trail, |lines| [joined(&lines[..1]), other, joined(&lines[2..])].concat());
+        assert_broken(&trail, &[], ":2: record 2: spliced");
     });
 }
 

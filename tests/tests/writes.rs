@@ -80,6 +80,24 @@ fn prepared_statements_and_pipelines_are_watched_as_well() {
     });
 }
 
+/// With the rights of who owns it, no policy stops it; and with those of the application, a policy does. Neither the text
+/// of the statement nor the trigger says which.
+#[test]
+fn what_a_trigger_writes_into_the_table_of_its_statement_is_not_judged_as_the_statements_own() {
+    for_each_version(async |server| {
+        let watched = watched(server);
+        server.psql(&format!(
+            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN \
+             INSERT INTO things VALUES (OLD.id + 100, '{GLOBEX}', 'kept'); RETURN NULL; END $$; \
+             CREATE TRIGGER keep AFTER DELETE ON things FOR EACH ROW EXECUTE FUNCTION keep()"
+        ));
+        let mut acme = watched.client("acme");
+        assert_eq!(error_code(&acme.query("DELETE FROM things WHERE id = 1")), "");
+        assert_eq!(found(&watched, "policy_error", "delete from things").0, 1);
+        assert_eq!(of_kind(&directory(&watched.pgwarden), "write_refused"), Vec::<Value>::new());
+    });
+}
+
 #[test]
 fn what_is_rolled_back_is_marked() {
     for_each_version(async |server| {

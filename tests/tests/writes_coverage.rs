@@ -26,6 +26,12 @@ CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER look BEFORE INSERT ON counted FOR EACH ROW EXECUTE FUNCTION look();
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN INSERT INTO loose VALUES (NEW.id, NEW.org_id); RETURN NEW; END';
+CREATE TABLE wholes (id int PRIMARY KEY, org_id uuid);
+CREATE TABLE pieces (id int, org_id uuid, whole int REFERENCES wholes ON DELETE CASCADE);
+GRANT ALL ON wholes, pieces TO PUBLIC;
+CREATE FUNCTION rest() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN UPDATE kept SET before = (SELECT count(*) FROM parts); RETURN OLD; END';
+CREATE TRIGGER rest AFTER DELETE ON pieces FOR EACH ROW EXECUTE FUNCTION rest();
 CREATE TRIGGER note AFTER INSERT ON noting FOR EACH ROW EXECUTE FUNCTION note();
 ";
 
@@ -35,7 +41,7 @@ fn watched(server: &Server, settings: &str) -> Watched {
         builder.file("pgwarden.toml", &format!("{SETTINGS}{settings}"))
     });
     server.psql(SHADOW);
-    for table in ["things", "parts", "kept", "counted", "noting"] {
+    for table in ["things", "parts", "kept", "counted", "noting", "wholes", "pieces"] {
         server.psql(&stage(table, &own("org_id")));
     }
     install(server);
@@ -119,6 +125,7 @@ fn a_write_is_covered_where_triggers_see_all_of_it() {
             ),
             ("UPDATE things SET id = asking(id) + 100 WHERE id = 99".into(), "asking", "function_reads"),
             (format!("INSERT INTO counted VALUES (1, '{ACME}')"), "insert into counted", "function_reads"),
+            ("DELETE FROM wholes WHERE id = 1".into(), "delete from wholes", "function_reads"),
             (format!("INSERT INTO noting VALUES (1, '{ACME}')"), "insert into noting", "no_trigger"),
         ] {
             run(&mut client, &sql);
@@ -144,6 +151,12 @@ fn rows_that_no_trigger_looks_at_are_not_covered() {
         run(&mut client, &format!("INSERT INTO things SELECT id, '{ACME}' FROM generate_series(1, 4) AS id"));
         run(&mut client, "UPDATE things SET name = 'all of them' WHERE org_id IS NOT NULL");
         assert_eq!(reasons(&watched, "where org_id is not null"), ["not_sampled"]);
+        // What replicates fires no trigger.
+        server.psql("ALTER ROLE app SUPERUSER");
+        run(&mut client, "SET session_replication_role = replica");
+        run(&mut client, "DELETE FROM things WHERE name = 'a replica' AND org_id IS NULL");
+        assert_eq!(reasons(&watched, "and org_id is null"), ["no_trigger"]);
+        run(&mut client, "RESET session_replication_role");
         server.psql("ALTER TABLE things DISABLE TRIGGER USER");
         until("pgwarden knows that they are disabled", || {
             client.query("DELETE FROM things WHERE name = 'disabled'");

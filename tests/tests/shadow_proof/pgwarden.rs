@@ -41,7 +41,7 @@ pub fn start(server: &Server, case: &Case, database: &str) -> Staged {
     let url = format!("{}?sslmode=disable", server.url_for("app", "", database));
     let config = format!(
         "[shadow]\ntenant_columns = ['{}']\n[shadow.observer]\nuser = 'postgres'\ndatabases = ['{database}']\n\
-         [audit]\ndirectory = '{{dir}}/trail'\nfsync = 'off'\n",
+         [audit]\ndirectory = '{{dir}}/trail'\nfsync = 'off'\ncoverage_window = '1s'\n",
         case.schema.tenant_column
     );
     let pgwarden = Pgwarden::builder()

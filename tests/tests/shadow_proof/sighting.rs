@@ -1,8 +1,6 @@
 //! What the trail says about each statement of a case.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 
@@ -67,32 +65,25 @@ impl Sighting {
     }
 }
 
-/// All records of a trail, in their order.
-pub fn records(directory: &Path) -> Vec<Value> {
-    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
-    files.sort();
-    let text: String =
-        files.iter().map(|file| fs::read_to_string(file).expect("a file of the trail")).collect();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
-        .collect()
-}
-
 /// What the records say, by statement, and those that are about none.
 pub fn sightings<'a>(case: &Case, records: &'a [Value]) -> (Vec<Sighting>, Vec<&'a Value>) {
     let mut sightings = vec![Sighting::default(); case.statements.len()];
-    let mut strays = Vec::new();
+    let (mut strays, mut known) = (Vec::new(), BTreeMap::new());
     for record in records {
         let text = |path: &str| record.pointer(path).and_then(Value::as_str);
-        let about = text("/query/text").and_then(|text| statement_of(case, text));
+        let fingerprint = text("/query/fingerprint");
+        // Of coverage, the text stands in the first record alone.
+        if let (Some(fingerprint), Some(text)) = (fingerprint, text("/query/text")) {
+            known.insert(fingerprint, text);
+        }
+        let written = fingerprint.and_then(|fingerprint| known.get(fingerprint).copied());
+        let about = written.and_then(|text| statement_of(case, text));
         let finding = text("/evidence/detector").map(|detector| (detector, None));
         let coverage =
             text("/coverage/detector").map(|detector| (detector, Some(text("/coverage/uncovered"))));
         let Some((detector, coverage)) = coverage.or(finding) else { continue };
         let Some(number) = about else {
-            if !text("/query/text").is_some_and(|text| BLOCK.contains(&text)) {
+            if !written.is_some_and(|text| BLOCK.contains(&text)) {
                 strays.push(record);
             }
             continue;

@@ -16,6 +16,8 @@ pub enum Deed {
     CountsInParent,
     /// Writes a row into another table.
     CopiesInto(usize),
+    /// Counts what is left in a row of another table, when a row has gone: perhaps with the one that it referred to.
+    CountsRestIn(usize),
     /// Looks something up in another table before a row is written.
     ReadsFrom(usize),
 }
@@ -42,7 +44,8 @@ pub fn random(dice: &mut Dice, table: &Table, index: usize) -> Vec<Trigger> {
         deeds.push(Deed::CountsInParent);
     }
     if index > 0 {
-        deeds.extend([Deed::CopiesInto(dice.below(index)), Deed::ReadsFrom(dice.below(index))]);
+        let mut other = || dice.below(index);
+        deeds.extend([Deed::CopiesInto(other()), Deed::CountsRestIn(other()), Deed::ReadsFrom(other())]);
     }
     if deeds.is_empty() {
         return Vec::new();
@@ -77,6 +80,11 @@ pub fn write(sql: &mut String, schema: &Schema, table: &Table) {
                     "AFTER INSERT OR UPDATE",
                     format!("INSERT INTO public.{other} (id, {tenant}, owner) VALUES {row};"),
                 )
+            }
+            Deed::CountsRestIn(other) => {
+                let other = schema.tables[*other].name;
+                let rest = format!("(SELECT count(*) FROM public.{name})");
+                ("AFTER DELETE", format!("UPDATE public.{other} SET amount = {rest} WHERE id = OLD.id;"))
             }
             Deed::ReadsFrom(other) => {
                 let other = schema.tables[*other].name;

@@ -78,7 +78,8 @@ fn said(case: &Case, statement: &Statement, seen: &Outcome) -> Said {
     }
     let views = &case.schema.views;
     let through_view = written.iter().any(|writing| views.iter().any(|view| view.name == writing.table));
-    let other = notices(seen).iter().any(|notice| written.iter().all(|writing| writing.table != notice.name));
+    let is_elsewhere = |notice: &Notice| written.iter().all(|writing| writing.table != notice.name);
+    let other = notices(seen).iter().any(|notice| is_elsewhere(notice) || notice.is_of_a_trigger());
     let is_written = |table: &&Table| written.iter().any(|writing| writing.table.starts_with(table.name));
     let unwatched = case.schema.tables.iter().filter(is_written).any(|table| !table.is_watched());
     let has_triggers = case.schema.tables.iter().any(|table| !table.triggers.is_empty());

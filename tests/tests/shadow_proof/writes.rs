@@ -404,9 +404,18 @@ impl Draft<'_> {
     }
 
     fn merge(&mut self, dice: &mut Dice, version: Version) -> String {
-        let (number, source) = (dice.below(self.schema.tables.len()), self.source(dice));
+        let (number, mut source) = (dice.below(self.schema.tables.len()), self.source(dice));
         let target = self.table(number);
-        let of = |source: &Source, kind| source.column(kind).expect("every source has it");
+        if dice.chance(25) {
+            // Rows that are in no table.
+            source.relation = format!("(VALUES ({}), ({}))", dice.between(1, 14), dice.between(1, 14));
+            source.columns = vec![Column { name: "id", kind: Kind::Id }];
+            source.alias.push_str(" (id)");
+        }
+        let of = |source: &Source, kind| {
+            let column = source.column(kind).expect("every source has it");
+            column.replace(" (id)", "")
+        };
         let matched = match dice.below(3) {
             0 => "WHEN MATCHED THEN UPDATE SET amount = 4",
             1 => "WHEN MATCHED THEN DELETE",
@@ -427,8 +436,12 @@ impl Draft<'_> {
         } else {
             " WHEN NOT MATCHED THEN DO NOTHING".to_owned()
         };
+        let returning = match version >= Version(17) && dice.chance(30) {
+            true => format!(" RETURNING merge_action(), {}", of(&target, Kind::Id)),
+            false => String::new(),
+        };
         format!(
-            "MERGE INTO {} AS {} USING {} AS {} ON {} = {}{filter} {matched}{missing}",
+            "MERGE INTO {} AS {} USING {} AS {} ON {} = {}{filter} {matched}{missing}{returning}",
             target.relation,
             target.alias,
             source.relation,

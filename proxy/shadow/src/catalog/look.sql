@@ -126,7 +126,11 @@ WITH shadow AS (
                 WHERE f.contype = 'f' AND f.conrelid = r.oid
                   AND (f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd'))),
             'besides', pg_catalog.json_build_object(
-                'calls', coalesce(k.functions, '[]'), 'rules', r.relhasrules AND r.relkind IN ('r', 'p')),
+                'calls', coalesce(k.functions, '[]'), 'rules', r.relhasrules AND r.relkind IN ('r', 'p'),
+                'follows', (SELECT coalesce(pg_catalog.json_agg(DISTINCT f.confrelid::pg_catalog.int8), '[]')
+                            FROM pg_catalog.pg_constraint f
+                            WHERE f.contype = 'f' AND f.conrelid = r.oid
+                              AND (f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd')))),
             'definition', CASE WHEN r.relkind = 'v' THEN (
                 SELECT w.ev_action::pg_catalog.text FROM pg_catalog.pg_rewrite w
                 WHERE w.ev_class = r.oid AND w.ev_type = '1') END

@@ -128,6 +128,8 @@ pub struct Besides {
     pub calls: Vec<String>,
     /// Whether there are rules, which make another statement of one that names the table.
     pub rules: bool,
+    /// The tables whose rows take rows of this one with them, or change them (ON DELETE CASCADE, SET NULL …).
+    pub follows: Vec<u32>,
 }
 
 /// Where the rows of partitions and children are.

@@ -109,6 +109,7 @@ mod tests {
             command: half,
             cascade: false,
             upsert: None,
+            depth: Some(1),
             rows: Some(1),
             looked: Some(1),
             groups: Some(vec![Group(mask, None, None, 1)]),

@@ -26,6 +26,9 @@ pub struct Notice {
     /// Whether an UPDATE is the other half of an INSERT: of ON CONFLICT DO UPDATE, or of MERGE.
     #[serde(default)]
     pub upsert: Option<bool>,
+    /// How many triggers deep: 1 of a statement, or of a function that it calls.
+    #[serde(default)]
+    pub depth: Option<u32>,
     /// How many rows were written; of an INSERT, how many were bad.
     pub rows: Option<u64>,
     /// How many of them were looked at.
@@ -66,6 +69,12 @@ impl Group {
 }
 
 impl Notice {
+    /// Whether a trigger has written the rows, perhaps with rights of its own.
+    #[must_use]
+    pub fn is_of_a_trigger(&self) -> bool {
+        self.depth.is_some_and(|depth| depth > 1)
+    }
+
     /// Reads a NoticeResponse (without its header). `None`: it is none of ours, and the client's to read.
     /// `Some(None)` is signed rightly, and cannot be read.
     #[must_use]

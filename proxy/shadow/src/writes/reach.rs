@@ -24,6 +24,7 @@ struct Reach<'a> {
     /// The tables that it writes to, with those of its functions.
     written: BTreeMap<u32, &'a Arc<Relation>>,
     called: BTreeSet<&'a str>,
+    followed: BTreeSet<u32>,
     /// It reads what policies may hide, or nobody can tell.
     reads: Option<Uncovered>,
 }
@@ -39,7 +40,8 @@ pub(crate) fn sight(doing: Option<&Doing>, then: &Catalog, now: &Catalog) -> Sig
         return Sight::Nothing;
     }
     let [before, after] = [then, now].map(|catalog| {
-        let mut reach = Reach { catalog, written: BTreeMap::new(), called: BTreeSet::new(), reads: None };
+        let (written, called, followed) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let mut reach = Reach { catalog, written, called, followed, reads: None };
         reach.statement(doing, Uncovered::ReadsElsewhere);
         reach
     });
@@ -94,13 +96,33 @@ impl<'a> Reach<'a> {
         for relation in catalog.meant(writing.schema.as_deref(), &writing.table) {
             let parts = catalog.relations().filter(|part| part.root == Some(relation.oid));
             for one in parts.chain([relation]) {
-                one.besides.calls.iter().for_each(|name| self.call(name));
-                if one.besides.rules {
-                    self.reads(Uncovered::FunctionReads);
+                self.run_besides(one);
+                if writing.command != WritingCommand::Insert {
+                    self.follow(one.oid);
                 }
             }
             if relation.may_hide() || relation.tenant.is_some() {
                 self.written.insert(relation.oid, relation);
+            }
+        }
+    }
+
+    /// What runs when the table is written to, whoever does it.
+    fn run_besides(&mut self, relation: &'a Relation) {
+        relation.besides.calls.iter().for_each(|name| self.call(name));
+        if relation.besides.rules {
+            self.reads(Uncovered::FunctionReads);
+        }
+    }
+
+    /// The tables to which referential actions write, when a row of this one goes or changes. No policy stops an action, but
+    /// the triggers behind it run as whoever has begun it.
+    fn follow(&mut self, oid: u32) {
+        let catalog = self.catalog;
+        for child in catalog.relations().filter(|child| child.besides.follows.contains(&oid)) {
+            if self.followed.insert(child.oid) {
+                self.run_besides(child);
+                self.follow(child.oid);
             }
         }
     }

@@ -209,7 +209,8 @@ impl Notice {
             findings.push(finding);
         }
         let bad = effect.refused + effect.hidden + effect.if_it_reads;
-        if bad > 0 && writing.is_none() && !writings.is_empty() {
+        let is_elsewhere = writing.is_none() && !writings.is_empty();
+        if bad > 0 && (is_elsewhere || self.is_of_a_trigger()) {
             // With the rights of a view's owner, or of a trigger's, PostgreSQL may refuse nothing.
             let why =
                 "written through a view or a trigger: whose policies count there is not told".to_owned();
