@@ -1,4 +1,4 @@
-//! What is counted of the audit trail.
+//! What is counted of the audit trail, and of what is lost on the way there.
 
 use super::family::Registry;
 use metrics::{Counter, Gauge};
@@ -7,6 +7,7 @@ use metrics::{Counter, Gauge};
 pub(crate) struct TrailMeters {
     records: Counter,
     dropped: Counter,
+    notices: Counter,
     failures: Counter,
     broken: Gauge,
 }
@@ -23,6 +24,11 @@ impl TrailMeters {
                 "pgwarden_audit_dropped_total",
                 None,
                 "Findings, executions and events of which the audit trail has only the number.",
+            ),
+            notices: registry.counter(
+                "pgwarden_shadow_notices_dropped_total",
+                None,
+                "What triggers have told of writes and found no place, or could not be read.",
             ),
             failures: registry.counter(
                 "pgwarden_audit_failures_total",
@@ -41,6 +47,11 @@ impl TrailMeters {
     /// There was no place for so many.
     pub(crate) fn dropped(&self, count: u64) {
         self.dropped.increment(count);
+    }
+
+    /// So much of what triggers have told never gets there.
+    pub(crate) fn notices_dropped(&self, count: u64) {
+        self.notices.increment(count);
     }
 
     /// Nothing can be written.
