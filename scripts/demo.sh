@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ./run demo [--keep]: two tenants on a throw-away PostgreSQL, told step by step.
+# ./run demo [--keep]: two tenants on a throw-away PostgreSQL, told step by step: the policies in force, and before that.
 #
 # It is also a test: the first expectation that does not hold ends it with exit code 1. Everything lives in one
 # temporary directory and is gone at the end, also after Ctrl-C. `--keep` leaves it running and says how to use and
@@ -20,6 +20,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/demo/stage.sh"
 . "$here/demo/scenes.sh"
 . "$here/demo/cost.sh"
+. "$here/demo/watching.sh"
+. "$here/demo/shadow.sh"
 
 keep=no
 case ${1:-} in
@@ -44,6 +46,7 @@ start_postgres
 load_platform
 start_pgwarden
 
+act 'ACT ONE: the policies are in force, and pgwarden brings the context'
 scene_before
 scene_policies
 scene_two_tenants
@@ -54,5 +57,7 @@ scene_driver
 scene_direct
 scene_cost
 scene_metrics
+
+act_two
 
 epilogue

@@ -168,6 +168,8 @@ It is left running. The passwords are in $stage/pgpass:
 
   http://127.0.0.1:$admin_port/metrics, /readyz, /healthz           log: $stage/pgwarden.log
 
+The trail of the second act is in $stage/trail, its database is called "today".
+
 Stop it, and remove everything:
 
   scripts/demo.sh --stop $stage

@@ -8,7 +8,7 @@ acme_owner=a0000000-0000-4000-8000-0000000000a1
 globex=b0000000-0000-4000-8000-000000000001
 globex_owner=b0000000-0000-4000-8000-0000000000a1
 
-stage='' build='' environment=()
+stage='' build='' environment=() database=platform
 
 # In a process group of its own, so that the compilers end with it.
 build() {
@@ -32,21 +32,21 @@ open_stage() {
     fi
     mkdir -m 700 "$stage/server"
     [ "$(id -u)" != 0 ] || chown postgres:postgres "$stage/server"
-    read -r postgres_port pgwarden_port admin_port < <(free_ports)
+    read -r postgres_port pgwarden_port admin_port watching_port watching_admin_port < <(free_ports)
 
     local user
     umask 077
-    for user in app acme_app globex_app guest_app; do
+    for user in app pgwarden_observer acme_app globex_app guest_app; do
         printf '127.0.0.1:*:*:%s:%s\n' "$user" "$(head -c 12 /dev/urandom | od -An -v -tx1 | tr -d ' \n')"
     done >"$stage/pgpass"
     export PGPASSFILE=$stage/pgpass
-    # pgwarden's own users; `app` is the one that exists on the server.
-    awk -F: '$4 != "app" { printf "\"%s\" \"%s\"\n", $4, $5 }' "$stage/pgpass" >"$stage/users.txt"
+    # pgwarden's own users; the others exist on the server.
+    awk -F: '$4 ~ /_app$/ { printf "\"%s\" \"%s\"\n", $4, $5 }' "$stage/pgpass" >"$stage/users.txt"
 }
 
 password_of() { awk -F: -v user="$1" '$4 == user { print $5 }' "$stage/pgpass"; }
 
-# Three ports outside of the range that the system hands out to clients.
+# Five ports outside of the range that the system hands out to clients.
 free_ports() {
     python3 - <<'PYTHON'
 import random, socket
@@ -59,7 +59,7 @@ for port in random.sample(range(20000, 32000), 200):
         except OSError:
             continue
     ports.append(port)
-    if len(ports) == 3:
+    if len(ports) == 5:
         break
 print(*ports)
 PYTHON
@@ -87,12 +87,13 @@ SETTINGS
 # The superuser, over the unix socket that only this account reaches; statements or files.
 as_superuser() {
     "$postgres_bin/psql" -X -q -A -t -v ON_ERROR_STOP=1 \
-        -d "host=$stage/server port=$postgres_port user=postgres dbname=${database:-platform}" "$@"
+        -d "host=$stage/server port=$postgres_port user=postgres dbname=$database" "$@"
 }
 
+# The database $database, as the platform has it today.
 load_platform() {
     local file
-    database=postgres as_superuser -c 'CREATE DATABASE platform'
+    database=postgres as_superuser -c "CREATE DATABASE $database"
     for file in 01-schema 02-roles 03-active-organisation 05-data; do
         as_superuser -f "$examples/$file.sql"
     done
@@ -115,12 +116,18 @@ start_pgwarden() {
     )
     # The variable with a password is not an argument, because everybody sees arguments.
     PGWARDEN_UPSTREAM=$upstream setsid env -- "${environment[@]}" "$pgwarden" serve >"$stage/pgwarden.log" 2>&1 </dev/null &
-    printf '%s\n' $! >"$stage/pgwarden.pid"
+    await_pgwarden pgwarden $!
+}
+
+# await_pgwarden NAME PROCESS: remembers the process, and waits until it is ready.
+await_pgwarden() {
+    printf '%s\n' "$2" >"$stage/$1.pid"
     for _ in {1..200}; do
         [[ $(admin /readyz 2>/dev/null) != *'"ready"'* ]] || return 0
-        kill -0 "$(<"$stage/pgwarden.pid")" 2>/dev/null || break
+        kill -0 "$2" 2>/dev/null || break
         sleep 0.05
     done
+    answer=$(tail -n 5 "$stage/$1.log")
     fail 'pgwarden does not become ready'
 }
 
@@ -132,21 +139,26 @@ admin() {
 
 # Stops whatever runs in the stage, and removes it.
 strike_stage() {
-    local pid
-    if pid=$(cat "$stage/pgwarden.pid" 2>/dev/null) && grep -qz serve "/proc/$pid/cmdline" 2>/dev/null; then
-        kill -TERM "$pid" 2>/dev/null || true
-        for _ in {1..100}; do
-            kill -0 "$pid" 2>/dev/null || break
-            sleep 0.02
-        done
-        kill -KILL "$pid" 2>/dev/null || true
-    fi
+    local file
+    for file in "$stage"/*.pid; do
+        [ ! -e "$file" ] || stop_pgwarden "$(<"$file")"
+    done
     if [ -e "$stage/server/data/postmaster.pid" ]; then
         as_server_user "$postgres_bin/pg_ctl" -D "$stage/server/data" -s -w -t 20 -m fast stop >/dev/null 2>&1 ||
             as_server_user "$postgres_bin/pg_ctl" -D "$stage/server/data" -s -w -m immediate stop >/dev/null 2>&1 || true
     fi
     rm -rf "$stage"
     stage=''
+}
+
+stop_pgwarden() {
+    grep -qz serve "/proc/$1/cmdline" 2>/dev/null || return 0
+    kill -TERM "$1" 2>/dev/null || true
+    for _ in {1..100}; do
+        kill -0 "$1" 2>/dev/null || return 0
+        sleep 0.02
+    done
+    kill -KILL "$1" 2>/dev/null || true
 }
 
 # Runs at every end, with the exit code.
@@ -157,7 +169,7 @@ clean_up() {
     [ -z "$build" ] || kill -TERM -- "-$build" 2>/dev/null
     [ -n "$stage" ] && [ -d "$stage" ] || exit "$code"
     if [ "$code" = 1 ]; then
-        { printf '\npgwarden said:\n' && tail -n 20 "$stage/pgwarden.log"; } >&2 2>/dev/null
+        { printf '\npgwarden said:\n' && tail -n 20 "$stage"/pgwarden.log "$stage"/watching.log; } >&2 2>/dev/null
         { printf '\nPostgreSQL said:\n' && tail -n 20 "$stage/server/log"; } >&2 2>/dev/null
     fi
     [ "$keep" = yes ] && [ "$code" = 0 ] || strike_stage

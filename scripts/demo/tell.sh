@@ -10,8 +10,11 @@ scene() {
     scene_number=$((scene_number + 1))
     printf '\n%s%d. %s%s\n' "$bold" "$scene_number" "$1" "$plain"
 }
+# act TITLE: a line above the scenes of an act.
+act() { printf '\n%s%s%s\n' "$bold" "$1" "$plain"; }
 tell() { printf '   %s\n' "$@"; }
 indented() { sed 's/^/      /' <<<"$1"; }
+said() { indented "$(fold -s -w 112 <<<"${1-$answer}")"; }
 holds() { printf '   %s[ok] %s%s\n' "$dim" "$1" "$plain"; }
 
 # What was expected did not happen: the demo ends here.
@@ -33,11 +36,36 @@ ask() {
     done
     status=0
     answer=$("$postgres_bin/psql" -X -v ON_ERROR_STOP=1 -v VERBOSITY=verbose \
-        -d "host=127.0.0.1 port=$port user=$user dbname=platform${options:+ options='$options'}" \
+        -d "host=127.0.0.1 port=$port user=$user dbname=$database${options:+ options='$options'}" \
         "${commands[@]}" 2>&1) || status=$?
     # Where in PostgreSQL's source an error was raised is of no interest here.
     answer=$(sed '/^LOCATION:/d' <<<"$answer")
     indented "$answer"
+}
+
+# run WORD...: a command of pgwarden. What has a name in $named (a text, its name, the next text ...) is shown by it. Leaves
+# the output in $answer and the exit code in $status; the scene shows of it what matters, with `said`.
+run() {
+    local word at line=''
+    for word in "$@"; do
+        for ((at = 0; at < ${#named[@]}; at += 2)); do word=${word//"${named[at]}"/"${named[at + 1]}"}; done
+        [[ $word != *[!A-Za-z0-9_./:=\$-]* ]] || word="'$word'"
+        line+=" $word"
+    done
+    printf '   %s$%s pgwarden%s\n' "$bold" "$plain" "$line"
+    status=0
+    answer=$("$pgwarden" "$@" 2>&1) || status=$?
+}
+
+# until_true WHAT COMMAND...: tries until the command succeeds; its output, the last one, is $answer.
+until_true() {
+    local what=$1
+    shift
+    for _ in {1..200}; do
+        ! answer=$("$@" 2>&1) || return 0
+        sleep 0.1
+    done
+    fail "waited in vain: $what"
 }
 
 # worked WHAT TEXT...: the statements worked, and the answer holds each text.

@@ -93,6 +93,11 @@ impl Records {
         self.add(record)
     }
 
+    /// The lines.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.lines).into_owned()
+    }
+
     /// Writes the trail into a directory, in one file.
     pub fn write(&self, directory: &Path) {
         fs::create_dir_all(directory).expect("a directory can be made");

@@ -124,9 +124,18 @@ fn the_journal_is_handed_over_once_whenever_pgwarden_starts() {
         };
         server.psql(JOURNAL);
         entry("stage");
+        server.psql(
+            "INSERT INTO pgwarden.journal (step, tables) SELECT 'unstage', '{}' FROM generate_series(2, 120)",
+        );
         let watched = Watched::start(server, "");
         let text = until_handed_over(&watched, "stage").to_string();
         assert!(text.contains("odd, one") && text.contains("because"), "{text}");
+        let numbers = until("all of the entries", || {
+            let steps = steps(&watched, "unstage");
+            (steps.len() >= 119)
+                .then(|| steps.iter().map(|one| one["staging"]["id"].as_u64()).collect::<Vec<_>>())
+        });
+        assert_eq!(numbers, (2..=120).map(Some).collect::<Vec<_>>());
         entry("promote");
         until_handed_over(&watched, "promote");
         entry("demote");

@@ -136,13 +136,15 @@ fn a_table_becomes_ready_when_its_application_is_mended() {
         let stage = Stage::start(server);
         let mut client = stage.watched.client("acme");
         client.query(FORGOTTEN);
-        for kind in ["rows_foreign", "result_differs"] {
-            let found = stage.watched.found(kind, "from things order by");
-            let id = found["finding"].as_str().expect("a name").to_owned();
-            let said = ["--reason", "mended", "--owner", "Ann"];
-            let resolved = stage.asked(&[&["resolve", &id], &said[..]].concat());
-            assert!(resolved.status.success(), "{}", resolved.stderr);
-        }
+        let found =
+            ["rows_foreign", "result_differs"].map(|kind| stage.watched.found(kind, "from things order by"));
+        let [rows, result] = found.each_ref().map(|one| one["finding"].as_str().expect("a name"));
+        let said = ["--reason", "mended", "--owner", "Ann"];
+        let unknown = stage.asked(&[&["resolve", rows, "0000"], &said[..]].concat());
+        assert_eq!(unknown.status.code(), Some(64), "{}", unknown.stderr);
+        assert_eq!(stage.standing(rows), "open", "all of them, or none");
+        let resolved = stage.asked(&[&["resolve", rows, result], &said[..]].concat());
+        assert!(resolved.status.success(), "{}", resolved.stderr);
         for _ in 0..4 {
             client.query(&format!("SELECT id, name FROM things WHERE org_id = '{ACME}' ORDER BY id"));
         }

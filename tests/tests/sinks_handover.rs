@@ -27,13 +27,13 @@ fn sinks(server: &Server, collector: &Collector) -> String {
     )
 }
 
-/// Sessions of a service, each with a reason of its own: two records each.
-fn sessions(pgwarden: &Pgwarden, client: usize, done: impl Fn(usize)) {
+/// Sessions of a service, each with a reason of its own: two records each. Tells when a part of them has gone by.
+fn sessions(pgwarden: &Pgwarden, client: usize, middle: &AtomicBool) {
     for number in 0..SESSIONS {
         let mut wire =
             enter(pgwarden, "migrator", &format!("OPS-{client}-{number}")).expect("it is a service");
         wire.send(&Frontend::new().terminate());
-        done(number);
+        middle.fetch_or(number >= SESSIONS / 3, Ordering::Relaxed);
     }
 }
 
@@ -71,13 +71,7 @@ fn reloads_takeovers_and_kills_lose_nothing_and_nobody_has_anything_twice() {
         let second = std::thread::scope(|scope| {
             for client in 0..CLIENTS {
                 let (first, middle) = (&first, &middle);
-                scope.spawn(move || {
-                    sessions(first, client, |number| {
-                        if number == SESSIONS / 3 {
-                            middle.store(true, Ordering::Relaxed);
-                        }
-                    });
-                });
+                scope.spawn(move || sessions(first, client, middle));
             }
             until("there is something to hand over", || middle.load(Ordering::Relaxed).then_some(()));
             first.signal(Signal::HUP);

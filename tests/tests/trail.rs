@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use pgwarden_audit::Record;
 use pgwarden_tests::lane::{self, enter};
+use pgwarden_tests::records::Records;
 use pgwarden_tests::trail::{
     assert_broken, assert_intact, directory, files, of_kind, records, reload, told, until_recorded,
 };
@@ -117,6 +119,22 @@ fn another_mode_is_recorded() {
         let changed = until_recorded(&trail, "mode_changed");
         assert_eq!(changed["detail"]["mode_changed"], serde_json::json!(["enforce", "shadow"]));
         assert_eq!(changed["mode"], "shadow");
+        // What has a mode of its own is recorded by its name, and where it loses it the general one is in force.
+        let more = |more: &str| {
+            let text = fs::read_to_string(&path).expect("the configuration");
+            let text = text.split("[users.").next().unwrap_or_default().to_owned();
+            fs::write(&path, text + more).expect("a file can be written");
+            pgwarden_tests::reload::reload(&pgwarden, pgwarden_tests::reload::OK);
+        };
+        more("[users.acme]\nmode = \"enforce\"\n");
+        more("");
+        let changes = until("all three are recorded", || {
+            Some(of_kind(&trail, "mode_changed")).filter(|changes| changes.len() == 3)
+        });
+        let details: Vec<_> =
+            changes.iter().skip(1).map(|change| &change["detail"]["mode_changed"]).collect();
+        let (to, back) = (["shadow", "enforce", "user acme"], ["enforce", "shadow", "user acme"]);
+        assert_eq!(details, [&serde_json::json!(to), &serde_json::json!(back)]);
     });
 }
 
@@ -180,6 +198,12 @@ fn whoever_alters_a_trail_is_noticed_and_told_where() {
         fs::write(&file, &good).expect("the trail can be written");
         rewrite(&trail, |lines| joined(&lines[2..]));
         assert_broken(&trail, &[], "the records before are missing");
+        // A line of another chain, in the place of the one that has its number.
+        let other = Records::since(1).later(1).add(Record::service("OPS-2".into())).text();
+        let other = other.lines().nth(1).expect("a second record").to_owned() + "\n";
+        fs::write(&file, &good).expect("the trail can be written");
+        rewrite(&trail, |lines| [joined(&lines[..1]), other, joined(&lines[2..])].concat());
+        assert_broken(&trail, &[], ":2: record 2: spliced");
     });
 }
 

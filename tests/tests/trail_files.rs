@@ -121,7 +121,7 @@ fn the_end_of_a_trail_is_signed_and_known_in_a_second_place() {
         stop(&pgwarden);
         assert_intact(&trail, &proof);
         let exit = verify(&trail, &proof);
-        assert!(exit.stderr.contains("; 1 behind it are not"), "the checkpoint itself: {}", exit.stderr);
+        assert!(exit.stderr.contains(", by the one behind it"), "the checkpoint itself: {}", exit.stderr);
         assert_broken(&trail, &["--public-key", &other], "not signed with this key");
         // Without the end, up to a record that was the last one of a checkpoint.
         let file = files(&trail).remove(0);

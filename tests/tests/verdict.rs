@@ -277,6 +277,12 @@ fn policies_changed_by_hand_begin_the_observation_anew_and_a_promotion_does_not(
             until("it is in force", || Some(things()).filter(|table| table["stage"] == "promoted"));
         assert_eq!(promoted["since"], again["since"], "the policies are those that were looked at");
         assert!(is_compared(&promoted), "{promoted:#}");
+        let admin = format!("http://127.0.0.1:{}", watched.pgwarden.admin_port());
+        until("the status shows it", || {
+            let status = Pgwarden::builder().run(&["status", "--admin", &admin]).stderr;
+            let line = status.lines().find(|line| line.contains("public.things"))?;
+            line.contains("in force").then_some(())
+        });
         run(&["demote", "--all"]);
         let demoted =
             until("it is not any more", || Some(things()).filter(|table| table["stage"] == "staged"));

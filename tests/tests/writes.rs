@@ -2,9 +2,10 @@
 
 use pgwarden_tests::shadow::{SETTINGS, Watched};
 use pgwarden_tests::staged::{SHADOW, install, own, shows_notices, stage};
+use pgwarden_tests::staging::Staging;
 use pgwarden_tests::tenants::{ACME, GLOBEX, error_code};
 use pgwarden_tests::trail::{directory, of_kind};
-use pgwarden_tests::{Frontend, Server, Wire, for_each_version, until};
+use pgwarden_tests::{Frontend, Pgwarden, Server, Wire, for_each_version, until};
 use serde_json::Value;
 
 /// `things` with staged policies and triggers, and a pgwarden that has seen them.
@@ -153,5 +154,34 @@ fn triggers_follow_policies_that_change() {
         until("the trail has the policies' hash", || {
             (of_kind(&trail, "policies_changed").len() > 1).then_some(())
         });
+    });
+}
+
+#[test]
+fn staging_installs_the_triggers_in_the_same_go() {
+    for_each_version(async |server| {
+        let schema = "CREATE ROLE app LOGIN; CREATE TABLE parts (id int, org_id int);
+             ALTER TABLE parts ENABLE ROW LEVEL SECURITY; CREATE POLICY everything ON parts USING (true);
+             GRANT ALL ON parts TO app";
+        let staging = Staging::new(server, "shop", schema);
+        let url = staging.url("postgres");
+        let status = || Pgwarden::builder().run(&["writes", "status", "--url", &url]).stderr;
+        let migration = "DROP POLICY everything ON parts; CREATE POLICY own ON parts USING (org_id = 1)";
+        let plain = staging.migrate(migration, &["--app", "app"]);
+        assert!(plain.status.success(), "{}", plain.stderr);
+        assert_eq!(status(), "public.parts: not installed\n");
+        let printed = staging.migrate(migration, &["--app", "app", "--writes", "--dry-run"]);
+        assert!(printed.stderr.contains("CREATE TRIGGER"), "{}", printed.stderr);
+        assert_eq!(status(), "public.parts: not installed\n");
+        let done = staging.migrate(migration, &["--app", "app", "--writes"]);
+        assert!(done.stderr.contains("public.parts: installed"), "{}", done.stderr);
+        assert_eq!((done.status.code(), status()), (Some(0), "public.parts: installed\n".to_owned()));
+        let mut wire = Wire::open(server.port(), "app", "", "shop");
+        wire.query("SET pgwarden.nonce = 'signed'; SET app.current_org_id = '1'");
+        let told = wire.query("INSERT INTO parts VALUES (1, 2)");
+        assert!(
+            told.iter().any(|message| message.tag == b'N' && message.fields().code() == "WS001"),
+            "{told:?}"
+        );
     });
 }

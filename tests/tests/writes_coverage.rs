@@ -151,6 +151,12 @@ fn rows_that_no_trigger_looks_at_are_not_covered() {
         run(&mut client, &format!("INSERT INTO things SELECT id, '{ACME}' FROM generate_series(1, 4) AS id"));
         run(&mut client, "UPDATE things SET name = 'all of them' WHERE org_id IS NOT NULL");
         assert_eq!(reasons(&watched, "where org_id is not null"), ["not_sampled"]);
+        // What replicates fires no trigger.
+        server.psql("ALTER ROLE app SUPERUSER");
+        run(&mut client, "SET session_replication_role = replica");
+        run(&mut client, "DELETE FROM things WHERE name = 'a replica' AND org_id IS NULL");
+        assert_eq!(reasons(&watched, "and org_id is null"), ["no_trigger"]);
+        run(&mut client, "RESET session_replication_role");
         server.psql("ALTER TABLE things DISABLE TRIGGER USER");
         until("pgwarden knows that they are disabled", || {
             client.query("DELETE FROM things WHERE name = 'disabled'");

@@ -26,8 +26,9 @@ pub enum Detail {
     TornTail(Tail),
     /// Of `clock_went_back`: by so many microseconds.
     ClockWentBack(u64),
-    /// Of `mode_changed`: the word for the mode before, and the one for the mode now.
-    ModeChanged(String, String),
+    /// Of `mode_changed`: the word for the mode before, and the one for the mode now; and whose it is, unless it is the
+    /// general one.
+    ModeChanged(String, String, #[serde(skip_serializing_if = "Option::is_none", default)] Option<String>),
     /// Of `policies_changed`: the database, the hash of all its policies, and digests of those of tables for which something
     /// is staged.
     PoliciesChanged(String, String, #[serde(default)] BTreeMap<String, PolicyDigest>),

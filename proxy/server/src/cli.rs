@@ -48,9 +48,9 @@ pub(crate) enum Command {
     Report(Report),
     /// Say whether the policies of tables may be put in force.
     Verdict(Verdict),
-    /// Leave a finding out of the verdict for a time.
+    /// Leave findings out of the verdict for a time.
     Ignore(Ignore),
-    /// Say that a finding is mended; it counts again when it is met again.
+    /// Say that findings are mended; each counts again when it is met again.
     Resolve(Resolve),
     /// Let the server evaluate pending policies, without effect on the application.
     Stage(Box<arguments::Stage>),
@@ -332,6 +332,11 @@ impl Settings {
     /// Those of a file and the environment, with another server.
     pub(crate) fn of_server(config: Option<PathBuf>, upstream: Option<String>) -> Self {
         Self { config, upstream, ..Self::default() }
+    }
+
+    /// The same, where nobody logs in.
+    pub(crate) fn without_clients(self) -> Self {
+        Self { auth: Some("trust".to_owned()), ..self }
     }
 
     /// The flags that were given, as variables.

@@ -81,6 +81,23 @@ pub(crate) fn load_for_server(config: Option<PathBuf>, url: Option<&str>) -> Res
     })
 }
 
+/// The settings for a command of whoever owns the tables: those of the configuration, of the environment at least, with
+/// another server where an address is given. How clients log in is none of its business then, so that nothing need be there
+/// for it.
+///
+/// # Errors
+/// The exit code.
+pub(crate) fn load_for_owner(config: Option<PathBuf>, url: Option<&str>) -> Result<Settings, ExitCode> {
+    let named = cli::Settings::of_server(config, url.map(str::to_owned));
+    match read(&named) {
+        Err(_) if url.is_some() => load(&named.without_clients()),
+        read => read.map_err(|mistakes| {
+            mistakes.iter().for_each(|mistake| complain(mistake));
+            ExitCode::from(BAD_CONFIGURATION)
+        }),
+    }
+}
+
 /// The settings that an address alone stands for.
 ///
 /// # Errors

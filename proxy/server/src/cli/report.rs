@@ -79,27 +79,27 @@ pub(crate) struct Verdict {
     pub(crate) exit_code: bool,
 }
 
-/// Something that is said about a finding, and who says it.
+/// Something that is said about findings, and who says it.
 #[derive(Debug, Args)]
 pub(crate) struct Disposal {
-    /// The finding, or the fingerprint of a statement that is not evaluated; its first digits are enough.
-    #[arg(value_name = "FINDING")]
-    pub(crate) finding: String,
+    /// The findings, or the fingerprints of statements that are not evaluated; their first digits are enough.
+    #[arg(value_name = "FINDING", required = true)]
+    pub(crate) findings: Vec<String>,
     /// Why.
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: String,
     /// Who answers for it.
     #[arg(long, value_name = "NAME")]
     pub(crate) owner: String,
-    /// Where the finding comes from. --url is also where the journal is; without it, the upstream of the configuration.
+    /// Where they come from. --url is also where the journal is; without it, the upstream of the configuration.
     #[command(flatten)]
     pub(crate) from: From,
 }
 
-/// Which finding is left out, and until when.
+/// Which findings are left out, and until when.
 #[derive(Debug, Args)]
 pub(crate) struct Ignore {
-    /// What is said of it.
+    /// What is said of them.
     #[command(flatten)]
     pub(crate) what: Disposal,
     /// Until when: a date, a time like 2030-01-31T12:00:00Z, or a length like 30d.
@@ -107,10 +107,10 @@ pub(crate) struct Ignore {
     pub(crate) until: String,
 }
 
-/// Which finding is mended.
+/// Which findings are mended.
 #[derive(Debug, Args)]
 pub(crate) struct Resolve {
-    /// What is said of it.
+    /// What is said of them.
     #[command(flatten)]
     pub(crate) what: Disposal,
 }

@@ -85,6 +85,7 @@ pub(crate) struct Meters {
     refusals: Counter,
     findings: Family<(Offence, Mode), Counter>,
     shadow_findings: Family<Kind, Counter>,
+    notices_dropped: Counter,
     checkouts: Counter,
     waiting_clients: Gauge,
     pinned_clients: Family<Pin, Gauge>,
@@ -139,6 +140,11 @@ impl Meters {
                 "pgwarden_shadow_findings_total",
                 "kind",
                 "Statements that the policies would have changed, and what else detectors found, by kind.",
+            ),
+            notices_dropped: r.counter(
+                "pgwarden_shadow_notices_dropped_total",
+                None,
+                "What triggers have told of writes and found no place, or could not be read.",
             ),
             checkouts: r.counter("pgwarden_checkouts_total", None, "Backends lent to clients."),
             waiting_clients: r.gauge("pgwarden_waiting_clients", "Clients that wait for a backend now."),
@@ -251,6 +257,11 @@ impl Meters {
         if let Some(counter) = self.shadow_findings.of(kind) {
             counter.increment(count);
         }
+    }
+
+    /// So much of what triggers have told is lost.
+    pub(crate) fn notices_dropped(&self, count: u64) {
+        self.notices_dropped.increment(count);
     }
 
     /// A client got a backend.

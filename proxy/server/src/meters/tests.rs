@@ -66,6 +66,7 @@ fn every_metric_is_rendered_with_help_and_type_before_anything_happened() {
         ("pgwarden_reloads_total", "counter"),
         ("pgwarden_secret_lookups_total", "counter"),
         ("pgwarden_shadow_findings_total", "counter"),
+        ("pgwarden_shadow_notices_dropped_total", "counter"),
         ("pgwarden_tls_handshake_duration_seconds", "histogram"),
         ("pgwarden_tls_handshakes_total", "counter"),
         ("pgwarden_transactions_total", "counter"),

@@ -20,6 +20,9 @@ const NOT_DONE: u8 = 1;
 /// How long a look may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What policies read where no configuration says it: what staging takes then.
+const SETTING: &str = "app.current_org_id";
+
 /// Triggers whose table is gone leave their functions behind.
 const LEFT_BEHIND: &str = "SELECT DISTINCT pg_catalog.substring(p.proname, '[0-9]+$')
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
@@ -44,29 +47,36 @@ pub(crate) fn run(command: &cli::WritesCommand) -> Result<(), ExitCode> {
     let (cli::WritesCommand::Install(flags)
     | cli::WritesCommand::Remove(flags)
     | cli::WritesCommand::Status(flags)) = command;
-    let place = Place::of(flags)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| stop(&error, BAD_SYSTEM))?;
-    runtime.block_on(async {
-        let catalog = place.look().await.map_err(|error| stop(&WithCauses(&error), NO_ANSWER))?;
-        let tables = chosen(&catalog, &flags.tables)?;
-        let undone = match command {
+    let place = Place::of(flags, SETTING)?;
+    place.done(async |place, catalog| {
+        let tables = chosen(catalog, &flags.tables)?;
+        Ok(match command {
             cli::WritesCommand::Install(flags) => place.install(&tables, flags.sql).await,
             cli::WritesCommand::Remove(flags) => place.remove(&tables, flags.sql).await,
             cli::WritesCommand::Status(_) => {
                 say(&status(&tables, &place.terms));
                 0
             }
-        };
-        if undone == 0 { Ok(()) } else { Err(ExitCode::from(NOT_DONE)) }
+        })
+    })
+}
+
+/// Installs them on all tables with staged policies, for whoever has just staged these; `setting` is what they read.
+///
+/// # Errors
+/// The exit code.
+pub(crate) fn install_staged(flags: &cli::Writes, setting: Option<&str>) -> Result<(), ExitCode> {
+    let place = Place::of(flags, setting.unwrap_or(SETTING))?;
+    place.done(async |place, catalog| {
+        let tables: Vec<&Relation> =
+            chosen(catalog, &[])?.into_iter().filter(|table| table.is_staged()).collect();
+        Ok(place.install(&tables, flags.sql).await)
     })
 }
 
 impl Place {
-    fn of(flags: &cli::Writes) -> Result<Self, ExitCode> {
-        let settings = settings::load(&cli::Settings::of_server(flags.config.clone(), flags.url.clone()))?;
+    fn of(flags: &cli::Writes, setting: &str) -> Result<Self, ExitCode> {
+        let settings = settings::load_for_owner(flags.config.clone(), flags.url.as_deref())?;
         let loaded = loaded::load(&settings, Purpose::Check).map_err(|mistakes| refuse(&mistakes))?;
         let Some(user) = settings.upstream.user.clone() else {
             return Err(stop(
@@ -81,8 +91,24 @@ impl Place {
             server: Arc::new(server),
             database: database.unwrap_or_else(|| user.clone()),
             login: Credentials { user, secret: loaded.upstream_secret, keys: None },
-            terms: Terms::of(&settings),
+            terms: Terms::of(&settings).or(setting),
             rules: settings.shadow.tenant_columns.iter().map(rule).collect(),
+        })
+    }
+
+    /// Looks at the catalog, and does this with it; it says how many tables it was not done for.
+    fn done(
+        &self,
+        work: impl AsyncFnOnce(&Self, &Catalog) -> Result<usize, ExitCode>,
+    ) -> Result<(), ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| stop(&error, BAD_SYSTEM))?;
+        runtime.block_on(async {
+            let catalog = self.look().await.map_err(|error| stop(&WithCauses(&error), NO_ANSWER))?;
+            let undone = work(self, &catalog).await?;
+            if undone == 0 { Ok(()) } else { Err(ExitCode::from(NOT_DONE)) }
         })
     }
 

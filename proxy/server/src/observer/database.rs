@@ -1,9 +1,9 @@
 //! One database, looked at again and again.
 
 use crate::lookup::{Line, LookupError, Question};
-use crate::observer::Snapshot;
 use crate::observer::journal::{self, Journal};
 use crate::observer::upkeep::{Done, Upkeep};
+use crate::observer::{Snapshot, Stages};
 use crate::pool::Pools;
 use crate::trail::Trail;
 use pgwarden_audit::Event;
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 pub(super) struct Watched {
     pub(super) name: String,
     pub(super) snapshot: Snapshot,
+    pub(super) stages: Stages,
     pub(super) line: Line,
     pub(super) rules: Arc<[TenantRule]>,
     pub(super) interval: Duration,
@@ -54,6 +55,8 @@ struct Known {
     document: String,
     /// The hash of the policies that were recorded last.
     policies: String,
+    /// The hash of the document by which the triggers were looked after last.
+    kept: String,
 }
 
 /// Whether the policies are others already.
@@ -70,7 +73,7 @@ impl Watched {
         let mut journal = Journal::new(&self.name, &self.trail);
         loop {
             let looked = match self.look(&mut known).await {
-                Ok(()) => journal.follow(&self.line, &self.trail).await.map_err(LookError::from),
+                Ok(()) => self.follow(&mut journal).await.map_err(LookError::from),
                 failed => failed,
             };
             let now = if looked.is_ok() { Sight::Clear } else { Sight::Lost };
@@ -92,9 +95,7 @@ impl Watched {
     /// Looks until nothing is left to do about what was seen.
     async fn look(&mut self, known: &mut Known) -> Result<(), LookError> {
         loop {
-            let seen = self.seen(&known.document).await?;
-            let is_new = seen.is_some();
-            if let Some((hash, catalog)) = seen {
+            if let Some((hash, catalog)) = self.seen(&known.document).await? {
                 known.document = hash;
                 let catalog = Arc::new(catalog);
                 let before = self.snapshot.swap(Arc::clone(&catalog));
@@ -104,10 +105,20 @@ impl Watched {
             if known.policies != catalog.policy_hash && self.record(&catalog, known).await? == Moved::On {
                 continue;
             }
-            if !is_new || self.upkeep.keep(&catalog).await == Done::Nothing {
+            if known.kept == known.document {
+                return Ok(());
+            }
+            if self.upkeep.keep(&catalog).await == Done::Nothing {
+                known.kept.clone_from(&known.document);
                 return Ok(());
             }
         }
+    }
+
+    /// Hears of the steps that were taken.
+    async fn follow(&self, journal: &mut Journal) -> Result<(), LookupError> {
+        self.stages.store(Arc::new(journal::steps(&self.line).await?));
+        journal.follow(&self.line, &self.trail).await
     }
 
     /// Records what the policies are, with the steps that have made them so: those that are read between two looks that see

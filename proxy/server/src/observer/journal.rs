@@ -23,11 +23,12 @@ const IS_WRITTEN: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks
     WHERE locktype = 'relation' AND relation = 'pgwarden.journal'::pg_catalog.regclass AND mode = 'RowExclusiveLock'
       AND database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))";
 
-/// Entries between two numbers, the oldest first. Texts of arrays and documents are JSON.
+/// Entries between two numbers, the oldest first: by the number, and not by the text that is answered under its name. Texts
+/// of arrays and documents are JSON.
 const ENTRIES: &str = "SELECT id::pg_catalog.text, step, by_user,
     pg_catalog.to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
     pg_catalog.array_to_json(tables)::pg_catalog.text, reason, detail::pg_catalog.text
-    FROM pgwarden.journal WHERE id > $1::pg_catalog.int8 AND id <= $2::pg_catalog.int8 ORDER BY id LIMIT 500";
+    FROM pgwarden.journal entry WHERE id > $1::pg_catalog.int8 AND id <= $2::pg_catalog.int8 ORDER BY entry.id LIMIT 500";
 
 /// Whether it may be read what is staged.
 const IS_STAGED: &str = "SELECT coalesce(pg_catalog.has_schema_privilege('pgwarden', 'USAGE')

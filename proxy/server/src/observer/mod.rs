@@ -14,6 +14,7 @@ mod upkeep;
 use crate::lookup::Line;
 use crate::pool::Pools;
 use crate::report::Database;
+use crate::status::StagingReport;
 use crate::trail::Trail;
 use crate::upstream::{Credentials, Server};
 use arc_swap::ArcSwap;
@@ -31,6 +32,9 @@ use upkeep::Upkeep;
 
 /// The last look at a database; the next one takes its place.
 pub(crate) type Snapshot = Arc<ArcSwap<Catalog>>;
+
+/// What the last command about each table has left, by OID: the word for it, a blank, and when.
+type Stages = Arc<ArcSwap<BTreeMap<u32, String>>>;
 
 /// The longest message of an answer: a catalog of some ten thousand tables.
 const LONGEST: usize = 256 * 1024 * 1024;
@@ -61,6 +65,7 @@ pub(crate) struct Observer {
     server: Arc<Server>,
     pools: Arc<Pools>,
     databases: BTreeMap<String, Snapshot>,
+    stages: BTreeMap<String, Stages>,
     /// For a database that nobody looks at.
     nothing: Snapshot,
     tasks: std::sync::Mutex<JoinSet<()>>,
@@ -82,10 +87,11 @@ impl Observer {
             Credentials { user, secret, keys: None }
         });
         let names = settings.iter().flat_map(|settings| settings.databases.iter().cloned());
-        let databases = names.map(|name| (name, Snapshot::default())).collect();
+        let databases: BTreeMap<String, Snapshot> = names.map(|name| (name, Snapshot::default())).collect();
+        let stages = databases.keys().map(|name| (name.clone(), Stages::default())).collect();
         let (server, pools) = (Arc::clone(server), Arc::clone(pools));
         let (nothing, tasks) = (Snapshot::default(), std::sync::Mutex::default());
-        Self { settings, login, rules, terms, trail, server, pools, databases, nothing, tasks }
+        Self { settings, login, rules, terms, trail, server, pools, databases, stages, nothing, tasks }
     }
 
     /// Who looks behind a reload: still this one, if the other would look at the same in the same way.
@@ -102,6 +108,26 @@ impl Observer {
     /// What is known of a database; an empty catalog of one that nobody looks at.
     pub(crate) fn catalog(&self, database: &str) -> Snapshot {
         Arc::clone(self.databases.get(database).unwrap_or(&self.nothing))
+    }
+
+    /// Where the tables stand for which something is staged.
+    pub(crate) fn staging(&self) -> Vec<StagingReport> {
+        let of_database = |(database, stages): (&String, &Stages)| {
+            let catalog = self.catalog(database).load_full();
+            let stages = stages.load_full();
+            let tables = catalog.relations().filter_map(|table| {
+                let step = stages.get(&table.oid);
+                let (state, since) = match step.and_then(|step| step.split_once(' ')) {
+                    Some((state, since)) => (state.to_owned(), Some(format!("{since}Z"))),
+                    None => (table.is_staged().then(|| "staged".to_owned())?, None),
+                };
+                Some(StagingReport { database: database.clone(), table: table.full_name(), state, since })
+            });
+            tables.collect::<Vec<_>>()
+        };
+        let mut staging: Vec<StagingReport> = self.stages.iter().flat_map(of_database).collect();
+        staging.sort_by(|one, other| (&one.database, &one.table).cmp(&(&other.database, &other.table)));
+        staging
     }
 
     /// The databases that it looks at, for whoever asks them something else.
@@ -127,6 +153,7 @@ impl Observer {
             let watched = Watched {
                 name: name.clone(),
                 snapshot: Arc::clone(snapshot),
+                stages: self.stages.get(name).cloned().unwrap_or_default(),
                 line: line.of_at_most(1).reading(LONGEST).waiting_for_locks(PATIENCE),
                 rules: Arc::clone(&self.rules),
                 interval: settings.interval,

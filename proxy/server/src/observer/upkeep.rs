@@ -41,6 +41,14 @@ impl Terms {
         Self { context, rows: settings.shadow.writes.rows }
     }
 
+    /// The same; where no configuration says what holds the context, this setting does.
+    pub(super) fn or(mut self, setting: &str) -> Self {
+        if self.context.is_empty() {
+            self.context.push(setting.to_owned());
+        }
+        self
+    }
+
     /// The script that installs the triggers of a table, with its digest.
     pub(super) fn install(&self, table: &Relation) -> Result<(String, String), NotInstalled> {
         let context: Vec<&str> = self.context.iter().map(String::as_str).collect();

@@ -3,6 +3,7 @@
 mod writes;
 
 use crate::app::App;
+use crate::meters::Meters;
 use crate::observer::Observer;
 use crate::start_error::StartError;
 use crate::trail::Trail;
@@ -69,7 +70,7 @@ impl Oversight {
         observer: &Arc<Observer>,
     ) -> Result<(Arc<dyn Reporter>, Arc<Self>), StartError> {
         let reporter: Arc<dyn Reporter> = Arc::<Trail>::clone(trail);
-        let oversight = Self::start(settings, &reporter, observer)
+        let oversight = Self::start(settings, (&reporter, trail.meters()), observer)
             .map_err(StartError::system("the thread that tells what was looked at"))?;
         Ok((reporter, Arc::new(oversight)))
     }
@@ -80,7 +81,7 @@ impl Oversight {
     /// When no thread can be started.
     fn start(
         settings: &Settings,
-        reporter: &Arc<dyn Reporter>,
+        (reporter, meters): (&Arc<dyn Reporter>, &Arc<Meters>),
         observer: &Arc<Observer>,
     ) -> io::Result<Self> {
         let book: Arc<Book> = Arc::default();
@@ -91,7 +92,7 @@ impl Oversight {
             .name("pgwarden-cover".into())
             .stack_size(STACK)
             .spawn(move || tell_for_ever(&told, &known, &closing))?;
-        let writes = Arc::new(Writes::start(Arc::clone(reporter))?);
+        let writes = Arc::new(Writes::start(Arc::clone(reporter), Arc::clone(meters))?);
         Ok(Self {
             queries: Arc::default(),
             book,

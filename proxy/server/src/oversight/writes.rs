@@ -1,5 +1,6 @@
 //! The thread that weighs what triggers have told: it reads the statements' texts, which needs a deep stack.
 
+use crate::meters::Meters;
 use pgwarden_shadow::Reporter;
 use pgwarden_shadow::writes::{Judge, Told};
 use std::io;
@@ -16,6 +17,7 @@ const BACKLOG: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Writes {
     told: SyncSender<Word>,
+    meters: Arc<Meters>,
 }
 
 /// What the thread is sent.
@@ -41,11 +43,11 @@ impl Writes {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub(super) fn start(reporter: Arc<dyn Reporter>) -> io::Result<Self> {
+    pub(super) fn start(reporter: Arc<dyn Reporter>, meters: Arc<Meters>) -> io::Result<Self> {
         let (told, words) = sync_channel::<Word>(BACKLOG);
         let thread = std::thread::Builder::new().name("pgwarden-writes".into()).stack_size(STACK);
         thread.spawn(move || words.into_iter().for_each(|word| word.heed(&*reporter)))?;
-        Ok(Self { told })
+        Ok(Self { told, meters })
     }
 
     /// Waits until everything that was told is weighed, at most for `patience`.
@@ -65,6 +67,7 @@ impl Judge for Writes {
     }
 
     fn dropped(&self, count: u64) {
+        self.meters.notices_dropped(count);
         tracing::warn!(count, "what triggers have told of writes finds no place, or cannot be read");
     }
 }

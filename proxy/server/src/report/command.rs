@@ -50,7 +50,7 @@ pub(crate) fn verdict(flags: &cli::Verdict) -> Result<(), ExitCode> {
         say(&format!("{}\n", serde_json::to_string_pretty(&report.tables).unwrap_or_default()));
     } else {
         let mut page = String::new();
-        screen::verdicts(&report, &mut page);
+        screen::verdicts(&report.tables, &mut page);
         say(page.trim_start());
     }
     for name in &unknown {

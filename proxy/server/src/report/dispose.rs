@@ -20,7 +20,7 @@ struct Subject {
     tables: Vec<String>,
 }
 
-/// Leaves a finding out of the verdict for a time.
+/// Leaves findings out of the verdict for a time.
 ///
 /// # Errors
 /// The exit code.
@@ -34,26 +34,29 @@ pub(crate) fn ignore(flags: &cli::Ignore) -> Result<(), ExitCode> {
     });
     let done = noted.and_then(|until| {
         let more = json!({ "until": until.to_string() });
-        let subject = note("ignore", &flags.what, &more)?;
-        say(&format!("{} in {} does not count until {until}\n", subject.id, subject.database));
+        for subject in note("ignore", &flags.what, &more)? {
+            say(&format!("{} in {} does not count until {until}\n", subject.id, subject.database));
+        }
         Ok(())
     });
     done.map_err(|error| refuse(&error))
 }
 
-/// Says that a finding is mended: it counts again when it is met again.
+/// Says that findings are mended: each counts again when it is met again.
 ///
 /// # Errors
 /// The exit code.
 pub(crate) fn resolve(flags: &cli::Resolve) -> Result<(), ExitCode> {
-    let done = note("resolve", &flags.what, &json!({})).map(|subject| {
-        say(&format!("{} in {} is resolved, until it is met again\n", subject.id, subject.database));
+    let done = note("resolve", &flags.what, &json!({})).map(|subjects| {
+        for subject in subjects {
+            say(&format!("{} in {} is resolved, until it is met again\n", subject.id, subject.database));
+        }
     });
     done.map_err(|error| refuse(&error))
 }
 
-/// Writes it into the journal.
-fn note(step: &str, what: &cli::Disposal, more: &Value) -> Result<Subject, ReportError> {
+/// Writes it into the journal, of each of them, if all are known.
+fn note(step: &str, what: &cli::Disposal, more: &Value) -> Result<Vec<Subject>, ReportError> {
     for (name, text) in [("--reason", &what.reason), ("--owner", &what.owner)] {
         if text.trim().is_empty() || text.chars().count() > LONGEST {
             let problem = format!("is empty, or longer than {LONGEST} characters");
@@ -74,16 +77,19 @@ fn note(step: &str, what: &cli::Disposal, more: &Value) -> Result<Subject, Repor
     runtime.block_on(async {
         let mut witness = Database::named(&server)?.witness().await?;
         let database = witness.database().to_owned();
-        let subject = subject(&report, &what.finding, &database)?;
+        let named = what.findings.iter().map(|id| subject(&report, id, &database));
+        let subjects = named.collect::<Result<Vec<_>, _>>()?;
         if !witness.has_journal().await? {
             return Err(ReportError::NoJournal { database });
         }
-        let mut detail = json!({ "finding": subject.id, "owner": what.owner.trim() });
-        if let (Some(detail), Some(more)) = (detail.as_object_mut(), more.as_object()) {
-            detail.extend(more.clone());
+        for subject in &subjects {
+            let mut detail = json!({ "finding": subject.id, "owner": what.owner.trim() });
+            if let (Some(detail), Some(more)) = (detail.as_object_mut(), more.as_object()) {
+                detail.extend(more.clone());
+            }
+            witness.write(step, &subject.tables, what.reason.trim(), &detail).await?;
         }
-        witness.write(step, &subject.tables, what.reason.trim(), &detail).await?;
-        Ok(subject)
+        Ok(subjects)
     })
 }
 

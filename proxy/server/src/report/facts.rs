@@ -122,8 +122,9 @@ fn event(record: Record, life: Life) -> Fact {
     let (what, detail) = match (life, record.detail.map(|detail| *detail)) {
         (Life::Started, _) => (Happening::Started, instance),
         (Life::Stopped, _) => (Happening::Stopped, instance),
-        (Life::Reloaded | Life::ModeChanged, Some(Detail::ModeChanged(before, now))) => {
-            (Happening::Reloaded, format!("the mode is {now}, and was {before}"))
+        (Life::Reloaded | Life::ModeChanged, Some(Detail::ModeChanged(before, now, whose))) => {
+            let whose = whose.map_or_else(String::new, |whose| format!(" of {whose}"));
+            (Happening::Reloaded, format!("the mode{whose} is {now}, and was {before}"))
         }
         (Life::Reloaded | Life::ModeChanged, _) => (Happening::Reloaded, instance),
         (Life::PoliciesChanged, Some(Detail::PoliciesChanged(database, hash, _))) => {

@@ -1,7 +1,8 @@
 //! The report for a terminal.
 
 use crate::status::command::table::{Side, Table};
-use pgwarden_shadow::verdict::{Chain, Issue, Judgement, Report, percent, span};
+use pgwarden_shadow::verdict::{Cause, Chain, Issue, Judgement, Report, percent, span};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -9,11 +10,13 @@ use std::time::Duration;
 const MOST: usize = 50;
 /// Statements without enough coverage that are listed.
 const MOST_STATEMENTS: usize = 20;
+/// Tables of which the same is to be said that have lines of their own.
+const MOST_ALIKE: usize = 3;
 
 /// Everything, the verdicts first.
 pub(super) fn render(report: &Report) -> String {
     let mut page = format!("Tenant isolation as of {}\n", minute(&report.generated.to_string()));
-    verdicts(report, &mut page);
+    tables(report, &mut page);
     findings(report, &mut page);
     statements(report, &mut page);
     trails(report, &mut page);
@@ -23,9 +26,50 @@ pub(super) fn render(report: &Report) -> String {
     page
 }
 
+/// The verdicts; what many tables have in common is said once.
+fn tables(report: &Report, page: &mut String) {
+    let (quiet, others): (Vec<&Judgement>, Vec<&Judgement>) =
+        report.tables.iter().partition(|one| is_quiet(one));
+    let (quiet, others) = match quiet.len() > MOST_ALIKE {
+        true => (quiet, others),
+        false => (Vec::new(), report.tables.iter().collect()),
+    };
+    let mut notes: BTreeMap<&str, usize> = BTreeMap::new();
+    for reason in report.tables.iter().flat_map(|one| &one.reasons).filter(|reason| is_aside(reason.code)) {
+        *notes.entry(&reason.text).or_default() += 1;
+    }
+    notes.retain(|_, count| *count > MOST_ALIKE);
+    if !others.is_empty() || quiet.is_empty() {
+        listed(&others, &notes, page);
+    }
+    if !quiet.is_empty() {
+        let names: Vec<String> = quiet.iter().map(|one| harmless(&one.table)).collect();
+        let _ = writeln!(page, "\nOf {} tables no statement was seen: {}", names.len(), names.join(", "));
+    }
+    for (note, count) in notes {
+        let _ = writeln!(page, "Of {count} tables: {}", harmless(note));
+    }
+}
+
+/// Nothing was seen of a table, and nothing stands against it by itself.
+fn is_quiet(one: &Judgement) -> bool {
+    let is_of_that =
+        |code| matches!(code, Cause::NothingSeen | Cause::TooShort | Cause::Dependency) || is_aside(code);
+    let seen_nothing = one.reasons.iter().any(|reason| reason.code == Cause::NothingSeen);
+    seen_nothing && one.reasons.iter().all(|reason| is_of_that(reason.code))
+}
+
+fn is_aside(code: Cause) -> bool {
+    matches!(code, Cause::Note | Cause::NotAsked)
+}
+
 /// A line a table, and why below.
-pub(super) fn verdicts(report: &Report, page: &mut String) {
-    if report.tables.is_empty() {
+pub(super) fn verdicts(tables: &[Judgement], page: &mut String) {
+    listed(&tables.iter().collect::<Vec<_>>(), &BTreeMap::new(), page);
+}
+
+fn listed(tables: &[&Judgement], elsewhere: &BTreeMap<&str, usize>, page: &mut String) {
+    if tables.is_empty() {
         page.push_str("\nNo table is staged, and no finding names one.\n");
         return;
     }
@@ -39,14 +83,14 @@ pub(super) fn verdicts(report: &Report, page: &mut String) {
         ("COMPARED", Side::Right),
         ("DIFFER AT MOST", Side::Right),
     ]);
-    for one in &report.tables {
+    for one in tables {
         table.row(cells(one));
     }
     let mut lines = table.lines().into_iter();
     let _ = writeln!(page, "\n{}", lines.next().unwrap_or_default());
-    for (line, one) in lines.zip(&report.tables) {
+    for (line, one) in lines.zip(tables) {
         let _ = writeln!(page, "{line}");
-        for reason in &one.reasons {
+        for reason in one.reasons.iter().filter(|reason| !elsewhere.contains_key(reason.text.as_str())) {
             let _ = writeln!(page, "    {}", harmless(&reason.text));
         }
     }

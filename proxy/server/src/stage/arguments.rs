@@ -40,6 +40,18 @@ pub(crate) struct Stage {
     /// Switch row level security on where it is off. The application would notice some of that: read what is said.
     #[arg(long)]
     pub(crate) enable_rls: bool,
+    /// Install the triggers that look at writes as well, as `pgwarden writes install` does.
+    #[arg(long = "writes", num_args = 0, default_missing_value = "install", default_value = "leave")]
+    pub(crate) writes: Triggers,
+}
+
+/// What is done about the triggers that look at writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Triggers {
+    /// Nothing.
+    Leave,
+    /// They are installed.
+    Install,
 }
 
 /// Where pending policies are written. Without any, the tenant columns of the configuration are taken.

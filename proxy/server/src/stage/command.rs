@@ -1,13 +1,13 @@
 //! `pgwarden stage`.
 
 use super::administrator::{Administrator, Effect};
-use super::arguments::{Stage, Whom};
+use super::arguments::{Stage, Triggers, Whom};
 use super::catalog::{self, StagedTable};
 use super::failure::Failure;
 use super::plan::{self, Planned};
 use super::roles::{self, ShadowRole};
 use super::{closure, install, lock, moved, neutral, preflight, source};
-use crate::{BAD_SYSTEM, cli, complain, say, settings};
+use crate::{BAD_SYSTEM, cli, complain, observer, say, settings};
 use pgwarden_shadow::policy::Weight;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -51,10 +51,30 @@ pub(crate) fn in_session<T>(
 /// # Errors
 /// The exit code.
 pub(crate) fn stage(flags: &Stage) -> Result<(), ExitCode> {
-    match in_session(&flags.whom, async |session| stage_in(session, flags).await)? {
-        0 => Ok(()),
-        _ => Err(ExitCode::from(LEFT_OUT)),
+    let left_out = in_session(&flags.whom, async |session| stage_in(session, flags).await)?;
+    if flags.writes == Triggers::Install {
+        triggers(flags)?;
     }
+    if left_out == 0 { Ok(()) } else { Err(ExitCode::from(LEFT_OUT)) }
+}
+
+/// Installs the triggers that look at writes, on everything that is staged by now.
+fn triggers(flags: &Stage) -> Result<(), ExitCode> {
+    let whom = &flags.whom;
+    if whom.dry_run {
+        say(
+            "-- the triggers that look at writes, for what is staged already; those of other tables are made of what \
+             staging makes: pgwarden writes install --sql prints them then\n",
+        );
+    }
+    let writes = cli::Writes {
+        tables: Vec::new(),
+        config: whom.config.clone(),
+        url: whom.url.clone(),
+        database: None,
+        sql: if whom.dry_run { cli::Form::Sql } else { cli::Form::Done },
+    };
+    observer::command::install_staged(&writes, flags.sources.setting.as_deref())
 }
 
 /// How many tables, and statements about policies, could not be staged.

@@ -4,7 +4,7 @@ use super::arguments::Move;
 use super::failure::Failure;
 use crate::report::{self, ReportError};
 use crate::{cli, settings};
-use pgwarden_shadow::verdict::{Judgement, Report, Verdict};
+use pgwarden_shadow::verdict::{Cause, Judgement, Report, Verdict};
 use std::io;
 
 /// Lets a promotion pass. The verdict comes from the trail of the pgwarden that the tables are promoted through, from those
@@ -57,8 +57,11 @@ fn judged(report: &Report, database: &str, tables: &[&str]) -> Result<(), Failur
     ))
 }
 
+/// What stands against it; what has to be known besides is said when it is in force.
 fn reasons(judgement: Option<&Judgement>) -> String {
-    let texts =
-        judgement.map(|one| one.reasons.iter().map(|reason| reason.text.as_str()).collect::<Vec<_>>());
+    let texts = judgement.map(|one| {
+        let against = one.reasons.iter().filter(|reason| reason.code != Cause::Note);
+        against.map(|reason| reason.text.as_str()).collect::<Vec<_>>()
+    });
     texts.map_or_else(|| "nothing is known of it".to_owned(), |texts| texts.join(", "))
 }

@@ -77,6 +77,7 @@ impl App {
                 .map(|(reason, pin)| PinReport { reason: reason.to_owned(), ..pin })
                 .collect(),
             services: self.services.report(),
+            staging: self.observer.staging(),
             sinks: self.sinks.report(),
             service_sessions: self.services.sessions(Report::SESSIONS),
             sessions: sessions

@@ -9,7 +9,7 @@ mod gather;
 mod report;
 
 pub(crate) use board::{Board, Doing, Edge, Presence};
-pub(crate) use report::{LastReload, Report, ServiceReport, ServiceSessionReport, SinkReport};
+pub(crate) use report::{LastReload, Report, ServiceReport, ServiceSessionReport, SinkReport, StagingReport};
 
 use std::fmt;
 

@@ -31,6 +31,9 @@ pub(crate) struct Report {
     /// The services of the configuration.
     #[serde(default)]
     pub(crate) services: Vec<ServiceReport>,
+    /// The tables for which something is staged, as the observer sees them.
+    #[serde(default)]
+    pub(crate) staging: Vec<StagingReport>,
     /// Who follows the audit trail.
     #[serde(default)]
     pub(crate) sinks: Vec<SinkReport>,
@@ -44,6 +47,19 @@ pub(crate) struct Report {
 impl Report {
     /// The most clients that are listed one by one.
     pub(crate) const SESSIONS: usize = 100;
+}
+
+/// Where a table stands on its way to enforcement.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StagingReport {
+    /// The database.
+    pub(crate) database: String,
+    /// `schema.table`.
+    pub(crate) table: String,
+    /// `staged`, `promoted`, or `refused`: it could not be staged.
+    pub(crate) state: String,
+    /// Since when; `None` where the observer may not read what the commands have left.
+    pub(crate) since: Option<String>,
 }
 
 /// How a reload ended.

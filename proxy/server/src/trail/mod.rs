@@ -75,6 +75,11 @@ impl Trail {
         }
     }
 
+    /// What counts.
+    pub(crate) fn meters(&self) -> &Arc<Meters> {
+        &self.meters
+    }
+
     /// Starts the writer, if a trail is kept.
     ///
     /// # Errors

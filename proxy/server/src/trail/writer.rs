@@ -13,6 +13,7 @@ use pgwarden_audit::{Detail, Event, Interruption, Life, Record, Timestamp};
 use pgwarden_config::Fsync;
 use pgwarden_shadow::{Coverage, Finding, Query};
 use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -35,6 +36,8 @@ pub(super) struct Writer {
     /// The latest time that was seen.
     latest: Timestamp,
     mode: &'static str,
+    /// Those of databases and users that have one of their own.
+    modes: BTreeMap<String, &'static str>,
     due: Due,
 }
 
@@ -66,8 +69,8 @@ impl Writer {
             checkpoint: now + terms.audit.checkpoint_interval,
             retry: now,
         };
-        let mode = terms.mode_word();
-        Self { desk, scribe, health, waiting: first, broken: None, latest, mode, due }
+        let (mode, modes) = (terms.mode_word(), terms.modes.clone());
+        Self { desk, scribe, health, waiting: first, broken: None, latest, mode, modes, due }
     }
 
     /// Writes until it is told to end.
@@ -206,6 +209,22 @@ impl Writer {
         self.latest = self.latest.max(now);
     }
 
+    /// Records each mode that is another than before.
+    fn modes_are(&mut self, terms: &Terms) {
+        let general = std::mem::replace(&mut self.mode, terms.mode_word());
+        let special = std::mem::replace(&mut self.modes, terms.modes.clone());
+        let before = |whose: &str| special.get(whose).copied().unwrap_or(general);
+        let named: BTreeSet<&String> = special.keys().chain(terms.modes.keys()).collect();
+        let of_named =
+            named.into_iter().map(|whose| (before(whose), terms.mode_word_of(whose), Some(whose.clone())));
+        for (before, now, whose) in [(general, self.mode, None)].into_iter().chain(of_named) {
+            if before != now {
+                let detail = Detail::ModeChanged(before.to_owned(), now.to_owned(), whose);
+                self.waiting.push_back(Record::of(Life::ModeChanged).with(detail));
+            }
+        }
+    }
+
     fn happened(&mut self, event: Event, terms: &Terms) {
         let carried = self.scribe.carried();
         match event {
@@ -213,11 +232,7 @@ impl Writer {
             Event::Reloaded { .. } => {
                 self.scribe.reloaded();
                 self.waiting.push_back(Record::of(Life::Reloaded));
-                let before = std::mem::replace(&mut self.mode, terms.mode_word());
-                if before != self.mode {
-                    let detail = Detail::ModeChanged(before.to_owned(), self.mode.to_owned());
-                    self.waiting.push_back(Record::of(Life::ModeChanged).with(detail));
-                }
+                self.modes_are(terms);
             }
             Event::PoliciesChanged { database, policy_hash, tables }
                 if carried.policies.get(&database) != Some(&policy_hash) =>

@@ -60,6 +60,13 @@ pub(crate) enum Sight {
     Blind,
 }
 
+/// A value of another tenant, in the column of this place in the plan.
+struct Foreign<'a> {
+    place: usize,
+    value: &'a [u8],
+    format: Format,
+}
+
 impl Result {
     /// A result of these columns, for a client that may see these tenants' rows.
     pub(crate) fn new(plan: Arc<Plan>, formats: &Formats, uncovered: Option<Uncovered>) -> Self {
@@ -78,44 +85,67 @@ impl Result {
 
     /// Looks at a row of `length` bytes, of which these are there. One that was looked at is counted.
     pub(crate) fn look(&mut self, available: &[u8], length: usize, tenants: &TenantSet) -> Sight {
-        let plan = Arc::clone(&self.plan);
-        let mut walk = Walk::new(available);
+        // Of most rows nothing is found, and nothing is allocated for them.
         let mut found = Vec::new();
-        for (place, column) in plan.columns.iter().enumerate() {
+        match self.compare(available, length, tenants, &mut found) {
+            Ok(true) => (),
+            Ok(false) => return Sight::More,
+            Err(reason) => return self.give_up(reason),
+        }
+        self.returned += 1;
+        let first = found.first().map(|foreign| foreign.place);
+        if first.is_some() {
+            self.count(&found);
+        }
+        first.map_or(Sight::Own, Sight::Foreign)
+    }
+
+    /// Collects what is foreign in a row. `Ok(false)`: more of it has to be there.
+    fn compare<'a>(
+        &self,
+        available: &'a [u8],
+        length: usize,
+        tenants: &TenantSet,
+        found: &mut Vec<Foreign<'a>>,
+    ) -> std::result::Result<bool, Uncovered> {
+        let mut walk = Walk::new(available);
+        for (place, column) in self.plan.columns.iter().enumerate() {
             let format = Format::of(&self.formats, column.index, column.said).unwrap_or(Format::Text);
             match walk.cell(column.index) {
                 Cell::Null => (),
                 Cell::Value(value) => match tenants.holds(value, column.kind, format) {
                     Some(true) => (),
-                    Some(false) => found.push((place, value, format)),
-                    None => return self.give_up(Uncovered::Type),
+                    Some(false) => found.push(Foreign { place, value, format }),
+                    None => return Err(Uncovered::Type),
                 },
-                Cell::Missing if available.len() >= length => return self.give_up(Uncovered::Unread),
-                Cell::Missing if available.len() >= MOST_OF_A_ROW => return self.give_up(Uncovered::Dropped),
-                Cell::Missing => return Sight::More,
-                Cell::Wrong => return self.give_up(Uncovered::Unread),
+                Cell::Missing if available.len() >= length => return Err(Uncovered::Unread),
+                Cell::Missing if available.len() >= MOST_OF_A_ROW => return Err(Uncovered::Dropped),
+                Cell::Missing => return Ok(false),
+                Cell::Wrong => return Err(Uncovered::Unread),
             }
         }
-        self.returned += 1;
-        let first = found.first().map(|(place, _, _)| *place);
+        Ok(true)
+    }
+
+    fn count(&mut self, found: &[Foreign<'_>]) {
+        let Self { plan, shares, .. } = self;
         let mut counted = Vec::new();
-        for (place, value, format) in found {
-            let kind = plan.columns.get(place).map(|column| column.kind);
-            let owner = plan.first_of_its_table(place);
-            let (Some(share), Some(kind)) = (self.shares.get_mut(owner), kind) else { continue };
+        for Foreign { place, value, format } in found {
+            let kind = plan.columns.get(*place).map(|column| column.kind);
+            let owner = plan.first_of_its_table(*place);
+            let (Some(share), Some(kind)) = (shares.get_mut(owner), kind) else { continue };
             if !counted.contains(&owner) {
                 // A table that is joined with itself gives a row once.
                 share.foreign += 1;
                 counted.push(owner);
             }
             if share.tenants.len() < MOST_NAMED {
-                let tenant = kind.show(value, format);
+                let tenant = kind.show(value, *format);
                 if !share.tenants.contains(&tenant) {
                     share.tenants.push(tenant);
                 }
             }
         }
-        first.map_or(Sight::Own, Sight::Foreign)
     }
 
     fn give_up(&mut self, reason: Uncovered) -> Sight {

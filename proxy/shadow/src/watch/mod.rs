@@ -17,7 +17,7 @@ use crate::catalog::Catalog;
 use crate::coverage::Uncovered;
 use crate::denied::denied;
 use crate::finding::{Actor, Decision, Site};
-use crate::queries::Text;
+use crate::queries::{Known, Text};
 use crate::replay::Follower;
 use crate::rows::{self, Columns, Sight, is_standard};
 use crate::writes::{Heard, Ledger};
@@ -56,6 +56,8 @@ pub struct Watcher {
     /// What the triggers have told.
     writes: Ledger,
     follower: Option<Follower>,
+    /// Whether the session has said that it replicates: then no trigger fires.
+    replicates: bool,
 }
 
 impl Watcher {
@@ -84,6 +86,7 @@ impl Watcher {
             running: VecDeque::new(),
             tickets: 0,
             transaction: Transaction::default(),
+            replicates: false,
         }
     }
 
@@ -130,7 +133,7 @@ impl Watcher {
         };
         let wrote = std::mem::replace(&mut running.wrote, Wrote::Whole);
         let known = running.known().cloned();
-        let wrote = if self.writes.listens() { wrote } else { Wrote::Unheard };
+        let wrote = if self.writes.listens() && !self.replicates { wrote } else { Wrote::Unheard };
         if let Some(known) = known {
             let came = Came { seen, wrote: known.may_write().then(|| (self.catalog.load_full(), wrote)) };
             self.post.book.note(self.session, &known, &self.site, came);
@@ -154,6 +157,7 @@ impl Watcher {
 impl Watch for Watcher {
     fn sent(&mut self, sent: &Sent<'_>, held: &Held) -> Option<Ticket> {
         let text = self.read(sent);
+        self.replicates |= text.statements.iter().any(|known| replicates(known, sent));
         let acting = self.acting(held);
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
@@ -327,6 +331,18 @@ impl Drop for Watcher {
             self.running.pop_front();
         }
         self.transaction.lost(&*self.post.reporter);
+    }
+}
+
+/// Whether a statement may make of its session one that replicates. That it does so no longer is not followed.
+fn replicates(known: &Known, sent: &Sent<'_>) -> bool {
+    const NAME: &[u8] = b"session_replication_role";
+    let is_it = |name: &[u8]| name.eq_ignore_ascii_case(NAME);
+    match known.verb {
+        Verb::Set | Verb::SetConfig => sent.text.windows(NAME.len()).any(is_it),
+        // What the client began with.
+        _ if known.may_write() => sent.profile.carried.iter().any(|(name, _)| is_it(name.as_bytes())),
+        _ => false,
     }
 }
 

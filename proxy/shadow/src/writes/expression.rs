@@ -3,6 +3,7 @@
 //! As `get_policies_for_relation` and `add_with_check_options` of PostgreSQL's `rowsecurity.c` have it: one permissive
 //! policy must let the row through, and no restrictive one may keep it back; without a permissive one, nothing passes.
 
+use super::notice::Group;
 use crate::catalog::{Policy, PolicyCommand};
 
 /// Which of a policy's expressions.
@@ -42,6 +43,35 @@ pub(super) fn combined<'a>(
         all.push(joined(&restrictive, " AND "));
     }
     if all.is_empty() { "true".to_owned() } else { format!("({})", all.join(" AND ")) }
+}
+
+/// What is true where both are. A policy often says the same of each command, and need not be asked twice: none of them is
+/// VOLATILE.
+pub(super) fn both(own: &str, select: &str) -> String {
+    if own == select { own.to_owned() } else { format!("({own} AND {select})") }
+}
+
+/// What a row counts as: a bit for the command's own policies, and one for those of SELECT.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bits {
+    own: u8,
+    select: u8,
+}
+
+impl Bits {
+    /// Of a row that was there.
+    pub(super) const OLD: Self = Self { own: Group::OLD, select: Group::OLD_SELECT };
+    /// Of a row as it will be.
+    pub(super) const NEW: Self = Self { own: Group::NEW, select: Group::NEW_SELECT };
+
+    /// The expression of their sum.
+    pub(super) fn mask(self, own: &str, select: &str) -> String {
+        let Self { own: bit, select: other } = self;
+        if own == select {
+            return format!("CASE WHEN {own} THEN {} ELSE 0 END", bit + other);
+        }
+        format!("CASE WHEN {own} THEN {bit} ELSE 0 END + CASE WHEN {select} THEN {other} ELSE 0 END")
+    }
 }
 
 fn joined(expressions: &[&str], word: &str) -> String {

@@ -3,7 +3,7 @@
 //! Nothing in them depends on the table, so that they are in nobody's way: ALTER TABLE and DROP TABLE go on as if they were
 //! not there. A WHEN clause with a column, or a function with a parameter of the table's type, would stop them.
 
-use super::expression::{Side, combined};
+use super::expression::{Bits, Side, both, combined};
 use super::{proposed, triggers};
 use crate::catalog::{Children, Column, Policy, PolicyCommand, Relation, RelationKind};
 use aws_lc_rs::digest;
@@ -13,9 +13,14 @@ use thiserror::Error;
 
 const BEGIN: &str = include_str!("begin.sql");
 const PROPOSED: &str = include_str!("proposed.sql");
+const INSERT: &str = include_str!("insert.sql");
 const STATEMENT: &str = include_str!("statement.sql");
 const TRIGGERS: &str = include_str!("triggers.sql");
 const REMOVE: &str = include_str!("remove.sql");
+
+/// Statements that write so few rows are first asked whether all of them pass, one by one. More are judged by the values that
+/// policies read, because many rows often have the same.
+const FEW: u32 = 10;
 
 /// What the triggers are to know.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +81,7 @@ pub fn install(table: &Relation, terms: Terms<'_>) -> Result<(String, String), N
     let mut places = places(table, &policies, &keys, terms);
     let tag = tag(&places);
     let made = |places: &[(&str, String)]| {
-        [BEGIN, PROPOSED, STATEMENT]
+        [BEGIN, PROPOSED, INSERT, STATEMENT]
             .map(|template| filled(&template.replace("$body$", &tag), places))
             .concat()
     };
@@ -192,7 +197,6 @@ fn places(
     keys: &[&Column],
     terms: Terms<'_>,
 ) -> Vec<(&'static str, String)> {
-    let expression = |command, side| combined(policies.iter().copied(), command, side);
     let blank = |name: &&str| format!("coalesce(pg_catalog.current_setting('{name}', true), '') = ''");
     let no_context: Vec<String> = terms.context.iter().map(blank).collect();
     let no_context = if no_context.is_empty() { "false".to_owned() } else { no_context.join(" AND ") };
@@ -201,44 +205,52 @@ fn places(
         ("label", quoted(&table.name)),
         ("path", path(&table.schema)),
         ("rows", terms.rows.to_string()),
+        ("few", terms.rows.min(FEW).to_string()),
         ("cascades", table.has_cascades.to_string()),
         ("no_context", no_context),
-        ("insert_check", expression(PolicyCommand::Insert, Side::Check)),
-        ("select_using", expression(PolicyCommand::Select, Side::Using)),
-        ("update_using", expression(PolicyCommand::Update, Side::Using)),
-        ("update_check", expression(PolicyCommand::Update, Side::Check)),
-        ("delete_using", expression(PolicyCommand::Delete, Side::Using)),
     ];
+    places.extend(rules(policies));
     places.extend(lists(keys));
     places.extend(tenants(table, keys));
     places
 }
 
+/// What rows have to pass, and what they count as.
+fn rules(policies: &[&Policy]) -> Vec<(&'static str, String)> {
+    use PolicyCommand::{Delete, Insert, Select, Update};
+    let of = |command, side| combined(policies.iter().copied(), command, side);
+    let select = of(Select, Side::Using);
+    let (insert, delete) = (of(Insert, Side::Check), of(Delete, Side::Using));
+    let (old, new) = (of(Update, Side::Using), of(Update, Side::Check));
+    let passes = |own: &str| both(own, &select);
+    vec![
+        ("insert_passes", passes(&insert)),
+        ("update_old_passes", passes(&old)),
+        ("update_new_passes", passes(&new)),
+        ("delete_passes", passes(&delete)),
+        ("insert_mask", Bits::NEW.mask(&insert, &select)),
+        ("update_old_mask", Bits::OLD.mask(&old, &select)),
+        ("update_new_mask", Bits::NEW.mask(&new, &select)),
+        ("delete_mask", Bits::OLD.mask(&delete, &select)),
+    ]
+}
+
 /// The key columns, in each of the forms that the templates have use for.
 fn lists(keys: &[&Column]) -> Vec<(&'static str, String)> {
-    let numbered = || (1..).zip(keys.iter().map(|column| (quoted(&column.name), &column.type_name)));
+    let numbered = || (1..).zip(keys.iter().map(|column| quoted(&column.name)));
     let after_comma = |one: &dyn Fn(usize, &str) -> String| {
-        numbered().fold(String::new(), |list, (number, (name, _))| list + ", " + &one(number, &name))
+        numbered().fold(String::new(), |list, (number, name)| list + ", " + &one(number, &name))
     };
     let between = |one: &dyn Fn(usize, &str) -> String| {
-        numbered().map(|(number, (name, _))| one(number, &name)).collect::<Vec<_>>().join(", ")
-    };
-    let declared = |value: &dyn Fn(usize, &str) -> String| {
-        numbered().fold(String::new(), |list, (number, (name, kind))| {
-            list + &format!("    {name} {kind} := {};\n", value(number, &name))
-        })
+        numbered().map(|(number, name)| one(number, &name)).collect::<Vec<_>>().join(", ")
     };
     vec![
-        ("new_variables", declared(&|_, name| format!("NEW.{name}"))),
-        ("old_variables", declared(&|number, _| format!("\"#\".pair.\"o{number}\""))),
-        ("pair_variables", declared(&|number, _| format!("\"#\".pair.\"n{number}\""))),
-        ("old_keys_o", after_comma(&|number, name| format!("\"#o\".{name} AS \"o{number}\""))),
-        ("new_keys_n", after_comma(&|number, name| format!("\"#n\".{name} AS \"n{number}\""))),
         ("old_keys", after_comma(&|number, name| format!("{name} AS \"o{number}\""))),
         ("new_keys", after_comma(&|number, name| format!("{name} AS \"n{number}\""))),
         ("pair_keys", after_comma(&|number, _| format!("\"o{number}\", \"n{number}\""))),
         ("pair_keys_grouped", between(&|number, _| format!("\"o{number}\", \"n{number}\""))),
         ("old_keys_grouped", between(&|number, _| format!("\"o{number}\""))),
+        ("proposed_row", between(&|_, name| format!("NEW.{name} AS {name}"))),
         ("old_row", between(&|number, name| format!("\"o{number}\" AS {name}"))),
         ("new_row", between(&|number, name| format!("\"n{number}\" AS {name}"))),
     ]
@@ -247,10 +259,10 @@ fn lists(keys: &[&Column]) -> Vec<(&'static str, String)> {
 /// Whose a row is, in each of the forms.
 fn tenants(table: &Relation, keys: &[&Column]) -> Vec<(&'static str, String)> {
     let position = keys.iter().position(|column| Some(column.number) == table.tenant);
-    let text = |prefix: &str, letter: &str| {
+    let text = |letter: &str| {
         position.map_or_else(
             || "NULL::pg_catalog.text".to_owned(),
-            |at| format!("{prefix}\"{letter}{}\"::pg_catalog.text", at + 1),
+            |at| format!("\"{letter}{}\"::pg_catalog.text", at + 1),
         )
     };
     let proposed = table.tenant_column().map_or_else(
@@ -259,10 +271,8 @@ fn tenants(table: &Relation, keys: &[&Column]) -> Vec<(&'static str, String)> {
     );
     vec![
         ("new_tenant", proposed),
-        ("pair_old_tenant", text("\"#\".pair.", "o")),
-        ("pair_new_tenant", text("\"#\".pair.", "n")),
-        ("pair_tenants", format!("{} AS \"#t\", {} AS \"#u\"", text("", "o"), text("", "n"))),
-        ("old_tenant", text("", "o")),
+        ("pair_tenants", format!("{} AS \"#t\", {} AS \"#u\"", text("o"), text("n"))),
+        ("old_tenant", text("o")),
     ]
 }
 

@@ -7,6 +7,9 @@ use std::io::{self, IsTerminal};
 /// The most clients that are listed.
 const CLIENTS: usize = 20;
 
+/// The most tables that are listed.
+const TABLES: usize = 40;
+
 /// Whether text may be emphasised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Paint {
@@ -42,11 +45,22 @@ impl Paint {
 /// The whole screen.
 pub(super) fn render(report: &Report, paint: Paint) -> String {
     let mut text = head(report, paint);
-    for table in [pools(report), pins(report), services(report), service_sessions(report), sinks(report)]
-        .iter()
-        .filter(|table| !table.is_empty())
+    for table in [
+        pools(report),
+        pins(report),
+        services(report),
+        service_sessions(report),
+        staging(report),
+        sinks(report),
+    ]
+    .iter()
+    .filter(|table| !table.is_empty())
     {
         section(table, paint, &mut text);
+    }
+    let more = report.staging.len().saturating_sub(TABLES);
+    if more > 0 {
+        text.push_str(&format!("… {more} more tables are staged: pgwarden staged lists them\n"));
     }
     let (table, unlisted) = clients(report);
     if !table.is_empty() {
@@ -182,6 +196,25 @@ fn service_sessions(report: &Report) -> Table {
         let first = [one.session.to_string(), one.service.clone()];
         let cells = first.into_iter().chain(said).chain([duration(one.seconds)]).chain(numbers);
         table.row(cells);
+    }
+    table
+}
+
+fn staging(report: &Report) -> Table {
+    let mut table = Table::new(&[
+        ("STAGED DATABASE", Side::Left),
+        ("TABLE", Side::Left),
+        ("POLICIES", Side::Left),
+        ("SINCE", Side::Left),
+    ]);
+    for one in report.staging.iter().take(TABLES) {
+        let state = match one.state.as_str() {
+            "promoted" => "in force",
+            "refused" => "could not be staged",
+            other => other,
+        };
+        let since = one.since.as_deref().unwrap_or("-");
+        table.row([one.database.as_str(), &one.table, state, since].map(str::to_owned));
     }
     table
 }

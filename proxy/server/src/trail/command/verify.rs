@@ -59,9 +59,11 @@ pub(super) fn shown(examined: &Examined) -> String {
     let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
     let verdict = if breaks.is_empty() { "intact" } else { "NOT INTACT" };
     let _fits = writeln!(text, "{verdict}: {records} records ({first} to {last}) in {files} files");
-    let _fits = match signed {
-        Some(signed) => {
-            writeln!(text, "signed up to record {signed}; {} behind it are not", last - signed.min(&last))
+    let _fits = match signed.map(|signed| (signed, last.saturating_sub(signed))) {
+        // What follows is the checkpoint, which no checkpoint signs yet.
+        Some((signed, 1)) => writeln!(text, "signed up to record {signed}, by the one behind it"),
+        Some((signed, more)) => {
+            writeln!(text, "signed up to record {signed}; the {more} behind it are not signed yet")
         }
         None => writeln!(text, "no signature was verified"),
     };
