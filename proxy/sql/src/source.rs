@@ -1,12 +1,19 @@
 //! Where the rows of an INSERT come from, as a query of its own.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::InsertStmt;
+use pg_query::protobuf::{InsertStmt, OnConflictAction};
 use serde_json::Value;
 
 /// The query, if running it alone says what the INSERT reads: it reads from tables, from none that the statement writes to
 /// (they would have changed since), and nothing else in the statement reads from any.
 pub(crate) fn of_insert(insert: InsertStmt) -> Option<String> {
+    // A row that conflicts may change nothing, whether it is read or not.
+    let conflict = insert.on_conflict_clause.as_ref();
+    if conflict
+        .is_some_and(|one| one.action() == OnConflictAction::OnconflictNothing || one.where_clause.is_some())
+    {
+        return None;
+    }
     let target = insert.relation.as_ref()?.relname.clone();
     let tree = serde_json::to_value((&insert.on_conflict_clause, &insert.returning_clause)).ok()?;
     let Some(NodeEnum::SelectStmt(mut select)) = insert.select_stmt?.node else { return None };

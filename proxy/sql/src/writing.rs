@@ -19,8 +19,10 @@ pub struct Writing {
 /// How a table is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WritingCommand {
-    /// INSERT, also with ON CONFLICT DO NOTHING.
+    /// INSERT.
     Insert,
+    /// INSERT with ON CONFLICT DO NOTHING.
+    InsertOrSkip,
     /// INSERT with ON CONFLICT DO UPDATE.
     Upsert,
     /// UPDATE.
@@ -78,18 +80,18 @@ fn named(range: &Value, command: WritingCommand, reads: Reads) -> Option<Writing
 
 /// ON CONFLICT reads the columns by which it finds the conflict.
 fn insert(fields: &Value) -> (WritingCommand, Reads) {
+    const NOTHING: u64 = 2;
     const UPDATE: u64 = 3;
     let conflict = fields.get("on_conflict_clause").filter(|clause| !clause.is_null());
-    let does_update = conflict
-        .and_then(|clause| clause.get("action"))
-        .and_then(Value::as_u64)
-        .is_some_and(|action| action == UPDATE);
-    if does_update {
-        return (WritingCommand::Upsert, Reads::Yes);
-    }
+    let action = conflict.and_then(|clause| clause.get("action")).and_then(Value::as_u64);
+    let command = match action {
+        Some(UPDATE) => return (WritingCommand::Upsert, Reads::Yes),
+        Some(NOTHING) => WritingCommand::InsertOrSkip,
+        _ => WritingCommand::Insert,
+    };
     let infers = conflict.and_then(|clause| clause.get("infer")).is_some_and(|infer| !infer.is_null());
     let returns = ["returning_list", "returning_clause"].iter().any(|list| has_column(fields.get(list)));
-    (WritingCommand::Insert, if infers || returns { Reads::Yes } else { Reads::No })
+    (command, if infers || returns { Reads::Yes } else { Reads::No })
 }
 
 /// Of UPDATE and DELETE: where no other table is in sight, each column is the target's own.
@@ -144,16 +146,16 @@ mod tests {
     #[test]
     fn a_statement_reads_what_it_names() {
         use Reads::{No, Unknown, Yes};
-        use WritingCommand::{Copy, Delete, Insert, Merge, Truncate, Update, Upsert};
+        use WritingCommand::{Copy, Delete, Insert, InsertOrSkip, Merge, Truncate, Update, Upsert};
         for (text, expected) in [
             ("INSERT INTO t VALUES (1)", (Insert, No)),
             ("INSERT INTO t SELECT a FROM u", (Insert, No)),
             ("INSERT INTO t VALUES (1) RETURNING 1", (Insert, No)),
             ("INSERT INTO t VALUES (1) RETURNING id", (Insert, Yes)),
             ("INSERT INTO t VALUES (1) RETURNING *", (Insert, Yes)),
-            ("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", (Insert, No)),
-            ("INSERT INTO t VALUES (1) ON CONFLICT (id) DO NOTHING", (Insert, Yes)),
-            ("INSERT INTO t VALUES (1) ON CONFLICT ON CONSTRAINT k DO NOTHING", (Insert, Yes)),
+            ("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", (InsertOrSkip, No)),
+            ("INSERT INTO t VALUES (1) ON CONFLICT (id) DO NOTHING", (InsertOrSkip, Yes)),
+            ("INSERT INTO t VALUES (1) ON CONFLICT ON CONSTRAINT k DO NOTHING", (InsertOrSkip, Yes)),
             ("INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET a = 1", (Upsert, Yes)),
             ("UPDATE t SET a = 1", (Update, No)),
             ("UPDATE t SET a = $1", (Update, No)),

@@ -1,7 +1,7 @@
 //! Whether the triggers that look at writes tell what the policies would change in them.
 
 use pgwarden_shadow::writes::{Effect, NONCE, Notice};
-use pgwarden_sql::{Writing, doing};
+use pgwarden_sql::{Writing, WritingCommand, doing};
 use pgwarden_tests::Server;
 
 use crate::case::Case;
@@ -63,7 +63,9 @@ fn notices(seen: &Outcome) -> Vec<Notice> {
 }
 
 fn said(case: &Case, statement: &Statement, seen: &Outcome) -> Said {
-    let written = doing(&statement.text).expect("the statement can be read").writings;
+    let doing = doing(&statement.text).expect("the statement can be read");
+    let (written, reads) = (doing.writings, !doing.reads.is_empty());
+    let may_skip = written.iter().any(|writing| writing.command == WritingCommand::InsertOrSkip);
     let (mut doubt, mut differs) = (None, false);
     for notice in notices(seen) {
         let named = |writing: &&Writing| writing.table == notice.name;
@@ -87,6 +89,7 @@ fn said(case: &Case, statement: &Statement, seen: &Outcome) -> Said {
         // Whose policies hold there, the trigger cannot know.
         _ if unwatched => Said::NotEvaluated("it has no triggers".to_owned()),
         _ if through_view || other => Said::NotEvaluated("through a view or a trigger".to_owned()),
+        _ if reads && may_skip => Said::NotEvaluated("it may read a row, or skip it".to_owned()),
         _ if differs => Said::Differs,
         Some(doubt) => Said::NotEvaluated(doubt),
         None if statement.reads_elsewhere() || has_triggers => {

@@ -264,9 +264,11 @@ impl Draft<'_> {
             }
         };
         let filter = self.filter(dice, &source);
+        let (shift, conflict) =
+            *dice.pick(&[(1000, ""), (0, " ON CONFLICT DO NOTHING"), (6, " ON CONFLICT DO NOTHING")]);
         let returning = self.returning(dice, &target);
         format!(
-            "INSERT INTO {} AS {} (id, {}, owner, amount) SELECT {} + 1000, {tenant}, {}, {} FROM {} AS {}{filter}{returning}",
+            "INSERT INTO {} AS {} (id, {}, owner, amount) SELECT {} + {shift}, {tenant}, {}, {} FROM {} AS {}{filter}{conflict}{returning}",
             target.relation,
             target.alias,
             self.schema.tenant_column,

@@ -97,7 +97,7 @@ impl<'a> Reach<'a> {
             let parts = catalog.relations().filter(|part| part.root == Some(relation.oid));
             for one in parts.chain([relation]) {
                 self.run_besides(one);
-                if writing.command != WritingCommand::Insert {
+                if !matches!(writing.command, WritingCommand::Insert | WritingCommand::InsertOrSkip) {
                     self.follow(one.oid);
                 }
             }

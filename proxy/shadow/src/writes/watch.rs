@@ -8,7 +8,7 @@ use crate::finding::{
 };
 use crate::kind::Kind;
 use crate::queries::Known;
-use pgwarden_sql::{Writing, WritingCommand};
+use pgwarden_sql::{Doing, Writing, WritingCommand};
 use pgwarden_tenant::Mode;
 use pgwarden_wire::Status;
 use std::sync::Arc;
@@ -172,15 +172,15 @@ impl Told {
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         let doing = self.statement.known.as_ref().and_then(|known| known.doing());
-        let writings = doing.map_or(&[][..], |doing| &doing.writings);
-        self.notice.findings(&self.statement, writings, self.outcome)
+        self.notice.findings(&self.statement, doing, self.outcome)
     }
 }
 
 impl Notice {
     /// What is found: nothing, or up to three findings of a statement.
     #[must_use]
-    fn findings(&self, about: &Statement, writings: &[Writing], outcome: Outcome) -> Vec<Finding> {
+    fn findings(&self, about: &Statement, doing: Option<&Doing>, outcome: Outcome) -> Vec<Finding> {
+        let writings = doing.map_or(&[][..], |doing| &doing.writings);
         let named = |writing: &&Writing| {
             writing.table == self.name && writing.schema.as_ref().is_none_or(|schema| *schema == self.schema)
         };
@@ -209,12 +209,8 @@ impl Notice {
             findings.push(finding);
         }
         let bad = effect.refused + effect.hidden + effect.if_it_reads;
-        let is_elsewhere = writing.is_none() && !writings.is_empty();
-        if bad > 0 && (is_elsewhere || self.is_of_a_trigger()) {
-            // With the rights of a view's owner, or of a trigger's, PostgreSQL may refuse nothing.
-            let why =
-                "written through a view or a trigger: whose policies count there is not told".to_owned();
-            findings.push(make(Kind::PolicyError, WouldHave::Refused, bad, Some(why)));
+        if let Some(why) = self.doubt(writing, doing).filter(|_| bad > 0) {
+            findings.push(make(Kind::PolicyError, WouldHave::Refused, bad, Some(why.to_owned())));
             return findings;
         }
         if effect.refused > 0 {
@@ -234,6 +230,26 @@ impl Notice {
             findings.push(make(kind, would_have, effect.if_it_reads, why));
         }
         findings
+    }
+
+    /// Why nobody can tell what the policies would do about bad rows.
+    fn doubt(&self, writing: Option<&Writing>, doing: Option<&Doing>) -> Option<&'static str> {
+        let (writes, reads) =
+            doing.map_or((false, false), |doing| (!doing.writings.is_empty(), !doing.reads.is_empty()));
+        match writing.map(|writing| writing.command) {
+            // With the rights of a view's owner, or of a trigger's, PostgreSQL may refuse nothing.
+            _ if self.is_of_a_trigger() => {
+                Some("written by a trigger: whose policies count there is not told")
+            }
+            None if writes => {
+                Some("written through a view or a trigger: whose policies count there is not told")
+            }
+            // A row that is not read any more is not refused, and it may be one that conflicts today.
+            Some(WritingCommand::InsertOrSkip) if reads => {
+                Some("the rows are read before they are inserted: whether they will be is not told")
+            }
+            _ => None,
+        }
     }
 
     fn finding(
