@@ -147,6 +147,21 @@ fn the_journal_is_handed_over_once_whenever_pgwarden_starts() {
 }
 
 #[test]
+fn an_observer_that_may_not_read_the_journal_says_so() {
+    for_each_version(async |server| {
+        server.psql(JOURNAL);
+        server.psql("CREATE ROLE stranger LOGIN");
+        let watched = Watched::start_with(server, "", "shadow", |builder| {
+            builder.file(
+                "pgwarden.toml",
+                &SETTINGS.replace("\"postgres\"\ndatabases", "\"stranger\"\ndatabases"),
+            )
+        });
+        watched.pgwarden.until_logged("the observer may not read what is staged, promoted and resolved", 0);
+    });
+}
+
+#[test]
 fn an_entry_whose_transaction_ends_late_is_handed_over_too() {
     for_each_version(async |server| {
         server.psql(JOURNAL);

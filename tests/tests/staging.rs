@@ -270,6 +270,8 @@ fn the_observer_may_become_the_shadow_role_and_never_inherits_it() {
             staging.sql("ALTER ROLE observer NOINHERIT");
         }
         staging.refused(&[&arguments[..], &["app"]].concat(), 1, "is the application's");
+        let unobserved = staging.done(&["stage", "--column", "org_id", "--dry-run"]);
+        assert!(unobserved.contains("-- note: no observer is named"), "{unobserved}");
         staging.done(&[&arguments[..], &["observer"]].concat());
         let may = "SELECT pg_has_role('observer', r, 'USAGE'), pg_has_role('observer', r, 'MEMBER') \
                    FROM unnest(ARRAY['pgwarden_shadow', 'app']) r";

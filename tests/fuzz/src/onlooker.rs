@@ -4,7 +4,9 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use pgwarden_session::{Description, Formats, Interest, Look, Notice, Overseer, Sent, Statement, Ticket};
+use pgwarden_session::{
+    Description, Formats, Interest, Look, Notice, Overseer, Refusal, Sent, Statement, Ticket,
+};
 use pgwarden_wire::Status;
 
 /// Rows are looked at up to here.
@@ -55,7 +57,13 @@ impl Overseer for Onlooker {
         let wanted = length.min(MOST_OF_A_ROW);
         let Some(row) = available.get(..wanted) else { return Look::More };
         self.hear(ticket, &format!("row {length} {}", row.escape_ascii()));
-        if row.ends_with(b"enough") { Look::Enough } else { Look::Pass }
+        if row.ends_with(b"enough") {
+            Look::Enough
+        } else if row.ends_with(b"cut here") {
+            Look::Fail(Box::new(Refusal::new("42501", "cut off", "", "")))
+        } else {
+            Look::Pass
+        }
     }
 
     fn copies(&mut self, ticket: Ticket) {

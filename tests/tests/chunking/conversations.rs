@@ -45,7 +45,7 @@ pub fn query(sql: &str) -> (Frontend, usize) {
 
 /// All short ones.
 pub fn conversations() -> Vec<Conversation> {
-    [simple(), extended(), copies(), own_answers()].concat()
+    [simple(), extended(), copies(), own_answers(), cut_off()].concat()
 }
 
 fn simple() -> Vec<Conversation> {
@@ -261,6 +261,31 @@ fn own_answers() -> Vec<Conversation> {
         conversation.is_plain = false;
     }
     own
+}
+
+/// Results of which the rest does not reach the client, because the onlooker says so: in a short row, and in one that is
+/// looked at before all of it is there.
+fn cut_off() -> Vec<Conversation> {
+    let short = "SELECT v FROM (VALUES ('first'), ('cut here'), ('third')) t (v)";
+    let long = "SELECT repeat('x', 86) || 'cut here' || repeat('y', 20) FROM generate_series(1, 2)";
+    let mut conversations = vec![
+        spoken("a result that is cut off", vec![query(short), query(long), query("SELECT org()")]),
+        spoken(
+            "a result that is cut off in a block",
+            vec![query("BEGIN"), query(long), query("SELECT 1"), query("ROLLBACK"), query("SELECT org()")],
+        ),
+        spoken(
+            "a batch that is cut off",
+            vec![
+                (run(short).sync(), 1),
+                (run("BEGIN").raw(run(long).bytes()).sync(), 1),
+                query("SELECT 1"),
+                query("COMMIT"),
+            ],
+        ),
+    ];
+    conversations.iter_mut().for_each(|conversation| conversation.is_plain = false);
+    conversations
 }
 
 /// Rows, parameters and data of many kilobytes.

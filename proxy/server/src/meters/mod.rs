@@ -11,6 +11,7 @@ mod identities;
 mod labels;
 mod logins;
 mod services;
+mod shadow;
 mod sqlstate;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,6 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Unit};
 use metrics_exporter_prometheus::PrometheusHandle;
 use pgwarden_session::{Activity, Pin};
-use pgwarden_shadow::Kind;
 use pgwarden_tenant::{Mode, Offence};
 
 use self::connections::Connections;
@@ -38,6 +38,7 @@ pub(crate) use self::labels::{
 };
 use self::logins::Logins;
 pub(crate) use self::services::{ServiceCounts, ServiceMeters};
+use self::shadow::ShadowMeters;
 use self::sqlstate::ErrorClass;
 use self::timings::Timings;
 use self::trail::TrailMeters;
@@ -84,8 +85,8 @@ pub(crate) struct Meters {
     injections: Family<InjectionForm, Counter>,
     refusals: Counter,
     findings: Family<(Offence, Mode), Counter>,
-    shadow_findings: Family<Kind, Counter>,
-    notices_dropped: Counter,
+    /// What detectors find.
+    pub(crate) shadow: ShadowMeters,
     checkouts: Counter,
     waiting_clients: Gauge,
     pinned_clients: Family<Pin, Gauge>,
@@ -124,11 +125,7 @@ impl Meters {
             logins: Logins::new(r),
             transactions: r.counter("pgwarden_transactions_total", None, "Transactions that ended."),
             frontend_bytes: r.counter("pgwarden_frontend_bytes_total", bytes, "Bytes received from clients."),
-            backend_bytes: r.counter(
-                "pgwarden_backend_bytes_total",
-                bytes,
-                "Bytes received from the server.",
-            ),
+            backend_bytes: r.counter("pgwarden_backend_bytes_total", bytes, "Bytes received from servers."),
             injections: r.counters("pgwarden_injections_total", "form", "Contexts injected, by how."),
             refusals: r.counter("pgwarden_refusals_total", None, "Statements that pgwarden refused."),
             findings: r.counter_pairs(
@@ -136,16 +133,7 @@ impl Meters {
                 ("kind", "mode"),
                 "Findings, by kind and mode.",
             ),
-            shadow_findings: r.counters(
-                "pgwarden_shadow_findings_total",
-                "kind",
-                "Statements that the policies would have changed, and what else detectors found, by kind.",
-            ),
-            notices_dropped: r.counter(
-                "pgwarden_shadow_notices_dropped_total",
-                None,
-                "What triggers have told of writes and found no place, or could not be read.",
-            ),
+            shadow: ShadowMeters::new(r),
             checkouts: r.counter("pgwarden_checkouts_total", None, "Backends lent to clients."),
             waiting_clients: r.gauge("pgwarden_waiting_clients", "Clients that wait for a backend now."),
             pinned_clients: r.gauges(
@@ -250,18 +238,6 @@ impl Meters {
     /// A connection to the server was closed.
     pub(crate) fn backend_closed(&self, reason: CloseReason) {
         self.connections.backends_closed.count(reason);
-    }
-
-    /// Detectors have found so many of a kind.
-    pub(crate) fn shadow_found(&self, kind: Kind, count: u64) {
-        if let Some(counter) = self.shadow_findings.of(kind) {
-            counter.increment(count);
-        }
-    }
-
-    /// So much of what triggers have told is lost.
-    pub(crate) fn notices_dropped(&self, count: u64) {
-        self.notices_dropped.increment(count);
     }
 
     /// A client got a backend.

@@ -59,12 +59,18 @@ pub(super) struct Journal {
     database: String,
     /// The number of the last entry that was handed over.
     last: i64,
+    /// Whether it was said that it may not be read.
+    is_said: bool,
 }
 
 impl Journal {
     /// Goes on behind what the trail has.
     pub(super) fn new(database: &str, trail: &Trail) -> Self {
-        Self { database: database.to_owned(), last: trail.journal_position(database).unwrap_or(0) }
+        Self {
+            database: database.to_owned(),
+            last: trail.journal_position(database).unwrap_or(0),
+            is_said: false,
+        }
     }
 
     /// Hands over what is new, in the order of the numbers. What can be seen is complete up to the highest number if
@@ -73,7 +79,15 @@ impl Journal {
     /// # Errors
     /// [`LookupError`] when the server cannot be asked.
     pub(super) async fn follow(&mut self, line: &Line, trail: &Trail) -> Result<(), LookupError> {
-        if value(line, IS_THERE).await?.as_deref() != Some("t") {
+        let there = value(line, IS_THERE).await?;
+        if there.as_deref() != Some("t") {
+            if there.is_some() && !self.is_said {
+                tracing::warn!(
+                    database = self.database,
+                    "the observer may not read what is staged, promoted and resolved; see \"pgwarden stage --observer\""
+                );
+            }
+            self.is_said = there.is_some();
             return Ok(());
         }
         let highest = value(line, HIGHEST).await?.and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);

@@ -67,7 +67,7 @@ impl Judge for Writes {
     }
 
     fn dropped(&self, count: u64) {
-        self.meters.notices_dropped(count);
+        self.meters.shadow.notices_dropped(count);
         tracing::warn!(count, "what triggers have told of writes finds no place, or cannot be read");
     }
 }

@@ -4,6 +4,7 @@
 //! A report is made anew from the trail's files each time, and verifies them on the way: nothing else knows more than the
 //! trail, and nothing in it needs a running pgwarden.
 
+mod alike;
 mod command;
 mod csv;
 mod dispose;

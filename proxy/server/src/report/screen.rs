@@ -1,8 +1,8 @@
 //! The report for a terminal.
 
+use crate::report::alike::{Alike, MOST_ALIKE, is_aside};
 use crate::status::command::table::{Side, Table};
 use pgwarden_shadow::verdict::{Cause, Chain, Issue, Judgement, Report, percent, span};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -10,8 +10,6 @@ use std::time::Duration;
 const MOST: usize = 50;
 /// Statements without enough coverage that are listed.
 const MOST_STATEMENTS: usize = 20;
-/// Tables of which the same is to be said that have lines of their own.
-const MOST_ALIKE: usize = 3;
 
 /// Everything, the verdicts first.
 pub(super) fn render(report: &Report) -> String {
@@ -34,11 +32,7 @@ fn tables(report: &Report, page: &mut String) {
         true => (quiet, others),
         false => (Vec::new(), report.tables.iter().collect()),
     };
-    let mut notes: BTreeMap<&str, usize> = BTreeMap::new();
-    for reason in report.tables.iter().flat_map(|one| &one.reasons).filter(|reason| is_aside(reason.code)) {
-        *notes.entry(&reason.text).or_default() += 1;
-    }
-    notes.retain(|_, count| *count > MOST_ALIKE);
+    let notes = Alike::of(&report.tables);
     if !others.is_empty() || quiet.is_empty() {
         listed(&others, &notes, page);
     }
@@ -46,8 +40,8 @@ fn tables(report: &Report, page: &mut String) {
         let names: Vec<String> = quiet.iter().map(|one| harmless(&one.table)).collect();
         let _ = writeln!(page, "\nOf {} tables no statement was seen: {}", names.len(), names.join(", "));
     }
-    for (note, count) in notes {
-        let _ = writeln!(page, "Of {count} tables: {}", harmless(note));
+    for line in notes.lines() {
+        let _ = writeln!(page, "{}", harmless(&line));
     }
 }
 
@@ -59,16 +53,12 @@ fn is_quiet(one: &Judgement) -> bool {
     seen_nothing && one.reasons.iter().all(|reason| is_of_that(reason.code))
 }
 
-fn is_aside(code: Cause) -> bool {
-    matches!(code, Cause::Note | Cause::NotAsked)
-}
-
 /// A line a table, and why below.
 pub(super) fn verdicts(tables: &[Judgement], page: &mut String) {
-    listed(&tables.iter().collect::<Vec<_>>(), &BTreeMap::new(), page);
+    listed(&tables.iter().collect::<Vec<_>>(), &Alike::default(), page);
 }
 
-fn listed(tables: &[&Judgement], elsewhere: &BTreeMap<&str, usize>, page: &mut String) {
+fn listed(tables: &[&Judgement], elsewhere: &Alike<'_>, page: &mut String) {
     if tables.is_empty() {
         page.push_str("\nNo table is staged, and no finding names one.\n");
         return;
@@ -90,7 +80,7 @@ fn listed(tables: &[&Judgement], elsewhere: &BTreeMap<&str, usize>, page: &mut S
     let _ = writeln!(page, "\n{}", lines.next().unwrap_or_default());
     for (line, one) in lines.zip(tables) {
         let _ = writeln!(page, "{line}");
-        for reason in one.reasons.iter().filter(|reason| !elsewhere.contains_key(reason.text.as_str())) {
+        for reason in one.reasons.iter().filter(|reason| elsewhere.leaves(reason)) {
             let _ = writeln!(page, "    {}", harmless(&reason.text));
         }
     }

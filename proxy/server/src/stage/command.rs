@@ -13,6 +13,10 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// What is missing where nobody says who the observer is.
+const UNOBSERVED: &str = "note: no observer is named: say with --observer as whom pgwarden looks (shadow.observer.user). Without \
+     the rights that it gets, nothing is replayed, and no pgwarden hears of what is staged";
+
 /// Something could not be staged, and is named.
 const LEFT_OUT: u8 = 1;
 
@@ -176,7 +180,10 @@ async fn observer(
             Ok(Vec::new())
         }
         (None, Some(user)) => roles::admit(session, &user, roles).await,
-        (None, None) => Ok(Vec::new()),
+        (None, None) => {
+            remark(session, UNOBSERVED);
+            Ok(Vec::new())
+        }
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) async fn plan(
     if relation.today.enabled == Switch::Off && enable == Switch::Off {
         let work = Err(
             "row level security is off, and to switch it on is not without effect: --enable-rls does it. \
-                        The detectors of rows and writes need no policies"
+                        The detector of rows needs no policies"
                 .to_owned(),
         );
         return Ok(Planned { relation, change, source, left_out, work });

@@ -143,7 +143,7 @@ impl Trail {
 
 impl Reporter for Trail {
     fn found(&self, finding: Finding) {
-        self.meters.shadow_found(finding.kind, finding.count);
+        self.meters.shadow.found(finding.kind, finding.count);
         if let Some(desk) = &self.desk {
             desk.found(finding, clock::timestamp());
             return;

@@ -1,11 +1,13 @@
 //! The verdict on each table.
 
 use super::words::{minute, number, size, verdict};
+use crate::report::alike::Alike;
 use maud::{Markup, html};
 use pgwarden_shadow::verdict::{Judgement, Report, percent, span};
 use std::time::Duration;
 
 pub(super) fn section(report: &Report) -> Markup {
+    let alike = Alike::of(&report.tables);
     html! {
         section id="verdicts" aria-labelledby="verdicts-title" {
             h2 id="verdicts-title" { "Verdicts" }
@@ -24,9 +26,10 @@ pub(super) fn section(report: &Report) -> Markup {
                                 th.number scope="col" { (name) }
                             }
                         } }
-                        tbody { @for table in &report.tables { (line(table)) } }
+                        tbody { @for table in &report.tables { (line(table, &alike)) } }
                     }
                 }
+                @for line in alike.lines() { p.note { (line) } }
                 p.note {
                     "“Differ at most” is 3/n: where n executions were compared and none differed, the share that differs is smaller at 95 % confidence."
                 }
@@ -39,11 +42,16 @@ pub(super) fn section(report: &Report) -> Markup {
     }
 }
 
-fn line(table: &Judgement) -> Markup {
+fn line(table: &Judgement, alike: &Alike<'_>) -> Markup {
+    let reasons: Vec<_> = table.reasons.iter().filter(|reason| alike.leaves(reason)).collect();
     html! {
         tr {
             th scope="row" {
-                (table.table)
+                // A long name breaks behind its schema.
+                @for (index, part) in table.table.split('.').enumerate() {
+                    @if index > 0 { "." wbr; }
+                    (part)
+                }
                 br;
                 span.soft { (table.database) ", " (table.stage.label())
                     @if let Some(since) = table.since { " since " (minute(since)) }
@@ -51,8 +59,8 @@ fn line(table: &Judgement) -> Markup {
             }
             td { (verdict(table.verdict)) }
             td.why {
-                @if table.reasons.is_empty() { "nothing against it" } @else {
-                    ul { @for reason in &table.reasons { li { (reason.text) } } }
+                @if reasons.is_empty() { "nothing against it" } @else {
+                    ul { @for reason in &reasons { li { (reason.text) } } }
                 }
                 @if !table.findings.is_empty() {
                     span.soft { "Findings: " }
