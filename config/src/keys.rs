@@ -147,7 +147,7 @@ pub(crate) const KEYS: &[(&str, Option<&str>)] = &[
     ("audit.syslog.root_cert", None),
     ("audit.syslog.timeout", None),
     ("audit.syslog.batch", None),
-    ("report.min_days", None),
+    ("report.min_days", Some("PGWARDEN_REPORT_MIN_DAYS")),
     ("report.min_replays", None),
     ("report.max_uncovered", None),
     ("tcp.keepalive_idle", None),

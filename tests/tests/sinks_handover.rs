@@ -56,6 +56,25 @@ fn until_started(trail: &Path, count: usize) {
     });
 }
 
+/// Kills one after the other while clients come and go; the one that runs at the end.
+fn killed_under_load(first: Pgwarden, trail: &Path, port: u16, start: impl Fn() -> Pgwarden) -> Pgwarden {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| come_and_go(port, &done));
+        let mut running = first;
+        for round in 0..3 {
+            let before = of_kind(trail, "service").len();
+            until("there is more", || (of_kind(trail, "service").len() > before + 10).then_some(()));
+            running.signal(Signal::KILL);
+            running.wait_exit();
+            running = start();
+            until_started(trail, round + 3);
+        }
+        done.store(true, Ordering::Relaxed);
+        running
+    })
+}
+
 #[test]
 fn reloads_takeovers_and_kills_lose_nothing_and_nobody_has_anything_twice() {
     for_version(versions()[0], async |server| {
@@ -93,22 +112,7 @@ fn reloads_takeovers_and_kills_lose_nothing_and_nobody_has_anything_twice() {
             })
             .collect();
         assert_eq!(reasons.len(), 2 * CLIENTS * SESSIONS, "none twice");
-        let done = AtomicBool::new(false);
-        let port = first.port();
-        let last = std::thread::scope(|scope| {
-            scope.spawn(|| come_and_go(port, &done));
-            let mut running = second;
-            for round in 0..3 {
-                let before = of_kind(&trail, "service").len();
-                until("there is more", || (of_kind(&trail, "service").len() > before + 10).then_some(()));
-                running.signal(Signal::KILL);
-                running.wait_exit();
-                running = builder().in_place_of(&first).start();
-                until_started(&trail, round + 3);
-            }
-            done.store(true, Ordering::Relaxed);
-            running
-        });
+        let last = killed_under_load(second, &trail, first.port(), || builder().in_place_of(&first).start());
         last.signal(Signal::TERM);
         assert!(last.wait_exit().success(), "{}", last.stderr());
         assert_intact(&trail, &[]);

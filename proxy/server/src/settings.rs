@@ -75,8 +75,8 @@ pub(crate) fn load_for_check(flags: &cli::Check) -> Result<Settings, ExitCode> {
 /// The exit code.
 pub(crate) fn load_for_server(config: Option<PathBuf>, url: Option<&str>) -> Result<Settings, ExitCode> {
     let Some(url) = url else { return load(&cli::Settings::of_file(config)) };
-    of_url(url).map_err(|mistakes| {
-        complain(&mistakes);
+    of_url(url).map_err(|problem| {
+        complain(&format!("--url: {problem}"));
         ExitCode::from(BAD_CONFIGURATION)
     })
 }
@@ -89,14 +89,18 @@ pub(crate) fn load_for_server(config: Option<PathBuf>, url: Option<&str>) -> Res
 /// The exit code.
 pub(crate) fn load_for_owner(config: Option<PathBuf>, url: Option<&str>) -> Result<Settings, ExitCode> {
     let named = cli::Settings::of_server(config, url.map(str::to_owned));
-    match read(&named) {
-        Err(_) if url.is_some() => load(&named.without_clients()),
-        read => read.map_err(|mistakes| {
-            mistakes.iter().for_each(|mistake| complain(mistake));
-            ExitCode::from(BAD_CONFIGURATION)
-        }),
-    }
+    let read = match read(&named) {
+        Err(_) if url.is_some() => read(&named.without_clients()),
+        read => read,
+    };
+    read.map_err(|mistakes| {
+        mistakes.iter().for_each(|mistake| complain(&mistake.replace(OF_SERVE, "--url: ")));
+        ExitCode::from(BAD_CONFIGURATION)
+    })
 }
+
+/// Mistakes in the address of the server speak of the flag of `serve`, which is not the one that was typed.
+const OF_SERVE: &str = "--upstream: upstream.url: ";
 
 /// The settings that an address alone stands for.
 ///
@@ -107,6 +111,7 @@ pub(crate) fn of_url(url: &str) -> Result<Settings, String> {
     let overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned()));
     resolve(None, &[], &overrides, &System)
         .map_err(|mistakes| mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n"))
+        .map_err(|problem| problem.replace(OF_SERVE, ""))
 }
 
 /// Switches a rule off, in builds for tests alone.
