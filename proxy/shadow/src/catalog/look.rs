@@ -177,13 +177,13 @@ mod tests {
             {"number": 2, "name": "org_id", "type": 2950, "base": 2950, "category": "b",
              "type_name": "uuid", "generated": ""}],
          "policies": [], "triggers": [], "children": "here", "cascades": false,
-         "besides": {"calls": [], "rules": false}, "definition": null},
+         "besides": {"calls": [], "rules": false, "follows": []}, "definition": null},
         {"oid": 2, "schema": "public", "name": "v", "kind": "v", "partition": false, "row_security": "off",
          "root": null, "columns": [
             {"number": 1, "name": "org_id", "type": 2950, "base": 2950, "category": "b",
              "type_name": "uuid", "generated": ""}],
          "policies": [], "triggers": [], "children": "here", "cascades": false,
-         "besides": {"calls": [], "rules": false}, "definition": "({QUERY :targetList ({TARGETENTRY :resno 1 :resorigtbl 1 :resorigcol 2})})"}]}"#;
+         "besides": {"calls": [], "rules": false, "follows": []}, "definition": "({QUERY :targetList ({TARGETENTRY :resno 1 :resorigtbl 1 :resorigcol 2})})"}]}"#;
 
     fn rules(column: &str) -> Vec<TenantRule> {
         vec![TenantRule::Anywhere(column.to_owned())]
