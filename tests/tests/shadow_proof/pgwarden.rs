@@ -71,7 +71,12 @@ pub fn stage(server: &Server, case: &Case, database: &str) {
 /// Installs the triggers that look at writes.
 pub fn install_triggers(server: &Server, database: &str) {
     let url = format!("{}?sslmode=disable", server.url_for("postgres", "", database));
-    let exit = Pgwarden::builder().env("PGWARDEN_AUTH", "trust").run(&["writes", "install", "--url", &url]);
+    let exit = Pgwarden::builder()
+        .env("PGWARDEN_MODE", "shadow")
+        .env("PGWARDEN_AUTH", "trust")
+        .env("PGWARDEN_CONTEXT", "app.org=tenant:text, app.who=user:text")
+        .env("PGWARDEN_FIXED", "u0=tenant:t;user:u0")
+        .run(&["writes", "install", "--url", &url]);
     // Where the policies cannot be evaluated beside a write, that is said, and the writes count as not evaluated.
     let is_said = |line: &str| line.contains(": installed") || line.contains("not installed: the policy");
     let said = exit.stderr.lines().filter(|line| !line.is_empty()).all(is_said);
