@@ -33,6 +33,12 @@ fn session(pgwarden: &Pgwarden) {
     wire.send(&Frontend::new().terminate());
 }
 
+/// Waits until all is recorded that one session leaves.
+fn until_told(trail: &Path) {
+    until_recorded(trail, "service_used");
+    until("it has ended", || (sessions(trail) == (1, 1)).then_some(()));
+}
+
 /// How many sessions have begun and ended, as the trail says.
 fn sessions(trail: &Path) -> (usize, usize) {
     let all = of_kind(trail, "service");
@@ -65,7 +71,7 @@ fn a_torn_tail_is_cut_and_recorded() {
         let pgwarden = told(server, "").start();
         let trail = directory(&pgwarden);
         session(&pgwarden);
-        until("it is recorded", || (sessions(&trail) == (1, 1)).then_some(()));
+        until_told(&trail);
         kill(&pgwarden);
         let file = files(&trail).remove(0);
         let good = fs::read(&file).expect("the trail can be read");
@@ -95,23 +101,23 @@ fn lines_that_do_not_belong_to_the_chain_are_set_aside_and_never_lost() {
         let pgwarden = told(server, "").start();
         let trail = directory(&pgwarden);
         session(&pgwarden);
-        until("it is recorded", || (sessions(&trail) == (1, 1)).then_some(()));
+        until_told(&trail);
         kill(&pgwarden);
         let file = files(&trail).remove(0);
         let text = fs::read_to_string(&file).expect("the trail can be read");
         fs::write(&file, text.replacen("OPS-1", "OPS-2", 1)).expect("it can be written");
         let _again = told(server, "").in_place_of(&pgwarden).start();
         let tail = until_recorded(&trail, "torn_tail");
-        assert_eq!(tail["detail"]["torn_tail"]["lines"], 2);
+        assert_eq!(tail["detail"]["torn_tail"]["lines"], 3);
         assert_broken(
             &trail,
             &[],
-            "2 lines did not belong to the chain when pgwarden started, and were set aside",
+            "3 lines did not belong to the chain when pgwarden started, and were set aside",
         );
         let aside = fs::read_dir(&trail).expect("the directory").flatten();
         let aside = aside.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("set-aside"));
         let aside = fs::read_to_string(aside.expect("they are kept")).expect("they can be read");
-        assert!(aside.contains("OPS-2") && aside.lines().count() == 2, "{aside}");
+        assert!(aside.contains("OPS-2") && aside.lines().count() == 3, "{aside}");
     });
 }
 
@@ -257,7 +263,7 @@ fn time_does_not_go_back_in_a_trail_when_the_clock_does() {
         assert!(back["detail"]["clock_went_back"].as_u64().expect("microseconds") > 1_000_000);
         assert_eq!(back["time"], "2100-01-01T00:00:00.000000Z");
         session(&again);
-        until("it is recorded", || (sessions(&trail) == (1, 1)).then_some(()));
+        until_told(&trail);
         assert_eq!(of_kind(&trail, "clock_went_back").len(), 1);
         assert_intact(&trail, &[]);
     });
